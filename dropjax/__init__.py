@@ -1,0 +1,32 @@
+"""dropjax: the drop family of regularizers for JAX.
+
+Every method answers two questions, who shares a coin and what fills the hole:
+
+    key --bits--> coins --shared axes--> keep mask --apply--> array or parameter tree
+
+Pure functions are here; Flax layers are in `dropjax.linen` and `dropjax.nnx`.
+"""
+
+from ._apply import apply_mask as apply_mask
+from ._masks import keep_mask as keep_mask
+from .functional import dropconnect_conv as dropconnect_conv
+from .functional import dropconnect_dense as dropconnect_dense
+from .functional import dropout as dropout
+from .functional import dropout_mask as dropout_mask
+from .functional import spatial_dropout as spatial_dropout
+from .functional import spatial_dropout_mask as spatial_dropout_mask
+from .transforms import dropconnect as dropconnect
+from .transforms import dropconnect_mask as dropconnect_mask
+
+__all__ = [
+    "apply_mask",
+    "dropconnect",
+    "dropconnect_conv",
+    "dropconnect_dense",
+    "dropconnect_mask",
+    "dropout",
+    "dropout_mask",
+    "keep_mask",
+    "spatial_dropout",
+    "spatial_dropout_mask",
+]

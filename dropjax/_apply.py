@@ -1,0 +1,160 @@
+"""From a mask to the array: the only `where`, the only scaling, nothing saved."""
+
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, ArrayLike, Bool, Float, Inexact, Key
+
+from dropjax._checks import (
+    check_array,
+    check_deterministic,
+    check_fill,
+    check_keep,
+    check_key,
+    check_mask,
+    check_rate,
+    check_rate_shape,
+    check_scaling,
+)
+from dropjax._masks import foregone, keep_probability, toss
+from dropjax._types import KeyLike, RateLike, Scaling
+
+
+def apply_mask(
+    x: Inexact[Array, "*shape"],
+    mask: Bool[Array, "..."],
+    *,
+    keep: float | Float[Array, "..."] = 1.0,
+    fill: ArrayLike = 0.0,
+) -> Inexact[Array, "*shape"]:
+    r"""Keeps and scales what the mask keeps, and fills the rest.
+
+    $$y = \text{where}(mask, x / keep, fill)$$
+
+    It selects and never multiplies by the mask: NaN and Inf in a dropped place
+    vanish, in the values and in the gradients. The scaling is done in float32 or
+    better and rounded once to x's dtype.
+
+    Args:
+      x: a floating-point or complex array.
+      mask: True where x is kept; it broadcasts to x's shape.
+      keep: the share kept, in [0, 1], a number or an array that broadcasts to x's
+        shape. Where it is 0 nothing survives, and nothing is divided.
+      fill: what takes the dropped places, a number or an array of x's dtype that
+        broadcasts to x's shape.
+
+    Returns:
+      An array of x's shape and dtype.
+
+    Raises:
+      ValueError: keep is outside [0, 1], or a shape does not broadcast to x's.
+      TypeError: x, mask, keep or fill is of the wrong type.
+
+    Example:
+      >>> x = jnp.array([1.0, jnp.nan])
+      >>> y = apply_mask(x, jnp.array([True, False]), keep=0.5)
+      >>> assert y.tolist() == [2.0, 0.0]
+    """
+    x = check_array(x)
+    mask = check_mask(mask, x.shape)
+    check_keep(keep, x.shape)
+    scaled = x if isinstance(keep, float) and keep == 1.0 else _divide(x, keep)
+    fill = jnp.broadcast_to(check_fill(fill, x), x.shape)
+    return lax.select(jnp.broadcast_to(mask, x.shape), jnp.asarray(scaled), fill)
+
+
+def redrawn(*static: str) -> Callable[[Callable[..., Array]], Callable[..., Array]]:
+    """jit for a function that draws a mask, made to save only its key for later.
+
+    The backward pass draws the mask again. Arrays come as positional arguments, the
+    options named in `static` by keyword. CSE need not be prevented, and the barrier
+    that would do so keeps the select from fusing with its neighbours: a mask written
+    out as element-wise operations is drawn where it is read in either case.
+    """
+
+    def decorate(function: Callable[..., Array]) -> Callable[..., Array]:
+        @functools.partial(jax.jit, static_argnames=static)
+        @functools.wraps(function)
+        def redraw(*arrays: Array, **options: object) -> Array:
+            draw = functools.partial(function, **options)
+            return jax.checkpoint(draw, prevent_cse=False)(*arrays)
+
+        return redraw
+
+    return decorate
+
+
+def drop(
+    key: KeyLike,
+    x: Inexact[Array, "*shape"],
+    rate: RateLike,
+    coins: tuple[int, ...],
+    *,
+    scaling: Scaling,
+    deterministic: bool,
+) -> Inexact[Array, "*shape"]:
+    """Drops with coins of the given shape, which broadcast to the array's."""
+    rate = check_rate(rate)
+    check_rate_shape(rate, coins)
+    check_scaling(scaling)
+    deterministic = check_deterministic(deterministic)
+    certain = foregone(rate, deterministic)
+    keep = keep_probability(rate, _working_dtype(x))
+    if certain is None:
+        return _toss_and_apply(check_key(key), x, keep, coins=coins, scaling=scaling)
+    if deterministic and scaling == "standard" and not _is_one(keep):
+        return _expect(x, keep)
+    return x if certain else jnp.zeros_like(x)
+
+
+@redrawn("coins", "scaling")
+def _toss_and_apply(
+    key: Key[Array, ""],
+    x: Inexact[Array, "*shape"],
+    keep: Float[Array, "..."],
+    *,
+    coins: tuple[int, ...],
+    scaling: Scaling,
+) -> Inexact[Array, "*shape"]:
+    mask = toss(key, keep, coins)
+    return apply_mask(x, mask, keep=keep if scaling == "inverted" else 1.0)
+
+
+@jax.jit
+def _expect(
+    x: Inexact[Array, "*shape"], keep: Float[Array, "..."]
+) -> Inexact[Array, "*shape"]:
+    """What standard scaling makes of x after training: its mean over masks."""
+    return apply_mask(_scale(x, keep), jnp.broadcast_to(keep > 0, x.shape))
+
+
+def _divide(
+    x: Inexact[Array, "*shape"], keep: float | Float[Array, "..."]
+) -> Inexact[Array, "*shape"]:
+    keep = jnp.asarray(keep, _working_dtype(x))
+    # XLA turns division by a scalar into this product, but not everywhere; written
+    # out, eager, jitted and flax's survivors are the same to the last bit.
+    return _scale(x, 1 / jnp.where(keep == 0, jnp.ones_like(keep), keep))
+
+
+def _scale(
+    x: Inexact[Array, "*shape"], factor: Float[Array, "..."]
+) -> Inexact[Array, "*shape"]:
+    factor = lax.broadcast_to_rank(factor, x.ndim)
+    if jnp.iscomplexobj(x):
+        return lax.complex(x.real * factor, x.imag * factor)
+    return (x.astype(factor.dtype) * factor).astype(x.dtype)
+
+
+def _working_dtype(x: Inexact[Array, "..."]) -> np.dtype:
+    """x's real dtype, or float32 where that is better."""
+    real = jnp.finfo(x.dtype).dtype
+    return np.dtype(real if jnp.finfo(real).bits > 32 else np.float32)
+
+
+def _is_one(keep: Float[Array, "..."]) -> bool:
+    return isinstance(keep, np.ndarray) and keep.ndim == 0 and keep == 1

@@ -1,0 +1,359 @@
+"""Every error that dropjax raises on purpose.
+
+Each message names the argument, the rule, what was got, and the way out.
+"""
+
+import math
+import numbers
+from collections.abc import Sequence
+from typing import Any, get_args
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Inexact, Key
+
+from dropjax._types import Axes, KeyLike, RateLike, Scaling
+
+
+_PADDINGS = ("SAME", "VALID", "CIRCULAR", "REFLECT", "CAUSAL")
+
+
+def check_rate(rate: RateLike, name: str = "rate") -> RateLike:
+    """A host number as a float in [0, 1], an array as it is."""
+    return _check_probability(rate, f"{name} is the probability of dropping", name)
+
+
+def check_rate_shape(rate: RateLike, coins: tuple[int, ...]) -> None:
+    """An array rate gives each coin one rate: it must broadcast to the coins."""
+    if not _broadcasts(np.shape(rate), coins):
+        raise ValueError(
+            f"rate of shape {np.shape(rate)} must broadcast to the coins' shape "
+            f"{coins}: elements that share a coin share a rate, so give it axes of "
+            "size 1 there"
+        )
+
+
+def check_keep(keep: RateLike, shape: tuple[int, ...]) -> RateLike:
+    """The share kept, a host number in [0, 1] or an array that broadcasts."""
+    if not _broadcasts(np.shape(keep), shape):
+        raise ValueError(
+            f"keep of shape {np.shape(keep)} must broadcast to x of shape {shape}"
+        )
+    return _check_probability(keep, "keep is the probability of keeping", "keep")
+
+
+def _check_probability(value: RateLike, meaning: str, name: str) -> RateLike:
+    if isinstance(value, bool | np.bool_) or not _is_real(value):
+        raise TypeError(
+            f"{name} must be a real number or a floating-point array, "
+            f"got {_describe(value)}"
+        )
+    if isinstance(value, jax.Array):
+        return value
+    if not np.all((np.asarray(value) >= 0) & (np.asarray(value) <= 1)):
+        raise ValueError(f"{meaning} and must lie in [0, 1], got {value}")
+    return value if isinstance(value, np.ndarray) else float(value)
+
+
+def _is_real(value: object) -> bool:
+    if isinstance(value, jax.Array | np.ndarray):
+        return jnp.issubdtype(value.dtype, jnp.floating)
+    return isinstance(value, numbers.Real)
+
+
+def _broadcasts(shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
+    try:
+        return np.broadcast_shapes(shape, wanted) == wanted
+    except ValueError:
+        return False
+
+
+def check_array(x: Any, name: str = "x") -> Array:
+    """A floating-point or complex array, of numpy or JAX."""
+    if not isinstance(x, jax.Array | np.ndarray | np.generic):
+        raise TypeError(
+            f"{name} must be an array, got {_describe(x)}; "
+            "wrap it in jnp.asarray, or use jax.eval_shape for shapes alone"
+        )
+    if not jnp.issubdtype(x.dtype, jnp.inexact):
+        raise TypeError(
+            f"{name} must be a floating-point or complex array, got dtype {x.dtype}; "
+            f"cast it first, as in {name}.astype(jnp.float32)"
+        )
+    return x
+
+
+def check_mask(mask: Any, shape: tuple[int, ...]) -> Bool[Array, "..."]:
+    """A boolean array that broadcasts to `shape`."""
+    if not isinstance(mask, jax.Array | np.ndarray | np.bool_ | bool):
+        raise TypeError(f"mask must be a boolean array, got {_describe(mask)}")
+    if np.result_type(mask) != np.bool_:
+        raise TypeError(
+            f"mask must be boolean, True where x is kept, got dtype {mask.dtype}; "
+            "compare it, as in mask != 0"
+        )
+    if not _broadcasts(np.shape(mask), shape):
+        raise ValueError(
+            f"mask of shape {np.shape(mask)} must broadcast to x of shape {shape}"
+        )
+    return mask
+
+
+def check_fill(fill: Any, x: Inexact[Array, "..."]) -> Array:
+    """A number, or an array of x's dtype that broadcasts to x."""
+    if not hasattr(fill, "dtype"):
+        return jnp.asarray(fill, x.dtype)
+    if fill.dtype != x.dtype:
+        raise TypeError(f"fill must have the dtype of x, {x.dtype}, got {fill.dtype}")
+    if not _broadcasts(fill.shape, x.shape):
+        raise ValueError(
+            f"fill of shape {fill.shape} must broadcast to x of shape {x.shape}"
+        )
+    return fill
+
+
+def check_key(key: KeyLike) -> Key[Array, ""]:
+    """One key, typed: a raw key becomes one of JAX's default implementation."""
+    if key is None:
+        raise ValueError(
+            "key is None, but this call draws a mask: pass a key, "
+            "as in jax.random.key(0), or deterministic=True"
+        )
+    if not isinstance(key, jax.Array | np.ndarray):
+        raise TypeError(
+            f"key must be a PRNG key, got {_describe(key)}; make one with "
+            "jax.random.key(seed)"
+        )
+    if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+        key = _wrap(key)
+    if key.shape:
+        raise ValueError(
+            f"key must be one key, got a batch of keys of shape {key.shape}; "
+            "take one of them, or use jax.vmap"
+        )
+    return key
+
+
+def _wrap(raw: Any) -> Key[Array, "..."]:
+    words = jax.random.key_data(jax.random.key(0)).shape[-1]
+    if raw.dtype != np.uint32 or raw.ndim == 0 or raw.shape[-1] != words:
+        raise TypeError(
+            f"key must be a typed key or a raw uint32 key of shape ({words},), "
+            f"got {_describe(raw)}; make one with jax.random.key(seed)"
+        )
+    return jax.random.wrap_key_data(raw)
+
+
+def check_shape(shape: Any) -> tuple[int, ...]:
+    """A sequence of sizes, none of them negative."""
+    if not isinstance(shape, Sequence) or isinstance(shape, str):
+        raise TypeError(f"shape must be a sequence of integers, got {_describe(shape)}")
+    for size in shape:
+        if not _is_int(size) or size < 0:
+            raise ValueError(
+                f"shape must hold integers of 0 or more, got {tuple(shape)}"
+            )
+    return tuple(int(size) for size in shape)
+
+
+def check_axes(axes: Axes, ndim: int, name: str) -> tuple[int, ...]:
+    """Axes counted from 0, each in range and named once."""
+    given = (axes,) if _is_int(axes) else axes
+    if not isinstance(given, Sequence) or not all(map(_is_int, given)):
+        raise TypeError(
+            f"{name} must be an axis or a sequence of axes, got {_describe(axes)}"
+        )
+    for axis in given:
+        if not -ndim <= axis < ndim:
+            raise ValueError(
+                f"{name} must name axes of an array with {ndim} axes, got {axis}"
+            )
+    counted = tuple(axis % ndim for axis in given)
+    if len(set(counted)) < len(counted):
+        raise ValueError(f"{name} must name each axis once, got {tuple(given)}")
+    return counted
+
+
+def check_channel_and_batch(
+    channel_axis: int, batch_axis: int | None, ndim: int
+) -> tuple[int, ...]:
+    """The axes that have coins of their own: the channels', and the batch's if any."""
+    own = check_axes(channel_axis, ndim, "channel_axis")
+    if batch_axis is None:
+        return own
+    own += check_axes(batch_axis, ndim, "batch_axis")
+    if len(set(own)) < len(own):
+        raise ValueError(
+            "channel_axis and batch_axis must be different axes, got "
+            f"{channel_axis} and {batch_axis} for an array with {ndim} axes; "
+            "batch_axis=None is for an array without a batch"
+        )
+    return own
+
+
+def check_noise_shape(
+    noise_shape: Sequence[int | None], shape: tuple[int, ...]
+) -> tuple[int, ...]:
+    """Keras's way to say who shares a coin: 1 is shared, None or the size is not."""
+    if not isinstance(noise_shape, Sequence) or isinstance(noise_shape, str):
+        raise TypeError(
+            f"noise_shape must be a sequence of sizes, got {_describe(noise_shape)}"
+        )
+    if len(noise_shape) != len(shape):
+        raise ValueError(
+            f"noise_shape must have one entry for each of the {len(shape)} axes of x, "
+            f"got {tuple(noise_shape)}"
+        )
+    for wanted, size in zip(noise_shape, shape, strict=True):
+        if wanted is not None and (not _is_int(wanted) or wanted not in (1, size)):
+            raise ValueError(
+                "each entry of noise_shape must be 1 (shared), or None or the axis's "
+                f"size (not shared), got {tuple(noise_shape)} for shape {shape}"
+            )
+    pairs = zip(noise_shape, shape, strict=True)
+    return tuple(size if wanted is None else int(wanted) for wanted, size in pairs)
+
+
+def check_one_sharing(broadcast_dims: Axes, noise_shape: object) -> None:
+    """`broadcast_dims` and `noise_shape` say the same thing: take one of them."""
+    if noise_shape is not None and broadcast_dims != () and broadcast_dims != []:
+        raise ValueError(
+            "give broadcast_dims or noise_shape, not both: "
+            f"got broadcast_dims={broadcast_dims} and noise_shape={noise_shape}"
+        )
+
+
+def check_deterministic(deterministic: Any) -> bool:
+    """A flag of the host: what is off must cost nothing, so it cannot be traced."""
+    if not isinstance(deterministic, bool | np.bool_):
+        raise TypeError(
+            f"deterministic must be True or False, got {_describe(deterministic)}; "
+            "to switch inside jit, trace the rate: jnp.where(off, 0.0, rate)"
+        )
+    return bool(deterministic)
+
+
+def check_scaling(scaling: Any) -> None:
+    """Inverted or standard."""
+    if scaling not in get_args(Scaling):
+        raise ValueError(
+            "scaling must be 'inverted' (survivors are scaled in training) or "
+            f"'standard' (everything is scaled after it), got {scaling!r}"
+        )
+
+
+def check_selected(paths: Sequence[str], where: object) -> None:
+    """Training on silently unmasked weights is the worst outcome: refuse it."""
+    if not paths:
+        how = "the default selection" if where is None else "where"
+        raise ValueError(
+            f"{how} selects no leaf of params, so nothing would be dropped; pass "
+            "where=lambda path, leaf: ... that is True for the weights to mask"
+        )
+
+
+def check_leaf(leaf: Any, path: str) -> None:
+    """A selected leaf must be something with a floating-point dtype and a shape."""
+    dtype = getattr(leaf, "dtype", None)
+    if dtype is None or not jnp.issubdtype(dtype, jnp.inexact):
+        raise TypeError(
+            f"where selects params leaf {path!r}, which must be a floating-point or "
+            f"complex array, got {_describe(leaf)}"
+        )
+
+
+def check_dense_shapes(x: Array, kernel: Array) -> None:
+    """x's features are the kernel's rows, and both have one dtype."""
+    if kernel.ndim != 2 or x.ndim == 0 or x.shape[-1] != kernel.shape[0]:
+        raise ValueError(
+            "kernel must have shape (features_in, features_out), features_in as the "
+            f"last axis of x, got kernel of shape {kernel.shape}, x of shape {x.shape}"
+        )
+    _check_one_dtype(x, kernel)
+
+
+def check_conv_shapes(x: Array, kernel: Array, groups: int) -> None:
+    """x's channels are the kernel's times the groups, and both have one dtype."""
+    if kernel.ndim < 3 or x.ndim < kernel.ndim - 1:
+        raise ValueError(
+            "kernel must have shape (*window, features_in / groups, features_out) and "
+            "x (*batch, *spatial, features_in), got kernel of shape "
+            f"{kernel.shape}, x of shape {x.shape}"
+        )
+    fits = _is_int(groups) and groups > 0 and kernel.shape[-1] % groups == 0
+    if not fits or x.shape[-1] != kernel.shape[-2] * groups:
+        raise ValueError(
+            "feature_group_count must divide the kernel's features_out, and times its "
+            f"features_in be x's, got {groups} for kernel of shape {kernel.shape}, "
+            f"x of shape {x.shape}"
+        )
+    _check_one_dtype(x, kernel)
+
+
+def _check_one_dtype(x: Array, kernel: Array) -> None:
+    if x.dtype != kernel.dtype:
+        raise TypeError(
+            f"x and kernel must have one dtype, got {x.dtype} and {kernel.dtype}; "
+            "cast one of them"
+        )
+
+
+def check_bias(bias: Any, features: int) -> Array:
+    """One element per output feature."""
+    if check_array(bias, "bias").shape != (features,):
+        raise ValueError(f"bias must have shape ({features},), got {bias.shape}")
+    return bias
+
+
+def check_window(sizes: Any, rank: int, name: str) -> tuple[int, ...]:
+    """A number for each spatial axis; one for all, and None is 1, as in flax."""
+    each = (1 if sizes is None else sizes,) * rank
+    if _is_int(sizes) or sizes is None:
+        sizes = each
+    whole = isinstance(sizes, Sequence) and all(_is_int(n) and n > 0 for n in sizes)
+    if not whole or len(sizes) != rank:
+        raise ValueError(
+            f"{name} must be one positive integer, or one for each of the {rank} "
+            f"spatial axes, got {sizes!r}"
+        )
+    return tuple(int(size) for size in sizes)
+
+
+def check_padding(padding: Any, rank: int) -> str | list[tuple[int, int]]:
+    """A padding by name, or as one (low, high) pair per spatial axis."""
+    if padding == "CAUSAL" and rank != 1:
+        raise ValueError(
+            f"padding='CAUSAL' is for one spatial axis, got {rank}; pad x instead"
+        )
+    if isinstance(padding, str) and padding in _PADDINGS:
+        return padding
+    sides = [padding] * rank if _is_int(padding) else padding
+    if isinstance(sides, Sequence) and not isinstance(sides, str):
+        pairs = [(side, side) if _is_int(side) else tuple(side) for side in sides]
+        if len(pairs) == rank and all(len(pair) == 2 for pair in pairs):
+            return pairs
+    raise ValueError(
+        f"padding must be one of {', '.join(_PADDINGS)}, a number, or one number or "
+        f"(low, high) pair for each of the {rank} spatial axes, got {padding!r}"
+    )
+
+
+def prefix_error(error: ValueError) -> ValueError:
+    """The error of a tree of rates that is no prefix of the params."""
+    return ValueError(
+        "rate must be one rate or a tree prefix of params: "
+        f"{str(error).splitlines()[0]}"
+    )
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
+
+def _describe(value: Any) -> str:
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        return f"{type(value).__name__} of shape {value.shape}, dtype {value.dtype}"
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return f"{value!r} ({type(value).__name__})"

@@ -1,0 +1,104 @@
+"""From random words to keep masks: who is dropped, and who shares a coin."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Bool, Float, Key
+
+from dropjax._checks import (
+    check_axes,
+    check_deterministic,
+    check_key,
+    check_noise_shape,
+    check_one_sharing,
+    check_rate,
+    check_rate_shape,
+    check_shape,
+)
+from dropjax._random import random_words
+from dropjax._types import Axes, KeyLike, RateLike
+
+_LEVELS = 2.0**23
+
+
+def keep_mask(
+    key: KeyLike, shape: Sequence[int], rate: RateLike, *, deterministic: bool = False
+) -> Bool[Array, "*shape"]:
+    r"""Tosses one coin per element: True, keep, with probability `1 - rate`.
+
+    $$m_i = [\lfloor w_i / 2^9 \rfloor < \lceil 2^{23} (1 - rate) \rceil]$$
+
+    with $w_i$ the key's random words, and $1 - rate$ rounded to float32. For every
+    kind of key this is bit for bit `jax.random.bernoulli(key, 1 - rate, shape)` in
+    float32. It fuses into what reads it, so that the mask need never be stored.
+
+    Args:
+      key: a PRNG key, typed or raw. None where nothing is drawn.
+      shape: the mask's shape.
+      rate: the probability of dropping, in [0, 1]; an array broadcasts to `shape`.
+        Traced values are clipped to [0, 1], and NaN keeps everything.
+      deterministic: if True, the mask is all True.
+
+    Returns:
+      A boolean array of the given shape, True where an element is kept.
+
+    Raises:
+      ValueError: the rate is outside [0, 1] or does not broadcast to `shape`, or
+        there is no key although coins must be tossed.
+      TypeError: the rate, key, shape or flag is of the wrong type.
+
+    Example:
+      >>> mask = keep_mask(jax.random.key(0), (1000, 1000), 0.25)
+      >>> assert abs(mask.mean() - 0.75) < 0.005
+    """
+    rate, shape = check_rate(rate), check_shape(shape)
+    check_rate_shape(rate, shape)
+    certain = foregone(rate, check_deterministic(deterministic))
+    if certain is not None:
+        return jnp.full(shape, certain)
+    return _toss(check_key(key), keep_probability(rate, jnp.float32), shape=shape)
+
+
+def foregone(rate: RateLike, deterministic: bool) -> bool | None:
+    """The coins' side where it is known without a key: all kept, or all dropped."""
+    if deterministic or (isinstance(rate, float) and rate == 0.0):
+        return True
+    return False if isinstance(rate, float) and rate == 1.0 else None
+
+
+def keep_probability(rate: RateLike, dtype: jnp.dtype) -> Float[Array, "..."]:
+    """`1 - rate` in a real dtype, clipped to [0, 1], cut off from gradients."""
+    if isinstance(rate, float):
+        return np.asarray(1.0 - rate, dtype)
+    keep = 1 - lax.stop_gradient(jnp.asarray(rate).astype(dtype))
+    return jnp.clip(keep, 0, 1)
+
+
+def coin_shape(
+    shape: tuple[int, ...],
+    broadcast_dims: Axes = (),
+    noise_shape: Sequence[int | None] | None = None,
+) -> tuple[int, ...]:
+    """The shape of the coins tossed for an array: size 1 along shared axes."""
+    check_one_sharing(broadcast_dims, noise_shape)
+    if noise_shape is not None:
+        return check_noise_shape(noise_shape, shape)
+    shared = check_axes(broadcast_dims, len(shape), "broadcast_dims")
+    return tuple(1 if axis in shared else n for axis, n in enumerate(shape))
+
+
+def toss(
+    key: Key[Array, ""], keep: Float[Array, "..."], shape: tuple[int, ...]
+) -> Bool[Array, "*shape"]:
+    """The coins for a keep probability that is already checked, in float32."""
+    levels = jnp.ceil(jnp.float32(keep) * np.float32(_LEVELS))
+    # A NaN rate must be seen: everything is kept, and scaled by NaN.
+    threshold = jnp.nan_to_num(levels, nan=_LEVELS).astype(jnp.uint32)
+    words = random_words(key, shape) >> np.uint32(9)
+    return words < lax.broadcast_to_rank(threshold, len(shape))
+
+
+_toss = jax.jit(toss, static_argnames="shape")

@@ -1,0 +1,94 @@
+"""From a key to random words: the generators, and a leaf's own key."""
+
+import hashlib
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Key, UInt32
+
+Word = UInt32[Array, "..."]
+
+_ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
+_PARITY = 0x1BD11BDA
+
+
+def random_words(key: Key[Array, ""], shape: tuple[int, ...]) -> Word:
+    """32 random bits per element, those of `jax.random.bits(key, shape)`.
+
+    Threefry is written out instead of called: the rounds then fuse into whatever
+    reads the words, and neither the words nor the counters are stored.
+    """
+    if not _is_partitionable_threefry(key):
+        return jax.random.bits(key, shape, jnp.uint32)
+    _tell_reuse_checker(key)
+    first, second = jax.random.key_data(key)
+    high, low = _counter(shape)
+    return jnp.bitwise_xor(*_threefry2x32(first, second, high, low))
+
+
+def leaf_keys(key: Key[Array, ""], paths: Sequence[str]) -> list[Key[Array, ""]]:
+    """One key per path, made from the path alone; an empty path has `key` itself."""
+    digests = [hashlib.blake2b(path.encode(), digest_size=8).digest() for path in paths]
+    words = np.frombuffer(b"".join(digests), dtype="<u4").reshape(-1, 2)
+    high, low = words.T.astype(np.uint32)
+    fold = jax.vmap(jax.random.fold_in)
+    folded = fold(jax.vmap(jax.random.fold_in, (None, 0))(key, high), low)
+    return [own if path else key for own, path in zip(folded, paths, strict=True)]
+
+
+def _is_partitionable_threefry(key: Key[Array, ""]) -> bool:
+    threefry = str(jax.random.key_impl(key)) == "threefry2x32"
+    return threefry and getattr(jax.config, "jax_threefry_partitionable", True)
+
+
+def _tell_reuse_checker(key: Key[Array, ""]) -> None:
+    # Reading a key's data does not count as a use for jax.debug_key_reuse;
+    # drawing nothing from it does.
+    if jax.config.jax_debug_key_reuse:
+        jax.random.bits(key, (0,))
+
+
+def _counter(shape: tuple[int, ...]) -> tuple[Word, Word]:
+    """The row-major index of each element, as the high and low word of 64 bits."""
+    high = low = jnp.zeros(shape, jnp.uint32)
+    stride = 1
+    for axis in reversed(range(len(shape))):
+        index = lax.broadcasted_iota(jnp.uint32, shape, axis)
+        step = index * np.uint32(stride % 2**32)
+        low = low + step
+        if stride * shape[axis] > 2**32:
+            carry = (low < step).astype(jnp.uint32)
+            high = high + _high_product(index, stride) + carry
+        stride *= shape[axis]
+    return high, low
+
+
+def _high_product(index: Word, stride: int) -> Word:
+    """Bits 32 to 63 of `index * stride`, by halves of 16 bits."""
+    half, mask = np.uint32(16), np.uint32(0xFFFF)
+    top, bottom = index >> half, index & mask
+    stride_top, stride_bottom = np.uint32(stride >> 16 & 0xFFFF), np.uint32(stride & 0xFFFF)
+    middle = top * stride_bottom + (bottom * stride_bottom >> half)
+    other = bottom * stride_top + (middle & mask)
+    low_stride = top * stride_top + (middle >> half) + (other >> half)
+    return low_stride + index * np.uint32(stride >> 32 & 0xFFFFFFFF)
+
+
+def _threefry2x32(k0: Word, k1: Word, x0: Word, x1: Word) -> tuple[Word, Word]:
+    """The twenty rounds of Salmon et al., 2011, "Parallel random numbers"."""
+    schedule = (k0, k1, k0 ^ k1 ^ np.uint32(_PARITY))
+    x0, x1 = x0 + schedule[0], x1 + schedule[1]
+    for step in range(5):
+        for distance in _ROTATIONS[step % 2]:
+            x0 = x0 + x1
+            x1 = x0 ^ _rotate_left(x1, distance)
+        x0 = x0 + schedule[(step + 1) % 3]
+        x1 = x1 + (schedule[(step + 2) % 3] + np.uint32(step + 1))
+    return x0, x1
+
+
+def _rotate_left(word: Word, distance: int) -> Word:
+    return (word << np.uint32(distance)) | (word >> np.uint32(32 - distance))

@@ -1,0 +1,16 @@
+"""The words of the signatures: what a key, a rate and an axis may be."""
+
+from collections.abc import Sequence
+from typing import Literal, TypeAlias
+
+from jaxtyping import Array, Float, Key, UInt32
+
+KeyLike: TypeAlias = Key[Array, ""] | UInt32[Array, "words"] | None
+"""A typed key, a raw one, or None where nothing is drawn."""
+
+RateLike: TypeAlias = float | Float[Array, "..."]
+"""The probability of dropping: a Python number, or an array of them."""
+
+Axes: TypeAlias = int | Sequence[int]
+
+Scaling: TypeAlias = Literal["inverted", "standard"]

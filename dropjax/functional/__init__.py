@@ -1,0 +1,8 @@
+"""The methods as pure functions: one method, one file, one paper."""
+
+from ._dropconnect import dropconnect_conv as dropconnect_conv
+from ._dropconnect import dropconnect_dense as dropconnect_dense
+from ._dropout import dropout as dropout
+from ._dropout import dropout_mask as dropout_mask
+from ._spatial_dropout import spatial_dropout as spatial_dropout
+from ._spatial_dropout import spatial_dropout_mask as spatial_dropout_mask

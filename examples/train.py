@@ -1,0 +1,121 @@
+"""Train one net: python examples/train.py --config=configs/digits_dropconnect.py
+
+The workdir gets metrics.jsonl (a line an epoch), config.json, checkpoints/,
+result.json and curves.png. Ctrl-C leaves a checkpoint; --resume goes on from the
+last one, to exactly the parameters of an uninterrupted run.
+"""
+
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+from rich.console import Console
+
+from training import command_line, curves, data, models, settings, workdir
+from training.checkpoints import Checkpoints, digest
+from training.command_line import Options
+from training.errors import UserError, run_program
+from training.experiment import prepare
+from training.interrupts import Interrupt
+from training.loop import Loop, Trainer
+from training.reporting import Board, result_table
+from training.steps import State
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the program.
+
+    Args:
+      argv: the command line, the program's name first.
+
+    Returns:
+      The exit code.
+    """
+    options = command_line.parse(argv, __doc__ or "", "digits_dropconnect.py")
+    if options is None:
+        return 0
+    settings.check(options.config, settings.default_config())
+    with Interrupt().watched() as interrupt, workdir.locked(options.workdir):
+        if not options.resume:
+            workdir.check_free(options.workdir)
+        trainer = _make_trainer(options)
+        return _train(options, trainer, interrupt, argv)
+
+
+def _make_trainer(options: Options) -> Trainer:
+    config = options.config
+    if options.resume:
+        workdir.check_same_config(options.workdir, config)
+    dataset = data.load(
+        config.dataset,
+        download=options.download,
+        train_examples=config.train_examples,
+        test_examples=config.test_examples,
+    )
+    return Trainer(config, prepare(config, dataset))
+
+
+def _train(
+    options: Options, trainer: Trainer, interrupt: Interrupt, argv: Sequence[str]
+) -> int:
+    config, folder, console = options.config, options.workdir, Console()
+    checkpoints = Checkpoints(folder, config.keep_checkpoints)
+    state = _first_state(trainer, checkpoints, console)
+    console.print(_banner(options, trainer, state), highlight=False)
+    workdir.write_json(folder / "config.json", config.to_dict())
+    metrics = workdir.Metrics(folder / "metrics.jsonl", int(state.step))
+    loop = Loop(trainer, metrics, checkpoints, config.checkpoint_every)
+    steps = trainer.experiment.steps
+    with Board(console, steps, config.epochs, int(state.step)) as board:
+        state = loop.run(state, interrupt, board)
+    checkpoints.close()
+    if interrupt.received:
+        again = shlex.join(dict.fromkeys(["python", *argv, "--resume"]))
+        console.print(f"stopped at step {state.step} of {steps}; go on with:")
+        console.print(again, soft_wrap=True, highlight=False)
+        return 128 + interrupt.received
+    _conclude(options, trainer, state, metrics, console)
+    return 0
+
+
+def _first_state(
+    trainer: Trainer, checkpoints: Checkpoints, console: Console
+) -> State:
+    state = trainer.initial_state()
+    restored = checkpoints.restore(state, console.print)
+    if restored is None:
+        return state
+    console.print(f"going on from step {restored.step}", highlight=False)
+    return restored
+
+
+def _banner(options: Options, trainer: Trainer, state: State) -> str:
+    config, dataset = options.config, trainer.experiment.dataset
+    return (
+        f"{jax.devices()[0].device_kind}, jax {jax.__version__}, "
+        f"{models.count(state.params):,} parameters: {config.host} {config.model} "
+        f"with {config.method} {config.rate} on {config.dataset} "
+        f"({len(dataset.train):,} + {len(dataset.test):,} examples)"
+    )
+
+
+def _conclude(
+    options: Options,
+    trainer: Trainer,
+    state: State,
+    metrics: workdir.Metrics,
+    console: Console,
+) -> None:
+    folder = options.workdir
+    measured = trainer.evaluate(state)
+    result = {**measured, "step": int(state.step), "sha256": digest(state.params)}
+    workdir.write_json(folder / "result.json", result)
+    curves.draw(folder / "curves.png", folder.name, metrics.lines)
+    console.print(result_table(folder.name, measured))
+    console.print(f"learning curves: {folder / 'curves.png'}", soft_wrap=True)
+
+
+if __name__ == "__main__":
+    sys.exit(run_program(Path(__file__).name, main, sys.argv))

@@ -1,0 +1,1 @@
+"""The training program in rooms: settings, data, models, steps, loop, reports."""

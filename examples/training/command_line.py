@@ -1,0 +1,150 @@
+"""The command line: which experiment, where to, and what to change in it."""
+
+import dataclasses
+import difflib
+import importlib.machinery
+import importlib.util
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+from training.errors import UserError
+
+_ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What the command line says.
+
+    Attributes:
+      config: the experiment's settings, overrides applied.
+      workdir: the folder for all that the run writes.
+      resume: whether to go on from the last checkpoint.
+      download: whether missing data may be downloaded.
+    """
+
+    config: ConfigDict
+    workdir: Path
+    resume: bool
+    download: bool
+
+
+def parse(argv: Sequence[str], about: str, default_config: str) -> Options | None:
+    """Read the command line and the config file that it names.
+
+    Args:
+      argv: the command line, the program's name first.
+      about: the first lines of ``--help``.
+      default_config: the file in ``configs/`` to use without ``--config``.
+
+    Returns:
+      The options, or None where ``--help`` was asked for, and given.
+
+    Raises:
+      UserError: a flag, the config file or an override of it is wrong.
+    """
+    known = _define(default_config)
+    try:
+        overrides = known(argv, known_only=True)
+    except flags.Error as error:
+        raise UserError(str(error)) from None
+    if known.help:
+        print(f"{about.strip()}\n{known.get_help()}")
+        return None
+    config = _override(load_config(Path(known.config)), overrides, list(known))
+    workdir = known.workdir or f"runs/{Path(known.config).stem}"
+    return Options(config, Path(workdir).expanduser(), known.resume, known.download)
+
+
+def load_config(path: Path) -> Any:
+    """Run ``get_config()`` of a Python file.
+
+    Args:
+      path: the file.
+
+    Returns:
+      What it returned.
+
+    Raises:
+      UserError: there is no such file, or it fails.
+    """
+    if not path.is_file():
+        raise UserError(f"there is no config file {path}")
+    loader = importlib.machinery.SourceFileLoader("experiment", str(path))
+    module = importlib.util.module_from_spec(
+        importlib.machinery.ModuleSpec("experiment", loader, origin=str(path))
+    )
+    try:
+        loader.exec_module(module)
+        return module.get_config()
+    except Exception as error:  # the file is the user's code: anything can come
+        raise UserError(f"{path}: {type(error).__name__}: {error}") from error
+
+
+def _define(default_config: str) -> flags.FlagValues:
+    values = flags.FlagValues()
+    config = str(_ROOT / "configs" / default_config)
+    flags.DEFINE_string(
+        "config",
+        config,
+        "The experiment, a Python file; --config.KEY=VALUE changes a setting.",
+        flag_values=values,
+    )
+    flags.DEFINE_string(
+        "workdir",
+        None,
+        "The folder for all that the run writes (default: runs/NAME-OF-CONFIG).",
+        flag_values=values,
+    )
+    for name, words in _SWITCHES.items():
+        flags.DEFINE_bool(name, False, words, flag_values=values)
+    return values
+
+
+def _override(config: Any, argv: list[str], known: list[str]) -> ConfigDict:
+    if not isinstance(config, ConfigDict):
+        raise UserError(
+            f"get_config() must return a ConfigDict, got {type(config).__name__}"
+        )
+    for argument in argv[1:]:
+        if match := re.match(r"--?(?:no)?config\.([^=]*)", argument):
+            _check_key(config, match[1])
+        elif match := re.match(r"--?([^=]+)", argument):
+            raise UserError(f"unknown flag --{match[1]}{_hint(match[1], known)}")
+    values = flags.FlagValues()
+    try:
+        flag = config_flags.DEFINE_config_dict(
+            "config", config, flag_values=values, sys_argv=argv
+        )
+        rest = values(argv)[1:]
+    except (flags.Error, TypeError, ValueError) as error:
+        raise UserError(str(error)) from None
+    if rest:
+        raise UserError(f"unexpected argument {rest[0]!r}")
+    return flag.value
+
+
+def _check_key(config: ConfigDict, key: str) -> None:
+    node: Any = config
+    for part in key.split("."):
+        if not isinstance(node, ConfigDict) or part not in node:
+            names = list(node) if isinstance(node, ConfigDict) else []
+            raise UserError(f"the config has no key {key!r}{_hint(part, names)}")
+        node = node[part]
+
+
+def _hint(name: str, names: list[str]) -> str:
+    close = difflib.get_close_matches(name, names, n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+_SWITCHES = {
+    "resume": "Go on from the last checkpoint in the workdir, bit for bit.",
+    "download": "Download data files that are found nowhere, checked by SHA-256.",
+    "help": "Show this text.",
+}

@@ -1,0 +1,126 @@
+"""The data sets: digits, embedded; MNIST and Fashion-MNIST, from IDX files."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+
+from training import idx, sources
+from training.errors import UserError
+
+DATASETS = ("digits", *sources.SOURCES)
+_CLASSES = 10
+_SIDE = 28
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """Images with their labels.
+
+    Attributes:
+      images: uint8, ``(examples, height, width, channels)``.
+      labels: int32, ``(examples,)``.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        """Return the number of examples."""
+        return len(self.labels)
+
+    def first(self, examples: int) -> "Split":
+        """Return the first examples, or all of them for 0."""
+        end = examples or len(self)
+        return Split(self.images[:end], self.labels[:end])
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """A train and a test split of images in ``classes`` classes."""
+
+    train: Split
+    test: Split
+    classes: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one image: ``(height, width, channels)``."""
+        return self.train.images.shape[1:]
+
+
+def load(
+    name: str, *, download: bool = False, train_examples: int = 0, test_examples: int = 0
+) -> Dataset:
+    """Load a data set.
+
+    Args:
+      name: one of `DATASETS`.
+      download: whether files that are found nowhere may be downloaded; the search
+        order is that of `sources.locate`.
+      train_examples: use only that many of the train split; 0 means all.
+      test_examples: the same for the test split.
+
+    Returns:
+      The data set.
+
+    Raises:
+      UserError: a file is missing, truncated or wrong.
+    """
+    whole = _digits() if name == "digits" else _idx_dataset(name, download)
+    train, test = whole.train.first(train_examples), whole.test.first(test_examples)
+    return Dataset(train, test, whole.classes)
+
+
+def _digits() -> Dataset:
+    from sklearn.datasets import load_digits  # slow to import, and seldom needed
+
+    bunch = load_digits()
+    images = np.round(bunch.images * (255 / 16)).astype(np.uint8)[..., None]
+    labels = bunch.target.astype(np.int32)
+    in_test = _every_fifth_of_a_class(labels)
+    train, test = (Split(images[rows], labels[rows]) for rows in (~in_test, in_test))
+    return Dataset(train, test, _CLASSES)
+
+
+def _every_fifth_of_a_class(labels: np.ndarray) -> np.ndarray:
+    # Counting needs no random numbers, so that the split is the same for ever.
+    same = labels[:, None] == np.arange(_CLASSES)
+    rank = np.cumsum(same, axis=0)[np.arange(len(labels)), labels]
+    return rank % 5 == 0
+
+
+def _idx_dataset(name: str, download: bool) -> Dataset:
+    paths = sources.locate(name, download)
+    arrays = {file: _read(name, file, path) for file, path in paths.items()}
+    splits = [
+        _split(
+            arrays[f"{part}-images-idx3-ubyte"],
+            arrays[f"{part}-labels-idx1-ubyte"],
+            paths[f"{part}-labels-idx1-ubyte"],
+        )
+        for part in ("train", "t10k")
+    ]
+    return Dataset(*splits, _CLASSES)
+
+
+def _read(name: str, file: str, path: Path) -> np.ndarray:
+    axes = sources.FILES[file]
+    content = idx.read(path, axes)
+    if (known := sources.identify(content)) not in (None, (name, file)):
+        raise UserError(f"{path}: this is {known[1]} of {known[0]}, not {file} of {name}")
+    array = idx.as_array(content, axes)
+    if axes == 3 and array.shape[1:] != (_SIDE, _SIDE):
+        raise UserError(
+            f"{path}: its images are {array.shape[1]}x{array.shape[2]}, "
+            f"not {_SIDE}x{_SIDE}"
+        )
+    return array
+
+
+def _split(images: np.ndarray, labels: np.ndarray, path: Path) -> Split:
+    if len(images) != len(labels) or not len(labels):
+        raise UserError(f"{path}: {len(labels)} labels for {len(images)} images")
+    if (largest := labels.max()) >= _CLASSES:
+        raise UserError(f"{path}: it holds a label {largest}, beyond {_CLASSES - 1}")
+    return Split(images[..., None], labels.astype(np.int32))

@@ -1,0 +1,73 @@
+"""An experiment made ready: its data, its net, and the functions that train it."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from training import models, optimizers, steps
+from training.data import Dataset
+from training.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """Pure functions of a seed's key, and the numbers that go with them.
+
+    Attributes:
+      dataset: the data.
+      steps_per_epoch: steps per epoch.
+      steps: steps in all.
+      init: ``key -> state``.
+      scan: ``length -> advance``, see `training.steps.make_scan`; not jitted.
+      feed: ``length -> advance``, see `training.steps.make_feed`.
+      count: ``(params, images, labels) -> totals``, not jitted.
+    """
+
+    dataset: Dataset
+    steps_per_epoch: int
+    steps: int
+    init: Callable[[jax.Array], steps.State]
+    scan: Callable[[int], steps.Advance]
+    feed: Callable[[int], steps.Advance]
+    count: Callable[[Any, jax.Array, jax.Array], steps.Totals]
+
+
+def prepare(config: ConfigDict, dataset: Dataset) -> Experiment:
+    """Make an experiment ready.
+
+    Args:
+      config: the settings; see `training.settings`.
+      dataset: the data.
+
+    Returns:
+      The experiment.
+
+    Raises:
+      UserError: the train split does not fill a batch, or an image is too small.
+    """
+    batch_size, examples = config.batch_size, len(dataset.train)
+    if batch_size > examples:
+        raise UserError(
+            f"config.batch_size is {batch_size}, but there are {examples} examples"
+        )
+    if config.model == "cnn" and min(dataset.shape[:2]) >> len(config.channels) == 0:
+        raise UserError(
+            f"config.channels has {len(config.channels)} blocks, which halve an image "
+            f"of {dataset.shape[0]}x{dataset.shape[1]} to nothing"
+        )
+    length = examples // batch_size
+    model = models.build(config, dataset.shape, dataset.classes)
+    optimizer = optimizers.build(config, length * config.epochs)
+    step = steps.make_step(model, optimizer, length)
+    return Experiment(
+        dataset=dataset,
+        steps_per_epoch=length,
+        steps=length * config.epochs,
+        init=lambda key: steps.initial_state(key, model, optimizer),
+        scan=lambda calls: steps.make_scan(step, batch_size, length, calls),
+        feed=lambda calls: steps.make_feed(step, batch_size, length, calls),
+        count=steps.make_count(model),
+    )

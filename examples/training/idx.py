@@ -1,0 +1,104 @@
+"""IDX, the file format of MNIST: a bounded reader that believes no header."""
+
+import gzip
+import io
+import math
+import zlib
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from training.errors import UserError
+
+MAX_BYTES = 2**28
+_UNSIGNED_BYTE = 0x08
+_CHUNK = 2**20
+
+
+def read(path: Path, axes: int) -> bytes:
+    """Read an IDX file of bytes, gzipped or not.
+
+    Args:
+      path: the file; whether it is gzipped is told by its content.
+      axes: how many axes the array must have.
+
+    Returns:
+      The unpacked content, header included, its length as the header says.
+
+    Raises:
+      UserError: the file cannot be read, or is not such a file, whole.
+    """
+    try:
+        with path.open("rb") as raw:
+            return unpack(raw, str(path), axes)
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror or error}") from error
+
+
+def unpack(raw: BinaryIO, name: str, axes: int) -> bytes:
+    """Unpack IDX content from a seekable stream, at most `MAX_BYTES` of it.
+
+    Args:
+      raw: the stream, gzipped or not.
+      name: what to call it in messages.
+      axes: how many axes the array must have.
+
+    Returns:
+      As `read`.
+
+    Raises:
+      UserError: the content is not a whole IDX array of bytes with these axes.
+    """
+    zipped = raw.read(2) == b"\x1f\x8b"
+    raw.seek(0)
+    stream = gzip.GzipFile(fileobj=raw) if zipped else raw
+    try:
+        header = stream.read(4 + 4 * axes)
+        size = _size(header, name, axes)
+        body = _read_up_to(stream, size + 1)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise UserError(f"{name}: broken or truncated gzip data ({error})") from error
+    if len(body) != size:
+        fault = "truncated" if len(body) < size else "too long"
+        raise UserError(f"{name}: {fault}: its header asks for {size} bytes of data")
+    return header + body
+
+
+def as_array(content: bytes, axes: int) -> np.ndarray:
+    """View checked IDX content as an array.
+
+    Args:
+      content: what `read` or `unpack` returned.
+      axes: the number of axes that they were given.
+
+    Returns:
+      A read-only uint8 array that shares the content's memory.
+    """
+    shape = np.frombuffer(content, ">u4", axes, offset=4)
+    return np.frombuffer(content, np.uint8, offset=4 + 4 * axes).reshape(shape)
+
+
+def _size(header: bytes, name: str, axes: int) -> int:
+    if len(header) < 4 + 4 * axes:
+        raise UserError(f"{name}: truncated: it ends inside its header")
+    if header[:4] != bytes((0, 0, _UNSIGNED_BYTE, axes)):
+        raise UserError(
+            f"{name}: not an IDX file of {axes}-axis bytes: it starts with "
+            f"{header[:4].hex()}, not {bytes((0, 0, _UNSIGNED_BYTE, axes)).hex()}"
+        )
+    shape = np.frombuffer(header, ">u4", axes, offset=4).tolist()
+    if (size := math.prod(shape)) > MAX_BYTES:
+        raise UserError(f"{name}: its header asks for {size} bytes, over {MAX_BYTES}")
+    return size
+
+
+def _read_up_to(stream: BinaryIO | gzip.GzipFile, limit: int) -> bytes:
+    # In chunks, since one read(limit) would allocate what the header promises
+    # before it is known whether the file holds it.
+    body = io.BytesIO()
+    while (left := limit - body.tell()) > 0:
+        if not (chunk := stream.read(min(left, _CHUNK))):
+            break
+        body.write(chunk)
+    return body.getvalue()

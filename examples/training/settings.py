@@ -1,0 +1,143 @@
+"""Every knob of an experiment: its default, its type, its rule."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from training import data, models, optimizers
+from training.errors import UserError
+
+
+def default_config() -> ConfigDict:
+    """Return the settings that every experiment starts from, locked against typos.
+
+    Returns:
+      A ConfigDict in which values can be replaced by values of the same type, and
+      to which no key can be added.
+    """
+    config = ConfigDict()
+    config.seed = 0
+    config.dataset = "digits"
+    config.train_examples = 0  # 0: all of them
+    config.test_examples = 0
+    config.host = "linen"
+    config.model = "mlp"
+    config.hidden = (256, 256)
+    config.channels = (32, 64)
+    config.method = "none"
+    config.rate = 0.5
+    config.epochs = 40
+    config.batch_size = 64
+    config.optimizer = "adamw"
+    config.learning_rate = 1e-3
+    config.schedule = "cosine"
+    config.weight_decay = 1e-4
+    # A train set up to this size stays on the device, and the steps are scanned.
+    config.device_data_mib = 1024
+    # How many steps run between two looks at the clock and at Ctrl-C; 0: an epoch.
+    config.steps_per_call = 0
+    config.checkpoint_every = 1
+    config.keep_checkpoints = 3
+    return config.lock()
+
+
+def comparison_config() -> ConfigDict:
+    """Return the default settings plus those of a comparison of methods.
+
+    Returns:
+      ``default_config()`` with ``seeds``, how many runs each method gets, and
+      ``methods``, a mapping from each method to its rate.
+    """
+    config = default_config().unlock()
+    config.seeds = 5
+    config.methods = ConfigDict({"none": 0.0, "dropout": 0.5, "dropconnect": 0.5})
+    return config.lock()
+
+
+def check(config: Any, template: ConfigDict) -> None:
+    """Refuse settings that cannot work, before anything is loaded or written.
+
+    Args:
+      config: what an experiment's ``get_config()`` returned, overrides applied.
+      template: a config with all the keys that the program needs.
+
+    Raises:
+      UserError: a key, a choice, a number or a combination is wrong.
+    """
+    _check_keys(config, template)
+    for name, choices in _CHOICES.items():
+        if config[name] not in choices:
+            raise _wrong(config, name, f"one of {', '.join(choices)}")
+    for name, (holds, rule) in _RULES.items():
+        if not holds(config[name]):
+            raise _wrong(config, name, rule)
+    methods = config.methods if "methods" in config else {config.method: config.rate}
+    for method, rate in methods.items():
+        _check_method(config.model, method, rate)
+    if "seeds" in config and config.seeds < 1:
+        raise _wrong(config, "seeds", "1 or more")
+
+
+def _check_keys(config: Any, template: ConfigDict) -> None:
+    if not isinstance(config, ConfigDict):
+        raise UserError(
+            f"get_config() must return a ConfigDict, got {type(config).__name__}"
+        )
+    if missing := sorted(set(template) - set(config)):
+        raise UserError(
+            f"the config lacks {', '.join(missing)}: start from the default_config() "
+            "(train.py) or comparison_config() (compare.py) of training.settings"
+        )
+    if extra := sorted(set(config) - set(template)):
+        raise UserError(f"the config has keys of no use here: {', '.join(extra)}")
+
+
+def _check_method(model: str, method: str, rate: float) -> None:
+    if method not in models.METHODS[model]:
+        raise UserError(
+            f"method {method!r} does not fit model {model!r}, "
+            f"which takes {', '.join(models.METHODS[model])}"
+        )
+    if not (isinstance(rate, float) and 0 <= rate < 1):
+        raise UserError(
+            f"the rate of {method} must be at least 0 and below 1, got {rate!r}"
+        )
+
+
+def _wrong(config: ConfigDict, name: str, rule: str) -> UserError:
+    return UserError(f"config.{name} must be {rule}, got {config[name]!r}")
+
+
+def _widths(value: tuple[Any, ...]) -> bool:
+    return bool(value) and all(type(width) is int and width > 0 for width in value)
+
+
+_Rule = tuple[Callable[[Any], bool], str]
+_POSITIVE: _Rule = (lambda value: value > 0, "1 or more")
+_NATURAL: _Rule = (lambda value: value >= 0, "0 or more")
+_WIDTHS: _Rule = (_widths, "a tuple of one or more positive integers")
+
+_CHOICES = {
+    "dataset": tuple(data.DATASETS),
+    "host": tuple(models.HOSTS),
+    "model": tuple(models.METHODS),
+    "optimizer": tuple(optimizers.OPTIMIZERS),
+    "schedule": tuple(optimizers.SCHEDULES),
+}
+_RULES: dict[str, _Rule] = {
+    "seed": (lambda value: 0 <= value < 2**32, "at least 0 and below 2**32"),
+    "train_examples": _NATURAL,
+    "test_examples": _NATURAL,
+    "hidden": _WIDTHS,
+    "channels": _WIDTHS,
+    "epochs": _POSITIVE,
+    "batch_size": _POSITIVE,
+    "learning_rate": (lambda value: 0 < value < math.inf, "a positive number"),
+    "weight_decay": (lambda value: 0 <= value < math.inf, "0 or a positive number"),
+    "device_data_mib": _NATURAL,
+    "steps_per_call": _NATURAL,
+    "checkpoint_every": _POSITIVE,
+    "keep_checkpoints": _POSITIVE,
+}

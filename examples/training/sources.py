@@ -1,0 +1,207 @@
+"""Where the IDX data sets come from: the search order, and the download."""
+
+import dataclasses
+import hashlib
+import http.client
+import io
+import os
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+
+import platformdirs
+
+from training import idx
+from training.errors import UserError
+
+FILES = {
+    "train-images-idx3-ubyte": 3,
+    "train-labels-idx1-ubyte": 1,
+    "t10k-images-idx3-ubyte": 3,
+    "t10k-labels-idx1-ubyte": 1,
+}
+VARIABLE = "DROPJAX_DATA_DIR"
+_TIMEOUT_SECONDS = 30
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A data set in four IDX files.
+
+    Attributes:
+      folder: the name of its folder in each place of the search order.
+      hosts: URLs of folders that hold the gzipped files, tried in order.
+      digests: the SHA-256 of each file's unpacked content.
+    """
+
+    folder: str
+    hosts: tuple[str, ...]
+    digests: Mapping[str, str]
+
+
+SOURCES = {
+    "mnist": Source(
+        folder="mnist",
+        hosts=(
+            "https://ossci-datasets.s3.amazonaws.com/mnist",
+            "https://storage.googleapis.com/cvdf-datasets/mnist",
+        ),
+        digests={
+            "train-images-idx3-ubyte": (
+                "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db"
+            ),
+            "train-labels-idx1-ubyte": (
+                "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5"
+            ),
+            "t10k-images-idx3-ubyte": (
+                "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7"
+            ),
+            "t10k-labels-idx1-ubyte": (
+                "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2"
+            ),
+        },
+    ),
+    "fashion_mnist": Source(
+        folder="fashion-mnist",
+        hosts=(
+            "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com",
+            "https://storage.googleapis.com/tensorflow/tf-keras-datasets",
+        ),
+        digests={
+            "train-images-idx3-ubyte": (
+                "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888"
+            ),
+            "train-labels-idx1-ubyte": (
+                "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9"
+            ),
+            "t10k-images-idx3-ubyte": (
+                "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b"
+            ),
+            "t10k-labels-idx1-ubyte": (
+                "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34"
+            ),
+        },
+    ),
+}
+
+
+def locate(name: str, download: bool) -> dict[str, Path]:
+    """Find the four files of a data set: the first complete folder of the search.
+
+    The order: ``$DROPJAX_DATA_DIR``, first its sub-folder named after the data set,
+    then itself; the user's cache folder; ``/usr/share/datasets``. Then, where
+    ``download`` allows it, the files that the cache lacks are downloaded to it.
+
+    Args:
+      name: ``mnist`` or ``fashion_mnist``.
+      download: whether to download what is found nowhere.
+
+    Returns:
+      The path of each file of `FILES`.
+
+    Raises:
+      UserError: the files are nowhere, or a download failed.
+    """
+    folders = search_order(name)
+    for folder in folders:
+        found = _files_in(folder)
+        if len(found) == len(FILES):
+            return found
+    if download:
+        return _download(name, cache_folder(name))
+    looked = ", ".join(map(str, folders))
+    raise UserError(
+        f"the files of {name} are in none of {looked}: run again with --download, "
+        f"or set {VARIABLE} to a folder that holds {', '.join(FILES)} (.gz or not)"
+    )
+
+
+def search_order(name: str) -> list[Path]:
+    """Return the folders that `locate` looks into, in order.
+
+    Args:
+      name: ``mnist`` or ``fashion_mnist``.
+
+    Returns:
+      The folders.
+
+    Raises:
+      UserError: ``$DROPJAX_DATA_DIR`` is set to what is not a folder.
+    """
+    folders = [cache_folder(name), Path("/usr/share/datasets") / SOURCES[name].folder]
+    if chosen := os.environ.get(VARIABLE):
+        root = Path(chosen).expanduser()
+        if not root.is_dir():
+            raise UserError(f"{VARIABLE}={chosen} is not a folder")
+        folders = [root / SOURCES[name].folder, root, *folders]
+    return folders
+
+
+def cache_folder(name: str) -> Path:
+    """Return the folder of a data set in the user's cache.
+
+    Args:
+      name: ``mnist`` or ``fashion_mnist``.
+
+    Returns:
+      The folder, which need not exist.
+    """
+    return Path(platformdirs.user_cache_dir("dropjax")) / SOURCES[name].folder
+
+
+def identify(content: bytes) -> tuple[str, str] | None:
+    """Tell which known file has this content.
+
+    Args:
+      content: the unpacked content.
+
+    Returns:
+      The name of its data set and its own, or None for an unknown content.
+    """
+    digest = hashlib.sha256(content).hexdigest()
+    known = (
+        (name, file) for name in SOURCES for file in FILES
+        if SOURCES[name].digests[file] == digest
+    )
+    return next(known, None)
+
+
+def _files_in(folder: Path) -> dict[str, Path]:
+    candidates = ((file, folder / f"{file}{end}") for file in FILES for end in _ENDS)
+    return {file: path for file, path in candidates if path.is_file()}
+
+
+_ENDS = (".gz", "")  # the last one found wins: an unpacked file is read faster
+
+
+def _download(name: str, folder: Path) -> dict[str, Path]:
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in FILES.keys() - _files_in(folder).keys():
+        packed = _fetch(name, file)
+        partial = folder / f"{file}.{os.getpid()}.partial"
+        partial.write_bytes(packed)
+        partial.replace(folder / f"{file}.gz")
+    return _files_in(folder)
+
+
+def _fetch(name: str, file: str) -> bytes:
+    failures = []
+    for host in SOURCES[name].hosts:
+        url = f"{host}/{file}.gz"
+        print(f"downloading {url}")
+        try:
+            return _fetch_from(url, name, file)
+        except (OSError, http.client.HTTPException, UserError) as error:
+            failures.append(f"{url}: {error}")
+    raise UserError(f"could not download {file} of {name}: {'; '.join(failures)}")
+
+
+def _fetch_from(url: str, name: str, file: str) -> bytes:
+    with urllib.request.urlopen(url, timeout=_TIMEOUT_SECONDS) as response:
+        packed: bytes = response.read(idx.MAX_BYTES)
+    content = idx.unpack(io.BytesIO(packed), "the answer", FILES[file])
+    if identify(content) != (name, file):
+        digest = hashlib.sha256(content).hexdigest()
+        expected = SOURCES[name].digests[file]
+        raise UserError(f"wrong content: SHA-256 {digest}, expected {expected}")
+    return packed

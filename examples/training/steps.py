@@ -1,0 +1,244 @@
+"""The numbers: a train step, many of them scanned on the device, an evaluation.
+
+All randomness comes from the seed's key and the number of the step, so that a
+checkpoint of the state is all that a bit-for-bit continuation needs.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import lax
+
+from training.data import Split
+from training.models import Model
+
+_INIT, _ORDER, _NOISE = range(3)
+_EVALUATION_BATCH = 512
+_PADDING = -1
+
+
+class Totals(NamedTuple):
+    """Sums over examples."""
+
+    loss: jax.Array
+    correct: jax.Array
+    examples: jax.Array
+
+
+class State(NamedTuple):
+    """All that changes in training.
+
+    Attributes:
+      params: the net's parameters.
+      optimizer: the optimizer's state.
+      step: how many steps were taken.
+      totals: sums over the examples of the present epoch so far.
+    """
+
+    params: Any
+    optimizer: Any
+    step: jax.Array
+    totals: Totals
+
+
+Step = Callable[[jax.Array, State, jax.Array, jax.Array], State]
+Advance = Callable[[jax.Array, State, Any, Any], State]
+
+
+def initial_state(
+    key: jax.Array, model: Model, optimizer: optax.GradientTransformation
+) -> State:
+    """Return the state before the first step.
+
+    Args:
+      key: the seed's key.
+      model: the net.
+      optimizer: the optimizer.
+
+    Returns:
+      The state.
+    """
+    params = model.init(jax.random.fold_in(key, _INIT))
+    return State(params, optimizer.init(params), jnp.int32(0), _no_totals())
+
+
+def make_step(
+    model: Model, optimizer: optax.GradientTransformation, steps_per_epoch: int
+) -> Step:
+    """Make the train step.
+
+    Args:
+      model: the net.
+      optimizer: the optimizer.
+      steps_per_epoch: after how many steps the totals start from zero.
+
+    Returns:
+      ``(key, state, images, labels) -> state``, where ``key`` is the seed's key.
+    """
+
+    def step(
+        key: jax.Array, state: State, images: jax.Array, labels: jax.Array
+    ) -> State:
+        noise = jax.random.fold_in(jax.random.fold_in(key, _NOISE), state.step)
+
+        def mean_loss(params: Any) -> tuple[jax.Array, Totals]:
+            totals = _totals(model, params, images, labels, noise)
+            return totals.loss / totals.examples, totals
+
+        gradients, totals = jax.grad(mean_loss, has_aux=True)(state.params)
+        updates, optimizer_state = optimizer.update(
+            gradients, state.optimizer, state.params
+        )
+        starts = state.step % steps_per_epoch == 0
+        totals = jax.tree.map(
+            lambda new, old: jnp.where(starts, new, old + new), totals, state.totals
+        )
+        params = optax.apply_updates(state.params, updates)
+        return State(params, optimizer_state, state.step + 1, totals)
+
+    return step
+
+
+def make_scan(step: Step, batch_size: int, steps_per_epoch: int, length: int) -> Advance:
+    """Make a function that takes many steps of one epoch in one device program.
+
+    Args:
+      step: the train step.
+      batch_size: examples per step.
+      steps_per_epoch: steps per epoch.
+      length: how many steps to take.
+
+    Returns:
+      ``(key, state, images, labels) -> state``, given the whole train split.
+    """
+
+    def advance(
+        key: jax.Array, state: State, images: jax.Array, labels: jax.Array
+    ) -> State:
+        order = epoch_order(key, state.step // steps_per_epoch, len(labels))
+
+        def body(state: State, _: None) -> tuple[State, None]:
+            start = state.step % steps_per_epoch * batch_size
+            rows = lax.dynamic_slice(order, (start,), (batch_size,))
+            return step(key, state, images[rows], labels[rows]), None
+
+        return lax.scan(body, state, length=length)[0]
+
+    return advance
+
+
+def make_feed(step: Step, batch_size: int, steps_per_epoch: int, length: int) -> Advance:
+    """Make the counterpart of `make_scan` for data that the device cannot hold.
+
+    Args:
+      step: the train step.
+      batch_size: examples per step.
+      steps_per_epoch: steps per epoch.
+      length: how many steps to take.
+
+    Returns:
+      ``(key, state, images, labels) -> state``, given the whole train split as
+      NumPy arrays, of which one batch after the other goes to the device.
+    """
+    jitted = jax.jit(step, donate_argnums=1)
+
+    def advance(
+        key: jax.Array, state: State, images: np.ndarray, labels: np.ndarray
+    ) -> State:
+        epoch, first = divmod(int(state.step), steps_per_epoch)
+        order = np.asarray(epoch_order(key, epoch, len(labels)))
+        for index in range(first, first + length):
+            rows = order[index * batch_size : (index + 1) * batch_size]
+            state = jitted(key, state, images[rows], labels[rows])
+        return state
+
+    return advance
+
+
+def epoch_order(key: jax.Array, epoch: int | jax.Array, examples: int) -> jax.Array:
+    """Return the order in which an epoch takes the examples.
+
+    Args:
+      key: the seed's key.
+      epoch: the number of the epoch.
+      examples: how many examples there are.
+
+    Returns:
+      A permutation of ``range(examples)``.
+    """
+    epoch_key = jax.random.fold_in(jax.random.fold_in(key, _ORDER), epoch)
+    return jax.random.permutation(epoch_key, examples)
+
+
+def make_count(model: Model) -> Callable[[Any, jax.Array, jax.Array], Totals]:
+    """Make the device's part of `evaluate`.
+
+    Args:
+      model: the net.
+
+    Returns:
+      ``(params, images, labels) -> totals``, without noise.
+    """
+    return lambda params, images, labels: _totals(model, params, images, labels, None)
+
+
+def evaluate(
+    count: Callable[[Any, jax.Array, jax.Array], Totals], params: Any, split: Split
+) -> tuple[np.ndarray, np.ndarray]:
+    """Measure a net on a split, with ``deterministic=True``.
+
+    Args:
+      count: `make_count`'s function, jitted; it may be vmapped over the params.
+      params: the parameters.
+      split: the data.
+
+    Returns:
+      The mean loss and the accuracy, one number per net.
+    """
+    totals = _no_totals()
+    for start in range(0, len(split), _EVALUATION_BATCH):
+        rows = slice(start, start + _EVALUATION_BATCH)
+        images, labels = _padded(split.images[rows], split.labels[rows])
+        totals = jax.tree.map(jnp.add, totals, count(params, images, labels))
+    loss, accuracy = means(totals)
+    return loss, accuracy
+
+
+def means(totals: Totals) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean loss and the accuracy behind some totals.
+
+    Args:
+      totals: the sums.
+
+    Returns:
+      The two means.
+    """
+    loss, correct, examples = jax.device_get(totals)
+    return loss / examples, correct / examples
+
+
+def _totals(
+    model: Model, params: Any, images: jax.Array, labels: jax.Array, noise: Any
+) -> Totals:
+    real = labels != _PADDING
+    pixels = images.astype(jnp.float32) / 255
+    logits = model.apply(params, pixels, noise, noise is None)
+    targets = jnp.where(real, labels, 0)
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, targets)
+    hits = logits.argmax(-1) == labels
+    return Totals(jnp.where(real, losses, 0).sum(), hits.sum(), real.sum())
+
+
+def _no_totals() -> Totals:
+    return Totals(jnp.float32(0), jnp.int32(0), jnp.int32(0))
+
+
+def _padded(images: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    # To one length, so that the last batch does not cost a compilation.
+    missing = _EVALUATION_BATCH - len(labels)
+    width = [(0, missing)] + [(0, 0)] * (images.ndim - 1)
+    return np.pad(images, width), np.pad(labels, (0, missing), constant_values=_PADDING)

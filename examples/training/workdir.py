@@ -1,0 +1,160 @@
+"""A run's folder: its lock, its settings, its metrics."""
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from training.errors import UserError
+
+try:
+    import fcntl
+except ImportError:  # Windows, where nothing guards against two runs in one folder
+    fcntl = None
+
+# What may change between the parts of one run without making it another one.
+_FREE = {"epochs", "checkpoint_every", "keep_checkpoints"}
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Make a run's folder and keep other runs out of it.
+
+    The system drops the lock with the process, however that ends.
+
+    Args:
+      folder: the folder.
+
+    Yields:
+      Nothing.
+
+    Raises:
+      UserError: the folder cannot be made or written, or another run is in it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / "lock").open("a")
+    except OSError as error:
+        raise UserError(
+            f"cannot write to the workdir {folder}: {error.strerror}"
+        ) from error
+    with lock:
+        if fcntl is not None:
+            _take(lock.fileno(), folder)
+        yield
+
+
+def _take(descriptor: int, folder: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UserError(f"another run is writing to {folder}") from None
+
+
+def check_free(folder: Path) -> None:
+    """Refuse to start anew where there is a run already.
+
+    Args:
+      folder: the run's folder.
+
+    Raises:
+      UserError: it holds metrics or checkpoints.
+    """
+    if _has_content(folder / "metrics.jsonl") or _has_content(folder / "checkpoints"):
+        raise UserError(
+            f"{folder} already holds a run: add --resume to go on with it, "
+            "or name another --workdir"
+        )
+
+
+def _has_content(path: Path) -> bool:
+    if path.is_dir():
+        return any(path.iterdir())
+    return path.is_file() and path.stat().st_size > 0
+
+
+def check_same_config(folder: Path, config: ConfigDict) -> None:
+    """Refuse to go on with other settings than the run started with.
+
+    Args:
+      folder: the run's folder.
+      config: the present settings.
+
+    Raises:
+      UserError: a setting that shapes the run has another value.
+    """
+    path = folder / "config.json"
+    if not path.is_file():
+        return
+    try:
+        before = json.loads(path.read_text())
+    except ValueError as error:
+        raise UserError(f"{path} is not JSON: {error}") from None
+    now = json.loads(config.to_json())
+    for name in sorted((before.keys() | now.keys()) - _FREE):
+        if before.get(name) != now.get(name):
+            raise UserError(
+                f"cannot resume {folder} with another {name}: it has "
+                f"{before.get(name)!r}, got {now.get(name)!r}"
+            )
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON so that a reader never sees half of it.
+
+    Args:
+      path: the file.
+      content: what to write.
+    """
+    _replace(path, json.dumps(content, indent=2) + "\n")
+
+
+def _replace(path: Path, text: str) -> None:
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text)
+    os.replace(partial, path)
+
+
+class Metrics:
+    """The file of metrics: one JSON object a line, one line an epoch."""
+
+    def __init__(self, path: Path, step: int) -> None:
+        """Open the file and forget what is past a step.
+
+        Args:
+          path: the file.
+          step: the step that the run goes on from.
+        """
+        self._path = path
+        self.lines = [line for line in _read_lines(path) if line["step"] <= step]
+        _replace(path, "".join(map(_as_line, self.lines)))
+
+    def append(self, **values: float) -> None:
+        """Add a line.
+
+        Args:
+          **values: the metrics, ``step`` among them.
+        """
+        self.lines.append(values)
+        with self._path.open("a") as file:
+            file.write(_as_line(values))
+
+
+def _as_line(values: dict[str, float]) -> str:
+    return json.dumps(values) + "\n"
+
+
+def _read_lines(path: Path) -> list[dict[str, float]]:
+    if not path.is_file():
+        return []
+    lines = []
+    # A killed run may leave half a line; what follows the last checkpoint is
+    # computed again anyway.
+    with contextlib.suppress(ValueError):
+        for line in path.read_text().splitlines():
+            lines.append(json.loads(line))
+    return lines
