@@ -192,6 +192,27 @@ def check_channel_and_batch(
     return own
 
 
+def check_spatial_axes(x: Array, spatial: int, batch_axis: int | None) -> None:
+    """As many spatial axes as the layer's name says."""
+    wanted = spatial + (1 if batch_axis is None else 2)
+    if x.ndim != wanted:
+        batch = "no batch axis" if batch_axis is None else "a batch axis"
+        raise ValueError(
+            f"SpatialDropout{spatial}D with {batch} needs inputs of {wanted} axes, "
+            f"{spatial} of them spatial, got shape {x.shape}; batch_axis=None is for "
+            "inputs without a batch"
+        )
+
+
+def check_fixed_mask(mask: Array, shape: tuple[int, ...]) -> Array:
+    """A fixed mask of a kernel has the kernel's shape."""
+    if mask.shape != shape:
+        raise ValueError(
+            f"mask must have the kernel's shape {shape}, got shape {mask.shape}"
+        )
+    return mask
+
+
 def check_noise_shape(
     noise_shape: Sequence[int | None], shape: tuple[int, ...]
 ) -> tuple[int, ...]:

@@ -69,6 +69,11 @@ def foregone(rate: RateLike, deterministic: bool) -> bool | None:
     return False if isinstance(rate, float) and rate == 1.0 else None
 
 
+def is_drawn(rate: RateLike, deterministic: bool) -> bool:
+    """Whether coins must be tossed, so that a key is needed."""
+    return foregone(check_rate(rate), check_deterministic(deterministic)) is None
+
+
 def keep_probability(rate: RateLike, dtype: jnp.dtype) -> Float[Array, "..."]:
     """`1 - rate` in a real dtype, clipped to [0, 1], cut off from gradients."""
     if isinstance(rate, float):

@@ -10,7 +10,6 @@ from jax.tree_util import GetAttrKey, KeyPath, keystr
 from jaxtyping import PyTree
 
 from dropjax._checks import (
-    check_deterministic,
     check_key,
     check_leaf,
     check_rate,
@@ -18,7 +17,7 @@ from dropjax._checks import (
     check_selected,
     prefix_error,
 )
-from dropjax._masks import foregone
+from dropjax._masks import is_drawn
 from dropjax._random import leaf_keys
 from dropjax._types import KeyLike, RateLike, Scaling
 from dropjax.functional import dropout, dropout_mask
@@ -157,7 +156,6 @@ def _map_selected(
     """Draws on the selected leaves, each with its own key, and spares the others."""
     leaves = _leaves(params, rate, where)
     check_selected([leaf.path for leaf in leaves if leaf.selected], where)
-    deterministic = check_deterministic(deterministic)
     tossed = [leaf for leaf in leaves if _is_tossed(leaf, deterministic)]
     paths = [leaf.path for leaf in tossed]
     own = iter(leaf_keys(check_key(key), paths) if tossed else ())
@@ -183,7 +181,7 @@ def _leaves(
 
 
 def _is_tossed(leaf: _Leaf, deterministic: bool) -> bool:
-    return leaf.selected and foregone(leaf.rate, deterministic) is None
+    return leaf.selected and is_drawn(leaf.rate, deterministic)
 
 
 def _name(location: KeyPath) -> str:

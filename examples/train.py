@@ -63,7 +63,7 @@ def _train(
     config, folder, console = options.config, options.workdir, Console()
     checkpoints = Checkpoints(folder, config.keep_checkpoints)
     state = _first_state(trainer, checkpoints, console)
-    console.print(_banner(options, trainer, state), highlight=False)
+    console.print(_banner(options, trainer, state), highlight=False, soft_wrap=True)
     workdir.write_json(folder / "config.json", config.to_dict())
     metrics = workdir.Metrics(folder / "metrics.jsonl", int(state.step))
     loop = Loop(trainer, metrics, checkpoints, config.checkpoint_every)

@@ -13,11 +13,9 @@ from dropjax._checks import (
     check_bias,
     check_conv_shapes,
     check_dense_shapes,
-    check_deterministic,
     check_key,
-    check_rate,
 )
-from dropjax._masks import foregone
+from dropjax._masks import is_drawn
 from dropjax._random import leaf_keys
 from dropjax._types import KeyLike, RateLike, Scaling
 from dropjax.functional._conv import Padding, Window, conv
@@ -228,9 +226,8 @@ def _own_key(
     key: KeyLike, name: str, rate: RateLike, deterministic: bool
 ) -> KeyLike:
     """The key with which `dropconnect` drops the leaf of that name, where one is."""
-    if foregone(check_rate(rate), check_deterministic(deterministic)) is not None:
-        return None
-    return leaf_keys(check_key(key), [name])[0]
+    drawn = is_drawn(rate, deterministic)
+    return leaf_keys(check_key(key), [name])[0] if drawn else None
 
 
 def _given(
