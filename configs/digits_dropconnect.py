@@ -1,4 +1,4 @@
-"""Digits, MLP, DropConnect on the hidden weights: 97% in seconds."""
+"""Digits, MLP, DropConnect on the hidden weights: over 97% in seconds."""
 
 from ml_collections import ConfigDict
 

@@ -255,6 +255,24 @@ def check_deterministic(deterministic: Any) -> bool:
     return bool(deterministic)
 
 
+def check_flag_given(deterministic: bool | None) -> bool:
+    """A layer must be told whether it drops."""
+    if deterministic is None:
+        raise ValueError(
+            "deterministic must be given to the layer's constructor or to the call, "
+            "got None in both; layer.train() and layer.eval() set it too"
+        )
+    return deterministic
+
+
+def rngs_error(rngs: object, wanted: str) -> TypeError:
+    """A layer's source of keys is of the wrong type, or missing."""
+    return TypeError(
+        f"rngs must be {wanted}, got {_describe(rngs)}; pass rngs=nnx.Rngs(seed) to "
+        "the constructor or to the call"
+    )
+
+
 def check_scaling(scaling: Any) -> None:
     """Inverted or standard."""
     if scaling not in get_args(Scaling):

@@ -5,7 +5,6 @@ A layer takes its key from the rng collection "dropout": give `apply` an
 collection "params" instead; without either it raises.
 """
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -27,7 +26,7 @@ from dropjax.functional import (
     spatial_dropout,
 )
 from dropjax.functional._conv import Padding, Window
-from dropjax.transforms import Where, dropconnect
+from dropjax.transforms import Where, dropconnect, takes_deterministic
 
 __all__ = [
     "DropConnect",
@@ -456,8 +455,7 @@ class DropConnect(nn.Module):
           What the wrapped module returns.
         """
         nn.share_scope(self, self.module)
-        taken = inspect.signature(type(self.module).__call__).parameters
-        if deterministic is not None and "deterministic" in taken:
+        if deterministic is not None and takes_deterministic(self.module):
             kwargs["deterministic"] = deterministic
         if self.is_initializing():
             return self.module(*args, **kwargs)

@@ -1,5 +1,6 @@
 """What works on whole trees of parameters."""
 
+import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
@@ -135,6 +136,11 @@ def dropconnect_mask(
         return jnp.ones(np.shape(leaf), bool)
 
     return _map_selected(draw, whole, key, params, rate, where, deterministic)
+
+
+def takes_deterministic(module: Callable[..., Any]) -> bool:
+    """Whether a wrapped module's call has a `deterministic` to be handed on to it."""
+    return "deterministic" in inspect.signature(type(module).__call__).parameters
 
 
 class _Leaf(NamedTuple):

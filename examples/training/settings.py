@@ -28,10 +28,10 @@ def default_config() -> ConfigDict:
     config.channels = (32, 64)
     config.method = "none"
     config.rate = 0.5
-    config.epochs = 40
+    config.epochs = 100
     config.batch_size = 64
     config.optimizer = "adamw"
-    config.learning_rate = 1e-3
+    config.learning_rate = 3e-3
     config.schedule = "cosine"
     config.weight_decay = 1e-4
     # A train set up to this size stays on the device, and the steps are scanned.

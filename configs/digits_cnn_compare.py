@@ -1,0 +1,17 @@
+"""Digits, small CNN: all four methods, five seeds each."""
+
+from ml_collections import ConfigDict
+
+from training.settings import comparison_config
+
+
+def get_config() -> ConfigDict:
+    """Return the settings."""
+    config = comparison_config()
+    config.model = "cnn"
+    config.channels = (16, 32)
+    config.hidden = (64,)
+    config.epochs = 30
+    config.seeds = 5
+    config.methods.none = 0.0
+    return config

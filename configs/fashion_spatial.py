@@ -1,0 +1,21 @@
+"""Fashion-MNIST, CNN, spatial dropout: whole feature maps after each block."""
+
+from ml_collections import ConfigDict
+
+from training.settings import default_config
+
+
+def get_config() -> ConfigDict:
+    """Return the settings."""
+    config = default_config()
+    config.dataset = "fashion_mnist"
+    config.model = "cnn"
+    config.channels = (32, 64)
+    config.hidden = (128,)
+    config.epochs = 10
+    config.batch_size = 128
+    config.learning_rate = 1e-3
+    config.steps_per_call = 13
+    config.method = "spatial"
+    config.rate = 0.2
+    return config
