@@ -8,6 +8,7 @@ Pure functions are here; Flax layers are in `dropjax.linen` and `dropjax.nnx`.
 """
 
 from ._apply import apply_mask as apply_mask
+from ._fast_prng import fast_prng as fast_prng
 from ._masks import keep_mask as keep_mask
 from .functional import dropconnect_conv as dropconnect_conv
 from .functional import dropconnect_dense as dropconnect_dense
@@ -26,6 +27,7 @@ __all__ = [
     "dropconnect_mask",
     "dropout",
     "dropout_mask",
+    "fast_prng",
     "keep_mask",
     "spatial_dropout",
     "spatial_dropout_mask",

@@ -1,4 +1,4 @@
-"""From a key to random words: the generators, and a leaf's own key."""
+"""From a key to random words, written out, and a leaf's own key."""
 
 import hashlib
 from collections.abc import Sequence
@@ -25,8 +25,8 @@ def random_words(key: Key[Array, ""], shape: tuple[int, ...]) -> Word:
         return jax.random.bits(key, shape, jnp.uint32)
     _tell_reuse_checker(key)
     first, second = jax.random.key_data(key)
-    high, low = _counter(shape)
-    return jnp.bitwise_xor(*_threefry2x32(first, second, high, low))
+    high, low = element_index(shape)
+    return jnp.bitwise_xor(*threefry2x32(first, second, high, low))
 
 
 def leaf_keys(key: Key[Array, ""], paths: Sequence[str]) -> list[Key[Array, ""]]:
@@ -51,7 +51,7 @@ def _tell_reuse_checker(key: Key[Array, ""]) -> None:
         jax.random.bits(key, (0,))
 
 
-def _counter(shape: tuple[int, ...]) -> tuple[Word, Word]:
+def element_index(shape: tuple[int, ...]) -> tuple[Word, Word]:
     """The row-major index of each element, as the high and low word of 64 bits."""
     high = low = jnp.zeros(shape, jnp.uint32)
     stride = 1
@@ -77,7 +77,7 @@ def _high_product(index: Word, stride: int) -> Word:
     return low_stride + index * np.uint32(stride >> 32 & 0xFFFFFFFF)
 
 
-def _threefry2x32(k0: Word, k1: Word, x0: Word, x1: Word) -> tuple[Word, Word]:
+def threefry2x32(k0: Word, k1: Word, x0: Word, x1: Word) -> tuple[Word, Word]:
     """The twenty rounds of Salmon et al., 2011, "Parallel random numbers"."""
     schedule = (k0, k1, k0 ^ k1 ^ np.uint32(_PARITY))
     x0, x1 = x0 + schedule[0], x1 + schedule[1]
