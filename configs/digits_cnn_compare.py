@@ -1,7 +1,6 @@
 """Digits, small CNN: all four methods, five seeds each."""
 
 from ml_collections import ConfigDict
-
 from training.settings import comparison_config
 
 
@@ -13,5 +12,7 @@ def get_config() -> ConfigDict:
     config.hidden = (64,)
     config.epochs = 30
     config.seeds = 5
-    config.methods.none = 0.0
+    config.methods = ConfigDict(
+        {"none": 0.0, "dropout": 0.2, "dropconnect": 0.2, "spatial": 0.2}
+    )
     return config

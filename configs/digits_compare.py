@@ -1,7 +1,6 @@
 """Digits, MLP: no noise, dropout and DropConnect, five seeds each."""
 
 from ml_collections import ConfigDict
-
 from training.settings import comparison_config
 
 

@@ -1,7 +1,6 @@
 """Digits, MLP, DropConnect on the hidden weights: over 97% in seconds."""
 
 from ml_collections import ConfigDict
-
 from training.settings import default_config
 
 

@@ -1,7 +1,6 @@
 """Digits, MLP, DropConnect: digits_dropconnect in NNX."""
 
 from ml_collections import ConfigDict
-
 from training.settings import default_config
 
 

@@ -1,7 +1,6 @@
 """Digits, MLP, no noise: the baseline of the other two."""
 
 from ml_collections import ConfigDict
-
 from training.settings import default_config
 
 

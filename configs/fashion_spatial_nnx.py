@@ -1,7 +1,6 @@
 """Fashion-MNIST, CNN, spatial dropout: fashion_spatial in NNX."""
 
 from ml_collections import ConfigDict
-
 from training.settings import default_config
 
 
@@ -16,7 +15,6 @@ def get_config() -> ConfigDict:
     config.epochs = 10
     config.batch_size = 128
     config.learning_rate = 1e-3
-    config.steps_per_call = 13
     config.method = "spatial"
     config.rate = 0.2
     return config

@@ -1,7 +1,6 @@
 """MNIST, MLP, dropout after each hidden layer."""
 
 from ml_collections import ConfigDict
-
 from training.settings import default_config
 
 

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.sharding import AxisType
 from jaxtyping import Array, ArrayLike, Bool, Float, Inexact, Key
 
 from dropjax._checks import (
@@ -63,12 +64,12 @@ def apply_mask(
     mask = check_mask(mask, x.shape)
     check_keep(keep, x.shape)
     scaled = x if isinstance(keep, float) and keep == 1.0 else _divide(x, keep)
-    fill = jnp.broadcast_to(check_fill(fill, x), x.shape)
+    fill = jnp.full_like(scaled, check_fill(fill, x))
     return lax.select(jnp.broadcast_to(mask, x.shape), jnp.asarray(scaled), fill)
 
 
 def redrawn(*static: str) -> Callable[[Callable[..., Array]], Callable[..., Array]]:
-    """jit for a function that draws a mask, made to save only its key for later.
+    """jit for a function of (key, x, ...) like x, made to save only its key.
 
     The backward pass draws the mask again. Arrays come as positional arguments, the
     options named in `static` by keyword. CSE need not be prevented, and the barrier
@@ -79,13 +80,22 @@ def redrawn(*static: str) -> Callable[[Callable[..., Array]], Callable[..., Arra
     def decorate(function: Callable[..., Array]) -> Callable[..., Array]:
         @functools.partial(jax.jit, static_argnames=static)
         @functools.wraps(function)
-        def redraw(*arrays: Array, **options: object) -> Array:
+        def redraw(key: KeyLike, x: Array, *others: Array, **options: object) -> Array:
             draw = functools.partial(function, **options)
-            return jax.checkpoint(draw, prevent_cse=False)(*arrays)
+            forgetful = jax.checkpoint(draw, prevent_cse=False)
+            return _sharded_like(x, forgetful)(key, x, *others)
 
         return redraw
 
     return decorate
+
+
+def _sharded_like(x: Array, function: Callable[..., Array]) -> Callable[..., Array]:
+    """Lets the compiler shard the mask as x, where shardings are explicit types."""
+    sharding = jax.typeof(x).sharding
+    if AxisType.Explicit in sharding.mesh.axis_types:
+        return jax.sharding.auto_axes(function, out_sharding=sharding)
+    return function
 
 
 def drop(
@@ -107,7 +117,7 @@ def drop(
     if certain is None:
         return _toss_and_apply(check_key(key), x, keep, coins=coins, scaling=scaling)
     if deterministic and scaling == "standard" and not _is_one(keep):
-        return _expect(x, keep)
+        return _expect(None, x, keep)
     return x if certain else jnp.zeros_like(x)
 
 
@@ -124,8 +134,9 @@ def _toss_and_apply(
     return apply_mask(x, mask, keep=keep if scaling == "inverted" else 1.0)
 
 
-@jax.jit
+@redrawn()
 def _expect(
+    key: None,
     x: Inexact[Array, "*shape"], keep: Float[Array, "..."]
 ) -> Inexact[Array, "*shape"]:
     """What standard scaling makes of x after training: its mean over masks."""

@@ -6,7 +6,7 @@ at once, vmapped in one jitted program. The workdir gets compare.md and compare.
 
 import dataclasses
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
@@ -15,8 +15,7 @@ from ml_collections import ConfigDict
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
-
-from training import command_line, data, settings, steps, workdir
+from training import command_line, data, models, settings, steps, workdir
 from training.data import Dataset
 from training.errors import UserError, run_program
 from training.experiment import Experiment, prepare
@@ -86,12 +85,9 @@ def compare(config: ConfigDict, dataset: Dataset, console: Console) -> list[Row]
     Returns:
       The rows of the table.
     """
-    rates: Mapping[str, float] = config.methods
+    methods = [it for it in models.METHODS[config.model] if it in config.methods]
     with progress_bar(console) as bar:
-        rows = [
-            Row(method, rate, _train(config, method, rate, dataset, bar))
-            for method, rate in rates.items()
-        ]
+        rows = [_train(config, method, dataset, bar) for method in methods]
     table = Table(*_HEADER, title=f"{config.model} on {config.dataset}")
     for row in rows:
         table.add_row(*row.cells())
@@ -99,9 +95,8 @@ def compare(config: ConfigDict, dataset: Dataset, console: Console) -> list[Row]
     return rows
 
 
-def _train(
-    config: ConfigDict, method: str, rate: float, dataset: Dataset, bar: Progress
-) -> tuple[float, ...]:
+def _train(config: ConfigDict, method: str, dataset: Dataset, bar: Progress) -> Row:
+    rate = config.methods[method]
     experiment = prepare(_with_method(config, method, rate), dataset)
     task = bar.add_task(method, total=config.epochs, text="")
     seeds = np.arange(config.seed, config.seed + config.seeds, dtype=np.uint32)
@@ -114,10 +109,12 @@ def _train(
         bar.update(task, advance=1, text=f"loss {loss.mean():.4f}")
     count = jax.jit(jax.vmap(experiment.count, in_axes=(0, None, None)))
     _, accuracies = steps.evaluate(count, state.params, dataset.test)
-    return tuple(map(float, accuracies))
+    return Row(method, rate, tuple(map(float, accuracies)))
 
 
-def _vmapped(experiment: Experiment, keys: jax.Array) -> tuple[steps.State, steps.Advance]:
+def _vmapped(
+    experiment: Experiment, keys: jax.Array
+) -> tuple[steps.State, steps.Advance]:
     epoch = experiment.scan(experiment.steps_per_epoch)
     advance = jax.jit(jax.vmap(epoch, in_axes=(0, 0, None, None)), donate_argnums=1)
     return jax.jit(jax.vmap(experiment.init))(keys), advance

@@ -12,11 +12,10 @@ from pathlib import Path
 
 import jax
 from rich.console import Console
-
 from training import command_line, curves, data, models, settings, workdir
 from training.checkpoints import Checkpoints, digest
 from training.command_line import Options
-from training.errors import UserError, run_program
+from training.errors import run_program
 from training.experiment import prepare
 from training.interrupts import Interrupt
 from training.loop import Loop, Trainer
@@ -80,9 +79,7 @@ def _train(
     return 0
 
 
-def _first_state(
-    trainer: Trainer, checkpoints: Checkpoints, console: Console
-) -> State:
+def _first_state(trainer: Trainer, checkpoints: Checkpoints, console: Console) -> State:
     state = trainer.initial_state()
     restored = checkpoints.restore(state, console.print)
     if restored is None:

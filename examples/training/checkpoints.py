@@ -4,11 +4,11 @@ import hashlib
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from jaxtyping import PyTree
 
 from training.errors import UserError
 
@@ -30,7 +30,7 @@ class Checkpoints:
         )
         self._manager = ocp.CheckpointManager(self._folder, options=options)
 
-    def save(self, step: int, state: Any) -> None:
+    def save(self, step: int, state: PyTree) -> None:
         """Write a checkpoint, unless there is one of this step.
 
         Args:
@@ -45,7 +45,7 @@ class Checkpoints:
         )
         self._manager.save(step, args=content)
 
-    def restore(self, like: Any, say: Callable[[str], None]) -> Any | None:
+    def restore(self, like: PyTree, say: Callable[[str], None]) -> PyTree | None:
         """Read the newest checkpoint that is sound.
 
         Damaged ones that are newer are moved to the folder ``damaged``.
@@ -82,7 +82,7 @@ class Checkpoints:
         names = (path.name for path in self._folder.iterdir())
         return sorted((int(name) for name in names if name.isdigit()), reverse=True)
 
-    def _read(self, step: int, like: Any) -> Any:
+    def _read(self, step: int, like: PyTree) -> PyTree:
         content = ocp.args.Composite(
             state=ocp.args.StandardRestore(like), digest=ocp.args.JsonRestore()
         )
@@ -99,7 +99,7 @@ class Checkpoints:
         self._manager.reload()
 
 
-def digest(state: Any) -> str:
+def digest(state: PyTree) -> str:
     """Return the SHA-256 of a tree's leaves.
 
     Args:

@@ -61,7 +61,7 @@ def parse(argv: Sequence[str], about: str, default_config: str) -> Options | Non
     return Options(config, Path(workdir).expanduser(), known.resume, known.download)
 
 
-def load_config(path: Path) -> Any:
+def load_config(path: Path) -> ConfigDict:
     """Run ``get_config()`` of a Python file.
 
     Args:
@@ -71,7 +71,7 @@ def load_config(path: Path) -> Any:
       What it returned.
 
     Raises:
-      UserError: there is no such file, or it fails.
+      UserError: there is no such file, or it fails, or returns something else.
     """
     if not path.is_file():
         raise UserError(f"there is no config file {path}")
@@ -81,9 +81,15 @@ def load_config(path: Path) -> Any:
     )
     try:
         loader.exec_module(module)
-        return module.get_config()
+        config = module.get_config()
     except Exception as error:  # the file is the user's code: anything can come
         raise UserError(f"{path}: {type(error).__name__}: {error}") from error
+    if not isinstance(config, ConfigDict):
+        raise UserError(
+            f"{path}: get_config() must return a ConfigDict, got a "
+            f"{type(config).__name__}"
+        )
+    return config
 
 
 def _define(default_config: str) -> flags.FlagValues:
@@ -106,11 +112,7 @@ def _define(default_config: str) -> flags.FlagValues:
     return values
 
 
-def _override(config: Any, argv: list[str], known: list[str]) -> ConfigDict:
-    if not isinstance(config, ConfigDict):
-        raise UserError(
-            f"get_config() must return a ConfigDict, got {type(config).__name__}"
-        )
+def _override(config: ConfigDict, argv: list[str], known: list[str]) -> ConfigDict:
     for argument in argv[1:]:
         if match := re.match(r"--?(?:no)?config\.([^=]*)", argument):
             _check_key(config, match[1])

@@ -50,7 +50,11 @@ class Dataset:
 
 
 def load(
-    name: str, *, download: bool = False, train_examples: int = 0, test_examples: int = 0
+    name: str,
+    *,
+    download: bool = False,
+    train_examples: int = 0,
+    test_examples: int = 0,
 ) -> Dataset:
     """Load a data set.
 
@@ -108,7 +112,9 @@ def _read(name: str, file: str, path: Path) -> np.ndarray:
     axes = sources.FILES[file]
     content = idx.read(path, axes)
     if (known := sources.identify(content)) not in (None, (name, file)):
-        raise UserError(f"{path}: this is {known[1]} of {known[0]}, not {file} of {name}")
+        raise UserError(
+            f"{path}: this is {known[1]} of {known[0]}, not {file} of {name}"
+        )
     array = idx.as_array(content, axes)
     if axes == 3 and array.shape[1:] != (_SIDE, _SIDE):
         raise UserError(

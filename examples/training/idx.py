@@ -80,13 +80,14 @@ def as_array(content: bytes, axes: int) -> np.ndarray:
 
 
 def _size(header: bytes, name: str, axes: int) -> int:
-    if len(header) < 4 + 4 * axes:
-        raise UserError(f"{name}: truncated: it ends inside its header")
-    if header[:4] != bytes((0, 0, _UNSIGNED_BYTE, axes)):
+    magic = bytes((0, 0, _UNSIGNED_BYTE, axes))
+    if not magic.startswith(header[:4]):
         raise UserError(
             f"{name}: not an IDX file of {axes}-axis bytes: it starts with "
-            f"{header[:4].hex()}, not {bytes((0, 0, _UNSIGNED_BYTE, axes)).hex()}"
+            f"{header[:4].hex()}, not {magic.hex()}"
         )
+    if len(header) < 4 + 4 * axes:
+        raise UserError(f"{name}: truncated: it ends inside its header")
     shape = np.frombuffer(header, ">u4", axes, offset=4).tolist()
     if (size := math.prod(shape)) > MAX_BYTES:
         raise UserError(f"{name}: its header asks for {size} bytes, over {MAX_BYTES}")

@@ -9,13 +9,14 @@ from ml_collections import ConfigDict
 
 from training import steps
 from training.checkpoints import Checkpoints
+from training.data import Split
 from training.experiment import Experiment
 from training.interrupts import Interrupt
 from training.reporting import Board
 from training.workdir import Metrics
 
 _MIB = 2**20
-_FEED_STEPS = 50
+_FEED_STEPS = 20
 
 
 class Trainer:
@@ -33,7 +34,7 @@ class Trainer:
         self.batch_size = config.batch_size
         self.key = jax.random.key(config.seed)
         train = experiment.dataset.train
-        self.scanned = train.images.nbytes <= config.device_data_mib * _MIB
+        self.scanned = _scans(config, train.images.nbytes)
         self._data: tuple[Any, Any] = (train.images, train.labels)
         if self.scanned:
             self._data = jax.device_put(self._data)
@@ -56,7 +57,9 @@ class Trainer:
         """
         left = -int(state.step) % self.experiment.steps_per_epoch
         length = min(self._call, left or self.experiment.steps_per_epoch)
-        return jax.block_until_ready(self._advance(length)(self.key, state, *self._data))
+        return jax.block_until_ready(
+            self._advance(length)(self.key, state, *self._data)
+        )
 
     @functools.lru_cache(maxsize=4)  # noqa: B019 (a trainer lives as long as its run)
     def _advance(self, length: int) -> steps.Advance:
@@ -90,9 +93,18 @@ class Trainer:
         """
         return self._measure(state, self.experiment.dataset.test)
 
-    def _measure(self, state: steps.State, split: Any) -> dict[str, float]:
+    def _measure(self, state: steps.State, split: Split) -> dict[str, float]:
         loss, accuracy = steps.evaluate(self._count, state.params, split)
         return {"loss": float(loss), "accuracy": float(accuracy)}
+
+
+def _scans(config: ConfigDict, size: int) -> bool:
+    if config.scan != "auto":
+        return config.scan == "always"
+    # On CPU, XLA runs a convolution in a loop several times slower than outside
+    # of it (jax-ml/jax#12868).
+    slow = config.model == "cnn" and jax.default_backend() == "cpu"
+    return not slow and size <= config.device_data_mib * _MIB
 
 
 class Loop:

@@ -2,14 +2,13 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
 
 import jax
+from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
 from training import models_linen, models_nnx
 
-Params = Any
 HOSTS = {"linen": models_linen, "nnx": models_nnx}
 METHODS = {
     "mlp": ("none", "dropout", "dropconnect"),
@@ -27,8 +26,8 @@ class Model:
         where ``deterministic`` is True.
     """
 
-    init: Callable[[jax.Array], Params]
-    apply: Callable[[Params, jax.Array, jax.Array | None, bool], jax.Array]
+    init: Callable[[jax.Array], PyTree]
+    apply: Callable[[PyTree, jax.Array, jax.Array | None, bool], jax.Array]
 
 
 def build(config: ConfigDict, shape: tuple[int, ...], classes: int) -> Model:
@@ -46,7 +45,7 @@ def build(config: ConfigDict, shape: tuple[int, ...], classes: int) -> Model:
     return Model(init, apply)
 
 
-def count(params: Params) -> int:
+def count(params: PyTree) -> int:
     """Return the number of parameters in a tree.
 
     Args:

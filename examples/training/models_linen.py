@@ -1,7 +1,7 @@
 """The nets in Flax Linen.
 
-Whatever the method, the layers bear the same names and so get the same initial
-parameters from the same key: two methods differ in their noise alone.
+Whatever the method, the layers are the same, all but its own at rate 0, which costs
+nothing and draws nothing: two methods differ in their noise alone.
 """
 
 from collections.abc import Callable
@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 from flax import linen as nn
+from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
 from dropjax import linen as djl
@@ -27,8 +28,10 @@ class MLP(nn.Module):
         """Return the logits of a batch of images."""
         x = x.reshape(x.shape[0], -1)
         for index, width in enumerate(self.hidden):
-            x = nn.relu(_dense(self, width, f"hidden_{index}")(x, deterministic))
-            x = _drop_units(self, x, deterministic)
+            rate = _rate(self, "dropconnect")
+            layer = djl.DropConnectDense(width, rate, name=f"hidden_{index}")
+            x = nn.relu(layer(x, deterministic))
+            x = djl.Dropout(_rate(self, "dropout"))(x, deterministic)
         return nn.Dense(self.classes, name="logits")(x)
 
 
@@ -45,43 +48,18 @@ class CNN(nn.Module):
     def __call__(self, x: jax.Array, deterministic: bool) -> jax.Array:
         """Return the logits of a batch of images."""
         for index, width in enumerate(self.channels):
-            x = nn.relu(_conv(self, width, f"conv_{index}")(x, deterministic))
+            rate = _rate(self, "dropconnect")
+            layer = djl.DropConnectConv(width, (3, 3), rate, name=f"conv_{index}")
+            x = nn.relu(layer(x, deterministic))
             x = nn.max_pool(x, (2, 2), strides=(2, 2))
-            x = _drop_maps(self, x, deterministic)
+            x = djl.Dropout(_rate(self, "dropout"))(x, deterministic)
+            x = djl.SpatialDropout2D(_rate(self, "spatial"))(x, deterministic)
         head = MLP(self.method, self.rate, self.hidden, self.classes, name="head")
         return head(x, deterministic)
 
 
-_Layer = Callable[[jax.Array, bool], jax.Array]
-_Net = MLP | CNN
-
-
-def _dense(net: _Net, width: int, name: str) -> _Layer:
-    if net.method == "dropconnect":
-        return djl.DropConnectDense(width, net.rate, name=name)
-    return _always(nn.Dense(width, name=name))
-
-
-def _conv(net: _Net, width: int, name: str) -> _Layer:
-    if net.method == "dropconnect":
-        return djl.DropConnectConv(width, (3, 3), net.rate, name=name)
-    return _always(nn.Conv(width, (3, 3), name=name))
-
-
-def _always(layer: Callable[[jax.Array], jax.Array]) -> _Layer:
-    return lambda x, deterministic: layer(x)
-
-
-def _drop_units(net: _Net, x: jax.Array, deterministic: bool) -> jax.Array:
-    if net.method == "dropout":
-        return djl.Dropout(net.rate)(x, deterministic)
-    return x
-
-
-def _drop_maps(net: _Net, x: jax.Array, deterministic: bool) -> jax.Array:
-    if net.method == "spatial":
-        return djl.SpatialDropout2D(net.rate)(x, deterministic)
-    return _drop_units(net, x, deterministic)
+def _rate(net: MLP | CNN, method: str) -> float:
+    return net.rate if net.method == method else 0.0
 
 
 def build(
@@ -97,18 +75,18 @@ def build(
     Returns:
       ``init`` and ``apply``.
     """
-    net: _Net
+    net: MLP | CNN
     if config.model == "mlp":
         net = MLP(config.method, config.rate, config.hidden, classes)
     else:
         net = CNN(config.method, config.rate, config.channels, config.hidden, classes)
 
-    def init(key: jax.Array) -> Any:
+    def init(key: jax.Array) -> PyTree:
         images = jax.numpy.zeros((1, *shape))
         return net.init(key, images, deterministic=True)["params"]
 
     def apply(
-        params: Any, images: jax.Array, key: jax.Array | None, deterministic: bool
+        params: PyTree, images: jax.Array, key: jax.Array | None, deterministic: bool
     ) -> jax.Array:
         rngs = {} if key is None else {"dropout": key}
         return net.apply({"params": params}, images, deterministic, rngs=rngs)

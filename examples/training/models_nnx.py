@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 from flax import nnx
+from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
 from dropjax import nnx as djn
@@ -19,9 +20,11 @@ class MLP(nnx.Module):
     ) -> None:
         """Make the layers, for ``inputs`` numbers per example."""
         self.depth = len(config.hidden)
-        self.drop = _drop_units(config)
+        self.drop = djn.Dropout(_rate(config, "dropout"))
         for index, width in enumerate(config.hidden):
-            setattr(self, f"hidden_{index}", _dense(config, inputs, width, rngs))
+            rate = _rate(config, "dropconnect")
+            layer = djn.DropConnectLinear(inputs, width, rate, rngs=rngs)
+            setattr(self, f"hidden_{index}", layer)
             inputs = width
         self.logits = nnx.Linear(inputs, classes, rngs=rngs)
 
@@ -46,9 +49,12 @@ class CNN(nnx.Module):
         """Make the layers, for images of this shape."""
         height, width, inputs = shape
         self.depth = len(config.channels)
-        self.drop = _drop_maps(config)
+        self.drop = djn.Dropout(_rate(config, "dropout"))
+        self.drop_maps = djn.SpatialDropout2D(_rate(config, "spatial"))
         for index, channels in enumerate(config.channels):
-            setattr(self, f"conv_{index}", _conv(config, inputs, channels, rngs))
+            rate = _rate(config, "dropconnect")
+            layer = djn.DropConnectConv(inputs, channels, (3, 3), rate, rngs=rngs)
+            setattr(self, f"conv_{index}", layer)
             height, width, inputs = height // 2, width // 2, channels
         self.head = MLP(config, height * width * inputs, classes, rngs)
 
@@ -60,40 +66,16 @@ class CNN(nnx.Module):
         for index in range(self.depth):
             layer = getattr(self, f"conv_{index}")
             x = nnx.max_pool(nnx.relu(layer(x, **noise)), (2, 2), strides=(2, 2))
-            x = self.drop(x, **noise)
+            x = self.drop_maps(self.drop(x, **noise), **noise)
         return self.head(x, **noise)
 
 
-class _Always(nnx.Module):
-    def __init__(self, layer: Callable[[jax.Array], jax.Array]) -> None:
-        self.layer = layer
-
-    def __call__(self, x: jax.Array, **noise: Any) -> jax.Array:
-        return self.layer(x)
+def _rate(config: ConfigDict, method: str) -> float:
+    return config.rate if config.method == method else 0.0
 
 
-def _dense(config: ConfigDict, inputs: int, width: int, rngs: nnx.Rngs) -> nnx.Module:
-    if config.method == "dropconnect":
-        return djn.DropConnectLinear(inputs, width, config.rate, rngs=rngs)
-    return _Always(nnx.Linear(inputs, width, rngs=rngs))
-
-
-def _conv(config: ConfigDict, inputs: int, width: int, rngs: nnx.Rngs) -> nnx.Module:
-    if config.method == "dropconnect":
-        return djn.DropConnectConv(inputs, width, (3, 3), config.rate, rngs=rngs)
-    return _Always(nnx.Conv(inputs, width, (3, 3), rngs=rngs))
-
-
-def _drop_units(config: ConfigDict) -> nnx.Module:
-    if config.method == "dropout":
-        return djn.Dropout(config.rate)
-    return _Always(nnx.identity)
-
-
-def _drop_maps(config: ConfigDict) -> nnx.Module:
-    if config.method == "spatial":
-        return djn.SpatialDropout2D(config.rate)
-    return _drop_units(config)
+# The layers' own random streams, which a key brought by the call overrides.
+_UNUSED = 0
 
 
 def build(
@@ -115,15 +97,17 @@ def build(
             return MLP(config, math.prod(shape), classes, rngs)
         return CNN(config, shape, classes, rngs)
 
-    def init(key: jax.Array) -> Any:
-        return nnx.to_pure_dict(nnx.state(make(nnx.Rngs(params=key)), nnx.Param))
+    def init(key: jax.Array) -> PyTree:
+        net = make(nnx.Rngs(params=key, dropout=_UNUSED))
+        return nnx.to_pure_dict(nnx.state(net, nnx.Param))
 
     def apply(
-        params: Any, images: jax.Array, key: jax.Array | None, deterministic: bool
+        params: PyTree, images: jax.Array, key: jax.Array | None, deterministic: bool
     ) -> jax.Array:
-        graph, state = nnx.split(nnx.eval_shape(lambda: make(nnx.Rngs(0))))
+        abstract = nnx.eval_shape(lambda: make(nnx.Rngs(_UNUSED)))
+        graph, state, streams = nnx.split(abstract, nnx.Param, ...)
         nnx.replace_by_pure_dict(state, params)
-        net = nnx.merge(graph, state)
+        net = nnx.merge(graph, state, streams)
         rngs = nnx.Rngs() if key is None else nnx.Rngs(dropout=key)
         return net(images, deterministic=deterministic, rngs=rngs)
 

@@ -34,7 +34,9 @@ def default_config() -> ConfigDict:
     config.learning_rate = 3e-3
     config.schedule = "cosine"
     config.weight_decay = 1e-4
-    # A train set up to this size stays on the device, and the steps are scanned.
+    # Whether the train set stays on the device and the steps are scanned there;
+    # "auto": where it has at most this size, but no convolutions on a CPU.
+    config.scan = "auto"
     config.device_data_mib = 1024
     # How many steps run between two looks at the clock and at Ctrl-C; 0: an epoch.
     config.steps_per_call = 0
@@ -56,7 +58,7 @@ def comparison_config() -> ConfigDict:
     return config.lock()
 
 
-def check(config: Any, template: ConfigDict) -> None:
+def check(config: ConfigDict, template: ConfigDict) -> None:
     """Refuse settings that cannot work, before anything is loaded or written.
 
     Args:
@@ -80,18 +82,17 @@ def check(config: Any, template: ConfigDict) -> None:
         raise _wrong(config, "seeds", "1 or more")
 
 
-def _check_keys(config: Any, template: ConfigDict) -> None:
-    if not isinstance(config, ConfigDict):
-        raise UserError(
-            f"get_config() must return a ConfigDict, got {type(config).__name__}"
-        )
+def _check_keys(config: ConfigDict, template: ConfigDict) -> None:
     if missing := sorted(set(template) - set(config)):
         raise UserError(
             f"the config lacks {', '.join(missing)}: start from the default_config() "
             "(train.py) or comparison_config() (compare.py) of training.settings"
         )
     if extra := sorted(set(config) - set(template)):
-        raise UserError(f"the config has keys of no use here: {', '.join(extra)}")
+        raise UserError(
+            f"the config has keys of no use here: {', '.join(extra)} "
+            "(train.py takes one experiment, compare.py a comparison)"
+        )
 
 
 def _check_method(model: str, method: str, rate: float) -> None:
@@ -123,6 +124,7 @@ _CHOICES = {
     "dataset": tuple(data.DATASETS),
     "host": tuple(models.HOSTS),
     "model": tuple(models.METHODS),
+    "scan": ("auto", "always", "never"),
     "optimizer": tuple(optimizers.OPTIMIZERS),
     "schedule": tuple(optimizers.SCHEDULES),
 }

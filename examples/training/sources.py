@@ -21,6 +21,7 @@ FILES = {
     "t10k-labels-idx1-ubyte": 1,
 }
 VARIABLE = "DROPJAX_DATA_DIR"
+SYSTEM = Path("/usr/share/datasets")
 _TIMEOUT_SECONDS = 30
 
 
@@ -128,7 +129,7 @@ def search_order(name: str) -> list[Path]:
     Raises:
       UserError: ``$DROPJAX_DATA_DIR`` is set to what is not a folder.
     """
-    folders = [cache_folder(name), Path("/usr/share/datasets") / SOURCES[name].folder]
+    folders = [cache_folder(name), SYSTEM / SOURCES[name].folder]
     if chosen := os.environ.get(VARIABLE):
         root = Path(chosen).expanduser()
         if not root.is_dir():
@@ -160,7 +161,9 @@ def identify(content: bytes) -> tuple[str, str] | None:
     """
     digest = hashlib.sha256(content).hexdigest()
     known = (
-        (name, file) for name in SOURCES for file in FILES
+        (name, file)
+        for name in SOURCES
+        for file in FILES
         if SOURCES[name].digests[file] == digest
     )
     return next(known, None)

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import lax
+from jaxtyping import PyTree
 
 from training.data import Split
 from training.models import Model
@@ -39,8 +40,8 @@ class State(NamedTuple):
       totals: sums over the examples of the present epoch so far.
     """
 
-    params: Any
-    optimizer: Any
+    params: PyTree
+    optimizer: PyTree
     step: jax.Array
     totals: Totals
 
@@ -85,9 +86,9 @@ def make_step(
     ) -> State:
         noise = jax.random.fold_in(jax.random.fold_in(key, _NOISE), state.step)
 
-        def mean_loss(params: Any) -> tuple[jax.Array, Totals]:
+        def mean_loss(params: PyTree) -> tuple[jax.Array, Totals]:
             totals = _totals(model, params, images, labels, noise)
-            return totals.loss / totals.examples, totals
+            return totals.loss / len(labels), totals
 
         gradients, totals = jax.grad(mean_loss, has_aux=True)(state.params)
         updates, optimizer_state = optimizer.update(
@@ -103,7 +104,9 @@ def make_step(
     return step
 
 
-def make_scan(step: Step, batch_size: int, steps_per_epoch: int, length: int) -> Advance:
+def make_scan(
+    step: Step, batch_size: int, steps_per_epoch: int, length: int
+) -> Advance:
     """Make a function that takes many steps of one epoch in one device program.
 
     Args:
@@ -131,7 +134,9 @@ def make_scan(step: Step, batch_size: int, steps_per_epoch: int, length: int) ->
     return advance
 
 
-def make_feed(step: Step, batch_size: int, steps_per_epoch: int, length: int) -> Advance:
+def make_feed(
+    step: Step, batch_size: int, steps_per_epoch: int, length: int
+) -> Advance:
     """Make the counterpart of `make_scan` for data that the device cannot hold.
 
     Args:
@@ -174,7 +179,7 @@ def epoch_order(key: jax.Array, epoch: int | jax.Array, examples: int) -> jax.Ar
     return jax.random.permutation(epoch_key, examples)
 
 
-def make_count(model: Model) -> Callable[[Any, jax.Array, jax.Array], Totals]:
+def make_count(model: Model) -> Callable[[PyTree, jax.Array, jax.Array], Totals]:
     """Make the device's part of `evaluate`.
 
     Args:
@@ -187,7 +192,9 @@ def make_count(model: Model) -> Callable[[Any, jax.Array, jax.Array], Totals]:
 
 
 def evaluate(
-    count: Callable[[Any, jax.Array, jax.Array], Totals], params: Any, split: Split
+    count: Callable[[PyTree, jax.Array, jax.Array], Totals],
+    params: PyTree,
+    split: Split,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Measure a net on a split, with ``deterministic=True``.
 
@@ -222,7 +229,11 @@ def means(totals: Totals) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _totals(
-    model: Model, params: Any, images: jax.Array, labels: jax.Array, noise: Any
+    model: Model,
+    params: PyTree,
+    images: jax.Array,
+    labels: jax.Array,
+    noise: jax.Array | None,
 ) -> Totals:
     real = labels != _PADDING
     pixels = images.astype(jnp.float32) / 255

@@ -103,7 +103,7 @@ def check_same_config(folder: Path, config: ConfigDict) -> None:
             )
 
 
-def write_json(path: Path, content: Any) -> None:
+def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write JSON so that a reader never sees half of it.
 
     Args:

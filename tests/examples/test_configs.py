@@ -1,0 +1,194 @@
+"""Every config runs, and wrong settings get one line."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from training import settings
+from training.command_line import load_config
+from training.errors import UserError
+
+from .conftest import ROOT, Program, write_dataset
+
+CONFIGS = sorted((ROOT / "configs").glob("*.py"))
+DIGITS = f"--config={ROOT / 'configs' / 'digits_none.py'}"
+
+
+@pytest.fixture(autouse=True)
+def small_files(places: dict[str, Path]) -> None:
+    for name in ("mnist", "fashion-mnist"):
+        write_dataset(places["cache"] / name)
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_config_runs_two_steps(
+    path: Path, tmp_path: Path, run_train: Program, run_compare: Program
+) -> None:
+    config = load_config(path)
+    compares = "methods" in config
+    outcome = (run_compare if compares else run_train)(
+        f"--config={path}",
+        f"--workdir={tmp_path / 'run'}",
+        "--config.epochs=1",
+        f"--config.train_examples={2 * config.batch_size}",
+        "--config.test_examples=30",
+        *(["--config.seeds=2"] if compares else []),
+    )
+    assert outcome.code == 0, outcome.err
+    written = {file.name for file in (tmp_path / "run").iterdir()}
+    if compares:
+        assert written == {"lock", "compare.md", "compare.json"}
+    else:
+        assert written >= {"metrics.jsonl", "curves.png", "result.json", "checkpoints"}
+        assert json.loads((tmp_path / "run" / "result.json").read_text())["step"] == 2
+
+
+def test_every_config_is_sound() -> None:
+    for path in CONFIGS:
+        config = load_config(path)
+        compares = "methods" in config
+        template = settings.comparison_config if compares else settings.default_config
+        settings.check(config, template())
+
+
+def test_linen_nnx_and_every_method_are_exercised() -> None:
+    configs = [load_config(path) for path in CONFIGS]
+    assert {it.host for it in configs} == {"linen", "nnx"}
+    assert {it.model for it in configs} == {"mlp", "cnn"}
+    assert {it.dataset for it in configs} == {"digits", "mnist", "fashion_mnist"}
+    assert {it.method for it in configs} == {
+        "none", "dropout", "dropconnect", "spatial",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--config.ratte=0.3"], "no key 'ratte'; did you mean 'rate'?"),
+        (["--config.rate.x=0.3"], "no key 'rate.x'"),
+        (["--config.rate=abc"], "--config.rate=abc: could not convert"),
+        (["--config.method=dropout", "--config.rate=1.5"], "below 1, got 1.5"),
+        (["--config.method=dropout", "--config.rate=-0.1"], "below 1, got -0.1"),
+        (["--config.method=dropout", "--config.rate=nan"], "below 1, got nan"),
+        (["--config.method=dropconect"], "method 'dropconect' does not fit"),
+        (["--config.method=spatial"], "method 'spatial' does not fit model 'mlp'"),
+        (["--config.model=mpl"], "config.model must be one of mlp, cnn, got 'mpl'"),
+        (["--config.host=haiku"], "config.host must be one of linen, nnx"),
+        (["--config.dataset=minst"], "config.dataset must be one of digits, mnist"),
+        (["--config.optimizer=x"], "config.optimizer must be one of adamw, sgd"),
+        (["--config.schedule=x"], "config.schedule must be one of constant, cosine"),
+        (["--config.scan=x"], "config.scan must be one of auto, always, never"),
+        (["--config.epochs=0"], "config.epochs must be 1 or more, got 0"),
+        (["--config.epochs=1.5"], "--config.epochs=1.5: invalid literal"),
+        (["--config.batch_size=0"], "config.batch_size must be 1 or more"),
+        (["--config.batch_size=2000"], "batch_size is 2000, but there are 1442"),
+        (["--config.learning_rate=inf"], "must be a positive number, got inf"),
+        (["--config.weight_decay=-1"], "must be 0 or a positive number, got -1.0"),
+        (["--config.seed=-1"], "config.seed must be at least 0"),
+        (["--config.hidden=(4, 'a')"], "config.hidden must be a tuple"),
+        (["--config.hidden=()"], "config.hidden must be a tuple"),
+        (["--config.model=cnn", "--config.channels=(4,4,4,4)"], "to nothing"),
+        (["--wordkir=x"], "unknown flag --wordkir; did you mean 'workdir'?"),
+        (["--config.rate"], "Missing value for flag --config.rate"),
+        (["stray"], "unexpected argument 'stray'"),
+    ],
+)
+def test_a_wrong_setting_gets_one_line(
+    arguments: list[str], words: str, tmp_path: Path, run_train: Program
+) -> None:
+    outcome = run_train(DIGITS, f"--workdir={tmp_path / 'run'}", *arguments)
+    assert outcome.code == 2
+    assert outcome.err.startswith("train.py: ")
+    assert words in outcome.err
+    assert outcome.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("def get_config(:", "SyntaxError"),
+        ("import nothing_of_this_name", "ModuleNotFoundError"),
+        ("x = 1", "has no attribute 'get_config'"),
+        ("def get_config(): return {}", "must return a ConfigDict, got a dict"),
+        (
+            "from ml_collections import ConfigDict as get_config",
+            "the config lacks batch_size, channels",
+        ),
+        (
+            "from training.settings import default_config\n"
+            "def get_config():\n"
+            "  config = default_config()\n"
+            "  config.epoch = 3\n"
+            "  return config",
+            'Did you mean "epochs"',
+        ),
+        (
+            "from training.settings import default_config\n"
+            "def get_config():\n"
+            "  config = default_config()\n"
+            "  config.epochs = 'many'\n"
+            "  return config",
+            "TypeError",
+        ),
+    ],
+)
+def test_a_wrong_config_file_gets_one_line(
+    text: str, words: str, tmp_path: Path, run_train: Program
+) -> None:
+    path = tmp_path / "wrong.py"
+    path.write_text(text)
+    outcome = run_train(f"--config={path}", f"--workdir={tmp_path / 'run'}")
+    assert outcome.code == 2
+    assert words in outcome.err
+    assert outcome.err.count("\n") == 1
+
+
+def test_a_missing_config_file(run_train: Program) -> None:
+    outcome = run_train("--config=configs/nope.py")
+    assert outcome == (2, "", "train.py: there is no config file configs/nope.py\n")
+
+
+def test_train_and_compare_tell_their_configs_apart(
+    run_train: Program, run_compare: Program, tmp_path: Path
+) -> None:
+    comparison = f"--config={ROOT / 'configs' / 'digits_compare.py'}"
+    outcome = run_train(comparison, f"--workdir={tmp_path / 'run'}")
+    assert "of no use here: methods, seeds" in outcome.err
+    outcome = run_compare(DIGITS, f"--workdir={tmp_path / 'run'}")
+    assert "the config lacks methods, seeds" in outcome.err
+
+
+def test_help(run_train: Program) -> None:
+    outcome = run_train("--help")
+    assert outcome.code == 0
+    assert "python examples/train.py --config=" in outcome.out
+    assert "--[no]resume" in outcome.out
+
+
+def test_missing_data_gets_one_line_in_a_process_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    program = [sys.executable, str(ROOT / "examples" / "train.py")]
+    done = subprocess.run(
+        [*program, DIGITS, "--config.dataset=mnist", f"--workdir={tmp_path / 'run'}"],
+        env={"XDG_CACHE_HOME": str(tmp_path), "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("train.py: the files of mnist are in none of ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_the_default_config_has_a_rule_for_every_number() -> None:
+    config = settings.default_config()
+    for name, value in config.items():
+        if isinstance(value, int | float) and name != "rate":
+            with config.unlocked():
+                config[name] = type(value)(-1)
+            with pytest.raises(UserError, match=name):
+                settings.check(config, settings.default_config())
+            config[name] = value

@@ -1,0 +1,66 @@
+"""The nets: one interface, two libraries, four methods."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+from training import models, settings
+
+IMAGES = jax.random.uniform(jax.random.key(7), (6, 8, 8, 1))
+ALL = [
+    (host, model, method)
+    for host in models.HOSTS
+    for model, methods in models.METHODS.items()
+    for method in methods
+]
+
+
+def config(host: str, model: str, method: str) -> ConfigDict:
+    config = settings.default_config()
+    config.update(host=host, model=model, method=method)
+    config.update(channels=(4, 6), hidden=(8, 7))
+    return config
+
+
+def make(host: str, model: str, method: str) -> models.Model:
+    return models.build(config(host, model, method), (8, 8, 1), 10)
+
+
+@pytest.mark.parametrize(("host", "model", "method"), ALL)
+def test_noise_in_training_only(host: str, model: str, method: str) -> None:
+    net = make(host, model, method)
+    params = net.init(jax.random.key(0))
+    apply = jax.jit(net.apply, static_argnums=3)
+    calm = apply(params, IMAGES, None, True)
+    noisy, again, other = (
+        apply(params, IMAGES, jax.random.key(seed), False) for seed in (1, 1, 2)
+    )
+    assert calm.shape == (6, 10)
+    np.testing.assert_array_equal(noisy, again)
+    assert jnp.array_equal(noisy, other) == (method == "none")
+    assert jnp.array_equal(noisy, calm) == (method == "none")
+    baseline = make(host, model, "none")
+    np.testing.assert_array_equal(baseline.apply(params, IMAGES, None, True), calm)
+
+
+@pytest.mark.parametrize("host", models.HOSTS)
+@pytest.mark.parametrize("model", models.METHODS)
+def test_methods_start_from_the_same_parameters(host: str, model: str) -> None:
+    nets = [make(host, model, method) for method in models.METHODS[model]]
+    first, *others = (net.init(jax.random.key(3)) for net in nets)
+    for other in others:
+        jax.tree.map(np.testing.assert_array_equal, first, other)
+
+
+@pytest.mark.parametrize("model", models.METHODS)
+def test_linen_and_nnx_are_the_same_net(model: str) -> None:
+    linen, nnx = (make(host, model, "none") for host in ("linen", "nnx"))
+    params = nnx.init(jax.random.key(3))
+    np.testing.assert_allclose(
+        linen.apply(params, IMAGES, None, True),
+        nnx.apply(params, IMAGES, None, True),
+        rtol=1e-5,
+        atol=1e-6,
+    )
+    assert models.count(params) == models.count(linen.init(jax.random.key(0)))

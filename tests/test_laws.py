@@ -1,0 +1,505 @@
+"""The library's promise: every law, over every method and every face of it."""
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import export, lax
+from jax.sharding import NamedSharding, PartitionSpec
+
+import dropjax as dj
+import dropjax.linen as djl
+import dropjax.nnx as djn
+from tests.methods import METHODS, array
+
+RATE = 0.3
+GENERATORS = {
+    "threefry": functools.partial(jax.random.key, impl="threefry2x32"),
+    "fast": functools.partial(jax.random.key, impl=dj.fast_prng),
+    "rbg": functools.partial(jax.random.key, impl="rbg"),
+}
+FACES = ("function", "linen", "nnx")
+PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
+
+every_method = pytest.mark.parametrize("method", METHODS, ids=lambda m: m.name)
+every_activation = pytest.mark.parametrize(
+    "method", [m for m in METHODS if not m.product], ids=lambda m: m.name
+)
+every_face = pytest.mark.parametrize("face", FACES)
+every_generator = pytest.mark.parametrize("generator", GENERATORS)
+
+
+@pytest.fixture
+def key():
+    return jax.random.key(2013)
+
+
+def survivors(method, x, rate=RATE):
+    """What is left of x where nothing is dropped."""
+    return x * (np.float32(1) / np.float32(1 - rate)) if method.scaled else x
+
+
+def full_mask(method, key, rate=RATE):
+    return jnp.broadcast_to(method.mask(key, method.shape, rate), method.shape)
+
+
+# Law 1: off is free.
+
+
+@every_method
+@every_face
+def test_off_needs_no_key_and_returns_x_itself(method, face):
+    x = array(method.shape)
+    drop = getattr(method, face)
+    for rate, deterministic in ((RATE, True), (0, False), (0.0, False)):
+        if rate and not method.scaled:
+            continue
+        y = drop(None, x, rate, deterministic=deterministic)
+        assert jnp.array_equal(y, x) if method.product else y is x
+
+
+@every_method
+def test_off_draws_nothing(method):
+    x = array(method.shape)
+
+    def off(x):
+        return method.function(None, x, 0.0), method.function(
+            None, x, RATE, deterministic=True
+        )
+
+    assert "random" not in str(jax.make_jaxpr(off)(x))
+    assert method.mask(None, method.shape, 0.0).all()
+    assert method.mask(None, method.shape, RATE, deterministic=True).all()
+
+
+@every_method
+def test_standard_scaling_is_the_mean_when_off(method):
+    x = array(method.shape)
+    y = method.function(None, x, RATE, deterministic=True)
+    expected = x if method.scaled else x * np.float32(1 - RATE)
+    np.testing.assert_array_equal(y, expected)
+
+
+@every_method
+@every_face
+def test_rate_one_drops_everything_without_a_key(method, face):
+    y = getattr(method, face)(None, array(method.shape), 1)
+    assert not y.any()
+
+
+# Law 2: same shape, same dtype.
+
+
+@every_method
+@every_face
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16", "complex64"])
+def test_shape_and_dtype_are_kept(method, face, dtype, key):
+    x = array(method.shape, jnp.dtype(dtype))
+    for deterministic in (False, True):
+        y = getattr(method, face)(key, x, RATE, deterministic=deterministic)
+        assert (y.shape, y.dtype) == (x.shape, x.dtype)
+
+
+@every_method
+@pytest.mark.parametrize("dtype", ["float64", "complex128"])
+def test_double_precision_is_kept_and_has_the_same_mask(method, dtype, key):
+    single = method.function(key, array(method.shape), RATE)
+    with jax.enable_x64(True):
+        x = array(method.shape, dtype)
+        y = method.function(key, x, RATE)
+        assert y.dtype == x.dtype
+        expected = x / (1 - RATE) if method.scaled else x
+        np.testing.assert_array_equal(y != 0, single != 0)
+        np.testing.assert_allclose(y[y != 0], expected[y != 0], rtol=1e-15)
+
+
+@every_method
+@pytest.mark.parametrize("dtype", ["int32", "bool"])
+def test_integers_and_booleans_are_refused(method, dtype, key):
+    refused = "must be a floating-point or complex array|selects no leaf"
+    with pytest.raises((TypeError, ValueError), match=refused):
+        method.function(key, jnp.ones(method.shape, dtype), RATE)
+
+
+# Law 3: select, never multiply.
+
+
+@every_activation
+@every_face
+@pytest.mark.parametrize("poison", [np.nan, np.inf, -np.inf])
+def test_poison_vanishes_where_dropped_and_stays_where_kept(
+    method, face, poison, key
+):
+    y = getattr(method, face)(key, jnp.full(method.shape, poison), RATE)
+    expected = jnp.where(full_mask(method, key), poison, 0.0)
+    np.testing.assert_array_equal(y, expected)
+
+
+@every_activation
+@pytest.mark.parametrize("poison", [np.nan, np.inf])
+def test_gradients_are_selected_too(method, poison, key):
+    x = array(method.shape)
+    _, back = jax.vjp(lambda x: method.function(key, x, RATE), x)
+    (gradient,) = back(jnp.full(method.shape, poison))
+    expected = jnp.where(full_mask(method, key), poison, 0.0)
+    np.testing.assert_array_equal(gradient, expected)
+
+
+# Law 4: survivors are exact.
+
+
+@every_method
+@every_face
+def test_survivors_are_exact(method, face, key):
+    x = array(method.shape)
+    y = getattr(method, face)(key, x, RATE)
+    expected = np.where(full_mask(method, key), survivors(method, x), 0)
+    np.testing.assert_array_equal(y, expected)
+
+
+@every_method
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision_is_scaled_in_float32_and_rounded_once(method, dtype, key):
+    x = array(method.shape, jnp.dtype(dtype))
+    y = method.function(key, x, 0.1)
+    wide = survivors(method, np.asarray(x, np.float32), 0.1)
+    expected = np.where(full_mask(method, key, 0.1), wide, 0).astype(x.dtype)
+    np.testing.assert_array_equal(y, expected)
+
+
+# Law 5: rates.
+
+
+@every_method
+@every_face
+@pytest.mark.parametrize("rate", [-0.1, 1.1, math.nan, math.inf, np.float64(2)])
+def test_a_rate_outside_the_unit_interval_is_refused(method, face, rate, key):
+    with pytest.raises(ValueError, match=r"rate is the .* must lie in \[0, 1\], got"):
+        getattr(method, face)(key, array(method.shape), rate)
+
+
+@every_method
+def test_traced_rates_need_no_retracing_and_are_finite_at_both_ends(method, key):
+    x = array(method.shape)
+    traces = []
+
+    @jax.jit
+    def value_and_gradients(x, rate):
+        traces.append(rate)
+        loss = lambda x, rate: method.function(key, x, rate).sum()  # noqa: E731
+        return method.function(key, x, rate), *jax.grad(loss, (0, 1))(x, rate)
+
+    for rate in (0.0, 0.25, 1.0, -0.5, 1.5):
+        y, gradient, rate_gradient = value_and_gradients(x, jnp.float32(rate))
+        assert np.isfinite(y).all()
+        assert np.isfinite(gradient).all()
+        assert rate_gradient == 0
+        clipped = min(max(rate, 0.0), 1.0)
+        np.testing.assert_array_equal(y, method.function(key, x, clipped))
+    assert len(traces) == 1
+
+
+@every_method
+def test_a_nan_rate_is_seen(method, key):
+    y = method.function(key, array(method.shape), jnp.float32(jnp.nan))
+    assert np.isnan(y).any() or not method.scaled
+
+
+@every_method
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_a_half_precision_rate_is_taken_as_float32(method, dtype, key):
+    rate = jnp.asarray(0.25, dtype)
+    x = array(method.shape)
+    np.testing.assert_array_equal(
+        method.function(key, x, rate), method.function(key, x, 0.25)
+    )
+
+
+@every_method
+def test_an_array_of_rates_gives_each_coin_its_own(method, key):
+    rates = jnp.linspace(0, 1, method.coins[-1])
+    rates = rates.reshape((1,) * (len(method.coins) - 1) + (-1,))
+    x = array(method.shape)
+    y = method.function(key, x, rates)
+    each = [method.function(key, x, rate) for rate in rates.ravel()]
+    if method.coins[-1] == method.shape[-1]:
+        for index in (0, 1, method.shape[-1] // 2, -1):
+            np.testing.assert_array_equal(y[..., index], each[index][..., index])
+    with pytest.raises(ValueError, match="must broadcast to the coins' shape"):
+        method.function(key, x, jnp.full((2, *method.shape), 0.5))
+
+
+# Law 6: one key, one use.
+
+
+@every_method
+@every_generator
+def test_one_key_one_mask(method, generator, key):
+    keys = jax.random.split(GENERATORS[generator](7), 3)
+    x = array(method.shape)
+    drop = functools.partial(method.function, x=x, rate=RATE)
+    loop = jnp.stack([drop(key) for key in keys])
+    jitted = jnp.stack([jax.jit(drop)(key) for key in keys])
+    remat = jnp.stack([jax.checkpoint(drop)(key) for key in keys])
+    _, scanned = lax.scan(lambda carry, key: (carry, drop(key)), None, keys)
+    for other in (jitted, remat, scanned):
+        np.testing.assert_array_equal(loop, other)
+    if generator != "rbg":
+        np.testing.assert_array_equal(loop, jax.vmap(drop)(keys))
+    assert not jnp.array_equal(loop[0], loop[1])
+
+
+@every_method
+def test_raw_and_typed_keys_are_the_same(method, key):
+    x = array(method.shape)
+    raw = jax.random.key_data(key)
+    for given in (raw, np.asarray(raw)):
+        np.testing.assert_array_equal(
+            method.function(key, x, RATE), method.function(given, x, RATE)
+        )
+
+
+@every_method
+@pytest.mark.parametrize("generator", ["threefry", "fast"])
+def test_key_reuse_is_noticed(method, generator):
+    x = array(method.shape)
+
+    def twice(first, second):
+        return method.function(first, x, RATE) + method.function(second, x, RATE)
+
+    with jax.debug_key_reuse(True):
+        first, second = jax.random.split(GENERATORS[generator](0))
+        jax.jit(twice)(first, second)
+        jax.jit(jax.grad(lambda x, key: method.function(key, x, RATE).sum()))(
+            x, GENERATORS[generator](1)
+        )
+        if "dropconnect" not in method.name:
+            with pytest.raises(jax.errors.KeyReuseError):
+                jax.jit(lambda key: twice(key, key))(GENERATORS[generator](2))
+
+
+# Law 7: all transforms.
+
+
+@every_method
+@every_generator
+def test_transforms(method, generator):
+    key, x = GENERATORS[generator](5), array(method.shape)
+    drop = functools.partial(method.function, key, rate=RATE)
+    y = drop(x)
+    gain = jnp.where(y == 0, 0, y / x)
+    _, tangent = jax.jvp(drop, (x,), (jnp.ones_like(x),))
+    gradient = jax.jit(jax.grad(lambda x: drop(x).sum()))(x)
+    _, remat_back = jax.vjp(jax.checkpoint(drop), x)
+    _, linear = jax.linearize(drop, x)
+    for derivative in (tangent, gradient, *remat_back(jnp.ones_like(y))):
+        np.testing.assert_allclose(derivative, gain, rtol=1e-6)
+    np.testing.assert_array_equal(linear(jnp.ones_like(x)), tangent)
+    batch = jnp.stack([x, 2 * x])
+    np.testing.assert_array_equal(jax.vmap(drop)(batch), jnp.stack([y, drop(2 * x)]))
+
+
+@every_method
+def test_second_derivatives(method, key):
+    x = array(method.shape)
+
+    def loss(scale):
+        return (method.function(key, scale * x, RATE) ** 2).sum()
+
+    expected = 2 * (method.function(key, x, RATE) ** 2).sum()
+    for twice in (jax.hessian, lambda f: jax.grad(jax.grad(f))):
+        np.testing.assert_allclose(jax.jit(twice(loss))(1.0), expected, rtol=1e-4)
+
+
+@every_method
+@pytest.mark.parametrize("generator", ["threefry", "fast"])
+def test_export_to_every_platform(method, generator):
+    def value_and_gradient(data, x):
+        key = jax.random.wrap_key_data(data, impl=implementation)
+        return jax.value_and_grad(lambda x: method.function(key, x, RATE).sum())(x)
+
+    key, x = GENERATORS[generator](3), array(method.shape)
+    implementation, data = jax.random.key_impl(key), jax.random.key_data(key)
+    jitted = jax.jit(value_and_gradient)
+    exported = export.export(jitted, platforms=PLATFORMS)(data, x)
+    restored = export.deserialize(exported.serialize())
+    value, gradient = jitted(data, x)
+    restored_value, restored_gradient = restored.call(data, x)
+    np.testing.assert_array_equal(gradient, restored_gradient)
+    np.testing.assert_allclose(value, restored_value, rtol=1e-5)
+
+
+# Law 8: the backward pass keeps the key, not the mask.
+
+
+@every_activation
+@every_generator
+def test_no_residual_of_the_arrays_size(method, generator):
+    x, key = array(method.shape), GENERATORS[generator](1)
+    _, back = jax.vjp(lambda x: method.function(key, x, RATE), x)
+    saved = sum(leaf.size for leaf in jax.tree.leaves(back))
+    assert saved <= 8
+
+
+@pytest.mark.parametrize("scanned", [True, False])
+@pytest.mark.parametrize("generator", ["threefry", "fast"])
+def test_a_deep_net_keeps_no_masks(scanned, generator):
+    layers, x = 16, jnp.ones((512, 512))
+
+    def loss(x, key):
+        keys = jax.random.split(key, layers)
+        step = lambda x, key: (dj.dropout(key, x, 0.1), None)  # noqa: E731
+        if scanned:
+            return lax.scan(step, x, keys)[0].sum()
+        return functools.reduce(lambda x, key: step(x, key)[0], keys, x).sum()
+
+    compiled = jax.jit(jax.grad(loss)).lower(x, GENERATORS[generator](0)).compile()
+    assert compiled.memory_analysis().temp_size_in_bytes < 2.1 * x.nbytes
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("generator", ["threefry", "fast"])
+def test_no_scratch_memory(dtype, generator):
+    x, key = jnp.ones((1024, 1024), dtype), GENERATORS[generator](0)
+
+    def backward(key, x, cotangent):
+        _, back = jax.vjp(lambda x: dj.dropout(key, x, 0.1), x)
+        return back(cotangent)
+
+    for compiled in (
+        jax.jit(lambda key, x: dj.dropout(key, x, 0.1)).lower(key, x).compile(),
+        jax.jit(backward).lower(key, x, x).compile(),
+    ):
+        assert compiled.memory_analysis().temp_size_in_bytes <= 1024
+
+
+# Law 9: any mesh, no talk.
+
+
+@every_method
+@pytest.mark.parametrize("generator", ["threefry", "fast"])
+@pytest.mark.parametrize("axis_type", ["Auto", "Explicit"])
+def test_any_mesh_draws_the_same_mask_without_talk(method, generator, axis_type):
+    kind = (getattr(jax.sharding.AxisType, axis_type),)
+    mesh = jax.make_mesh((2,), ("data",), kind, devices=jax.devices()[:2])
+    x, key = array(method.shape), GENERATORS[generator](1)
+    y = method.function(key, x, RATE)
+    if method.product and axis_type == "Explicit":
+        pytest.skip("the product with the identity is of mixed shardings")
+    jitted = jax.jit(lambda key, x: method.function(key, x, RATE))
+    for axis, size in enumerate(method.shape):
+        if size % 2:
+            continue
+        spec = PartitionSpec(*[None] * axis, "data")
+        with jax.set_mesh(mesh):
+            shards = jax.device_put(x, NamedSharding(mesh, spec))
+            sharded = jitted(key, shards)
+            text = jitted.lower(key, shards).compile().as_text()
+        np.testing.assert_array_equal(y, sharded)
+        if not method.product:
+            assert sharded.sharding.is_equivalent_to(shards.sharding, x.ndim)
+            for talk in ("all-reduce", "all-gather", "all-to-all", "permute"):
+                assert talk not in text
+
+
+@every_activation
+def test_shard_map_draws_local_masks_from_local_keys(method, key):
+    auto = (jax.sharding.AxisType.Auto,)
+    mesh = jax.make_mesh((2,), ("data",), auto, devices=jax.devices()[:2])
+    spec = PartitionSpec("data")
+
+    @functools.partial(jax.shard_map, mesh=mesh, in_specs=spec, out_specs=spec)
+    def local(x):
+        own = jax.random.fold_in(key, lax.axis_index("data"))
+        return method.function(own, x[0], RATE)[None]
+
+    x = array(method.shape)
+    y = local(jnp.stack([x, x]))
+    for device in range(2):
+        own = jax.random.fold_in(key, device)
+        np.testing.assert_array_equal(y[device], method.function(own, x, RATE))
+
+
+# Law 10: three faces, one mask.
+
+
+@every_method
+@every_generator
+def test_three_faces_give_the_same_array(method, generator):
+    key, x = GENERATORS[generator](4), array(method.shape)
+    for deterministic in (False, True):
+        y, *others = [
+            getattr(method, face)(key, x, RATE, deterministic=deterministic)
+            for face in FACES
+        ]
+        for other in others:
+            np.testing.assert_array_equal(y, other)
+
+
+@every_method
+@every_generator
+def test_the_mask_function_tells_who_is_dropped(method, generator):
+    key = GENERATORS[generator](6)
+    y = method.function(key, array(method.shape), RATE)
+    np.testing.assert_array_equal(y != 0, full_mask(method, key))
+
+
+# Law 11: coins are shared exactly as claimed.
+
+
+@every_method
+@every_generator
+def test_coins_have_the_claimed_shape_and_share(method, generator):
+    key = GENERATORS[generator](8)
+    mask = method.mask(key, method.shape, RATE)
+    assert mask.shape == method.coins
+    deviation = math.sqrt(RATE * (1 - RATE) / mask.size)
+    assert abs(1 - mask.mean() - RATE) < 5 * deviation
+    for rate in (0.01, 0.5, 0.99):
+        many = jnp.stack(
+            [method.mask(k, method.shape, rate) for k in jax.random.split(key, 8)]
+        )
+        deviation = math.sqrt(rate * (1 - rate) / many.size)
+        assert abs(1 - many.mean() - rate) < 5 * deviation
+
+
+def correlation(first, second):
+    """Of two 0.5-masks, in standard deviations of independent ones."""
+    signs = np.where(first, 1, -1) * np.where(second, 1, -1)
+    return abs(signs.mean()) * math.sqrt(signs.size)
+
+
+@every_method
+@every_generator
+def test_coins_are_independent_along_and_across(method, generator):
+    key = GENERATORS[generator](9)
+    draw = lambda key: np.asarray(method.mask(key, method.shape, 0.5))  # noqa: E731
+    mask = draw(key)
+    for axis, size in enumerate(mask.shape):
+        if size > 1:
+            shifted = np.roll(mask, 1, axis)
+            assert correlation(mask, shifted) < 5, f"neighbours along axis {axis}"
+    related = {
+        "seeds": GENERATORS[generator](10),
+        "split": jax.random.split(key)[0],
+        "fold_in": jax.random.fold_in(key, 0),
+    }
+    for how, other in related.items():
+        assert correlation(mask, draw(other)) < 5, how
+    first, second = (draw(jax.random.fold_in(key, step)) for step in (1, 2))
+    assert correlation(first, second) < 5
+
+
+# Law 13: nothing public escapes the table.
+
+
+def test_every_public_name_is_in_the_table():
+    listed = {thing for method in METHODS for thing in method.public}
+    elsewhere = {dj.apply_mask, dj.keep_mask, dj.fast_prng}
+    for room in (dj, djl, djn):
+        for name in room.__all__:
+            thing = getattr(room, name)
+            assert thing in listed | elsewhere, f"{room.__name__}.{name}"
