@@ -88,7 +88,7 @@ def check_mask(mask: Any, shape: tuple[int, ...]) -> Bool[Array, "..."]:
     """A boolean array that broadcasts to `shape`."""
     if not isinstance(mask, jax.Array | np.ndarray | np.bool_ | bool):
         raise TypeError(f"mask must be a boolean array, got {_describe(mask)}")
-    if np.result_type(mask) != np.bool_:
+    if not isinstance(mask, bool) and mask.dtype != np.bool_:
         raise TypeError(
             f"mask must be boolean, True where x is kept, got dtype {mask.dtype}; "
             "compare it, as in mask != 0"

@@ -12,6 +12,8 @@ _MULTIPLIERS = (0xED5AD4BB, 0xAC4C1B51, 0x31848BAB)
 _SHIFTS = (17, 11, 15)
 _LAST_SHIFT = 14
 _GOLDEN = 0x9E3779B9
+_SECOND_BLOCK = 1 << 31
+_FOLD = 1 << 30
 
 
 def _hash(k0: Word, k1: Word, k2: Word, high: Word, low: Word) -> Word:
@@ -40,9 +42,9 @@ def _random_bits(
 
 
 def _derive(key: UInt[Array, "..."], high: Word, low: Word) -> UInt[Array, "... 4"]:
-    """A key of four words from threefry's two blocks for a 63-bit number."""
+    """A key of four words from threefry's two blocks for a number of 62 bits."""
     first = threefry2x32(key[0], key[1], high, low)
-    second = threefry2x32(key[0], key[1], high | np.uint32(1 << 31), low)
+    second = threefry2x32(key[0], key[1], high | np.uint32(_SECOND_BLOCK), low)
     return jnp.stack([*first, *second], axis=-1)
 
 
@@ -58,7 +60,7 @@ def _split(key: UInt[Array, "4"], shape: tuple[int, ...]) -> UInt[Array, "... 4"
 
 
 def _fold_in(key: UInt[Array, "4"], data: Array) -> UInt[Array, "4"]:
-    return _derive(key[2:], jnp.uint32(0), data.astype(jnp.uint32))
+    return _derive(key, jnp.uint32(_FOLD), data.astype(jnp.uint32))
 
 
 fast_prng = define_prng_impl(

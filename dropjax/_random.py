@@ -62,6 +62,8 @@ def element_index(shape: tuple[int, ...]) -> tuple[Word, Word]:
         if stride * shape[axis] > 2**32:
             carry = (low < step).astype(jnp.uint32)
             high = high + _high_product(index, stride) + carry
+        if shape[axis] > 2**32:
+            high = high + _high_index(shape, axis) * np.uint32(stride % 2**32)
         stride *= shape[axis]
     return high, low
 
@@ -70,11 +72,18 @@ def _high_product(index: Word, stride: int) -> Word:
     """Bits 32 to 63 of `index * stride`, by halves of 16 bits."""
     half, mask = np.uint32(16), np.uint32(0xFFFF)
     top, bottom = index >> half, index & mask
-    stride_top, stride_bottom = np.uint32(stride >> 16 & 0xFFFF), np.uint32(stride & 0xFFFF)
-    middle = top * stride_bottom + (bottom * stride_bottom >> half)
-    other = bottom * stride_top + (middle & mask)
-    low_stride = top * stride_top + (middle >> half) + (other >> half)
-    return low_stride + index * np.uint32(stride >> 32 & 0xFFFFFFFF)
+    low_top, low_bottom = np.uint32(stride >> 16 & 0xFFFF), np.uint32(stride & 0xFFFF)
+    middle = top * low_bottom + (bottom * low_bottom >> half)
+    other = bottom * low_top + (middle & mask)
+    high_of_low = top * low_top + (middle >> half) + (other >> half)
+    return high_of_low + index * np.uint32(stride >> 32 & 0xFFFFFFFF)
+
+
+def _high_index(shape: tuple[int, ...], axis: int) -> Word:
+    """Bits 32 to 63 of the index along an axis that needs them."""
+    with jax.enable_x64(True):
+        index = lax.broadcasted_iota(jnp.uint64, shape, axis)
+        return (index >> np.uint64(32)).astype(jnp.uint32)
 
 
 def threefry2x32(k0: Word, k1: Word, x0: Word, x1: Word) -> tuple[Word, Word]:

@@ -14,6 +14,7 @@ from dropjax._checks import (
     check_conv_shapes,
     check_dense_shapes,
     check_key,
+    check_rate,
 )
 from dropjax._masks import is_drawn
 from dropjax._random import leaf_keys
@@ -216,6 +217,7 @@ def _add_bias(
         return y
     check_bias(bias, y.shape[-1])
     if rate is not None:
+        check_rate(rate, "bias_rate")
         own = _own_key(key, "bias", rate, deterministic)
         options = {"scaling": scaling, "deterministic": deterministic}
         bias = dropout(own, bias, rate, **options)

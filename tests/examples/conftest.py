@@ -2,12 +2,14 @@
 
 import gzip
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import jax
 import numpy as np
 import pytest
+from jax.experimental.compilation_cache import compilation_cache
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "examples"))
@@ -47,6 +49,30 @@ def write_dataset(folder: Path, train: int = 600, test: int = 40) -> Path:
         (folder / f"{part}-images-idx3-ubyte.gz").write_bytes(packed)
         (folder / f"{part}-labels-idx1-ubyte").write_bytes(idx_bytes(labels))
     return folder
+
+
+@pytest.fixture(autouse=True, scope="module")
+def standard_promotion() -> Iterator[None]:
+    """Allow what optax does: it divides by integer counts."""
+    with jax.numpy_dtype_promotion("standard"):
+        yield
+
+
+@pytest.fixture(autouse=True, scope="module")
+def compiled_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep compiled programs: most of these tests run the same small one."""
+    settings = {
+        "jax_compilation_cache_dir": str(tmp_path_factory.getbasetemp() / "compiled"),
+        "jax_persistent_cache_min_compile_time_secs": 0,
+    }
+    before = {name: getattr(jax.config, name) for name in settings}
+    for name, value in settings.items():
+        jax.config.update(name, value)
+    compilation_cache.reset_cache()
+    yield
+    for name, value in before.items():
+        jax.config.update(name, value)
+    compilation_cache.reset_cache()
 
 
 @pytest.fixture(autouse=True)

@@ -44,8 +44,9 @@ def test_its_runs_are_those_of_the_training_program(tmp_path: Path) -> None:
     config = settings.comparison_config()
     config.update(train_examples=320, test_examples=100, epochs=2, hidden=(16,))
     config.seeds = 2
+    del config.methods["none"], config.methods["dropout"]
     dataset = data.load("digits", train_examples=320, test_examples=100)
-    rows = {it.method: it for it in compare.compare(config, dataset, Console())}
+    (row,) = compare.compare(config, dataset, Console())
     for seed in range(2):
         folder = tmp_path / str(seed)
         arguments = [f"--config.seed={seed}", "--config.method=dropconnect"]
@@ -59,8 +60,9 @@ def test_its_runs_are_those_of_the_training_program(tmp_path: Path) -> None:
             ]
         )
         measured = json.loads((folder / "result.json").read_text())
-        accuracy = rows["dropconnect"].accuracies[seed]
-        assert accuracy == pytest.approx(measured["test"]["accuracy"], abs=0.021)
+        assert row.accuracies[seed] == pytest.approx(
+            measured["test"]["accuracy"], abs=0.021
+        )
 
 
 def test_one_seed_has_no_deviation() -> None:

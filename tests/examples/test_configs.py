@@ -1,6 +1,7 @@
 """Every config runs, and wrong settings get one line."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -34,6 +35,8 @@ def test_every_config_runs_two_steps(
         "--config.epochs=1",
         f"--config.train_examples={2 * config.batch_size}",
         "--config.test_examples=30",
+        "--config.hidden=(8,)",
+        "--config.channels=(2,3)",
         *(["--config.seeds=2"] if compares else []),
     )
     assert outcome.code == 0, outcome.err
@@ -172,7 +175,7 @@ def test_missing_data_gets_one_line_in_a_process_of_its_own(tmp_path: Path) -> N
     program = [sys.executable, str(ROOT / "examples" / "train.py")]
     done = subprocess.run(
         [*program, DIGITS, "--config.dataset=mnist", f"--workdir={tmp_path / 'run'}"],
-        env={"XDG_CACHE_HOME": str(tmp_path), "HOME": str(tmp_path)},
+        env={**os.environ, "HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)},
         capture_output=True,
         text=True,
         cwd=tmp_path,

@@ -1,0 +1,103 @@
+"""The benchmark: dropjax beside what people use today.
+
+    python benchmarks/run.py            everything: JSON, a table and a figure
+    python benchmarks/run.py --quick    a smaller grid, in about two minutes
+    python benchmarks/run.py --only "dropout float32*"
+
+The contenders of a row take turns in one process, after warming up, so that a busy
+machine is equally busy for all of them. Times are medians with quartiles; the floor
+is a jitted `x * c` of the same array. Ctrl-C keeps the rows that are done.
+
+On a GPU it runs the same rows unattended: calls are queued and waited for in batches,
+inputs rotate through more memory than the cache holds, and the bandwidth reached is
+added. That path has not yet been run on a GPU.
+"""
+
+import argparse
+import fnmatch
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+os.environ["KERAS_BACKEND"] = "jax"
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.progress import TimeElapsedColumn as Elapsed
+from sidebyside import contenders, report, rows, timing
+
+HERE = Path(__file__).resolve().parent
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the rows asked for and writes what they measured.
+
+    Returns:
+      The process's exit code: 130 after Ctrl-C, 2 where no row matches, else 0.
+    """
+    options = _parse(argv)
+    console = Console(stderr=True)
+    chosen = [
+        row
+        for row in rows.all_rows(quick=options.quick)
+        if fnmatch.fnmatch(row.name, options.only)
+    ]
+    if not chosen:
+        console.print(f"No row is called {options.only!r}; see --list.")
+        return 2
+    if options.list:
+        print(*(row.name for row in chosen), sep="\n")
+        return 0
+    for name in contenders.absent():
+        console.print(f"{name} is not installed: it is left out.")
+    results: list[timing.Result] = []
+    code = 0
+    try:
+        results.extend(_measured(chosen, options.repeats, console, results))
+    except KeyboardInterrupt:
+        code = 130
+        console.print(f"Stopped: {len(results)} of {len(chosen)} rows are kept.")
+    if results:
+        command = " ".join(["python benchmarks/run.py", *_arguments(argv)])
+        paths = report.write(options.out, results, command=command)
+        print(*(_shown(path) for path in paths), sep="\n")
+    return code
+
+
+def _measured(
+    chosen: Sequence[rows.Row],
+    repeats: int,
+    console: Console,
+    results: list[timing.Result],
+) -> Iterator[timing.Result]:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, Elapsed(), console=console) as progress:
+        whole = progress.add_task("rows", total=len(chosen))
+        part = progress.add_task("", total=None)
+        for row in chosen:
+            progress.reset(part, description=row.name, total=row.repeats or repeats)
+            yield timing.measure(
+                row, row.repeats or repeats, lambda: progress.advance(part)
+            )
+            progress.advance(whole)
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="a smaller grid")
+    parser.add_argument("--only", default="*", help="rows, as a shell pattern")
+    parser.add_argument("--list", action="store_true", help="print the rows' names")
+    parser.add_argument("--repeats", type=int, help="turns of each contender")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        help="a folder; benchmarks/results for all rows, else runs/benchmarks",
+    )
+    options = parser.parse_args(argv)
+    partial = options.quick or options.only != "*"
+    if options.repeats is None:
+        options.repeats = 5 if options.quick else 15
+    if options.out is None:
+        options.out = Path("runs/benchmarks") if partial else HERE / "results"
+    return options

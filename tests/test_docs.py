@@ -1,0 +1,39 @@
+"""Every example runs: docstrings, and the code blocks of README and docs."""
+
+import doctest
+import importlib
+import pathlib
+import pkgutil
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import dropjax
+from dropjax import *  # noqa: F403
+
+ROOT = pathlib.Path(__file__).parent.parent
+MODULES = [
+    name
+    for _, name, _ in pkgutil.walk_packages(dropjax.__path__, "dropjax.")
+]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/*.md"))]
+
+
+@pytest.mark.parametrize("name", ["dropjax", *MODULES])
+def test_docstrings(name):
+    words = {"jax": jax, "jnp": jnp, "np": np, "dropjax": dropjax}
+    words |= {public: getattr(dropjax, public) for public in dropjax.__all__}
+    module = importlib.import_module(name)
+    found = doctest.testmod(module, extraglobs={**words, "key": jax.random.key(0)})
+    assert found.failed == 0
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_code_blocks(page):
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+    words = {"__name__": "page"}
+    for block in blocks:
+        exec(compile(block, str(page), "exec"), words)

@@ -1,0 +1,206 @@
+"""One grammar: signatures, options, docstrings and the order of imports."""
+
+import ast
+import dataclasses
+import inspect
+import pathlib
+import subprocess
+import sys
+
+import flax.linen as nn
+import jax.numpy as jnp
+import pytest
+from flax import nnx
+
+import dropjax as dj
+import dropjax.linen as djl
+import dropjax.nnx as djn
+from tests.methods import METHODS
+
+FUNCTIONS = [getattr(dj, name) for name in dj.__all__ if name != "fast_prng"]
+MASKS = [f for f in FUNCTIONS if f.__name__.endswith("_mask") and f is not dj.apply_mask]
+METHOD_FUNCTIONS = [f for f in FUNCTIONS if f not in (*MASKS, dj.apply_mask)]
+LAYERS = [getattr(room, name) for room in (djl, djn) for name in room.__all__]
+
+HOST_NAMES = {"dilation": "kernel_dilation"}
+CALL_ARGUMENTS = {"bias", "deterministic"}
+LINEN_HAS_NOT = {"preferred_element_type"}
+LAYER_DEFAULTS = {"dot_general", "conv_general_dilated"}
+FORBIDDEN = {"rng", "seed", "p", "keep_prob", "training", "train"}
+ROOMS = ["_types", "_checks", "_random", "_fast_prng", "_masks", "_apply"]
+
+
+def name_of(thing):
+    return f"{thing.__module__}.{thing.__name__}"
+
+
+def parameters(thing):
+    if inspect.isclass(thing) and issubclass(thing, nnx.Module):
+        found = inspect.signature(thing.__init__).parameters
+        return {name: found[name] for name in found if name != "self"}
+    return inspect.signature(thing).parameters
+
+
+@pytest.mark.parametrize("function", METHOD_FUNCTIONS, ids=name_of)
+def test_key_first_rate_third_and_the_rest_by_keyword(function):
+    positional = [
+        name
+        for name, parameter in parameters(function).items()
+        if parameter.kind is parameter.POSITIONAL_OR_KEYWORD
+    ]
+    second = "params" if function is dj.dropconnect else "x"
+    kernel = ["kernel"] if "kernel" in parameters(function) else []
+    assert positional == ["key", second, *kernel, "rate"]
+    assert parameters(function)["deterministic"].default is False
+    assert parameters(function)["scaling"].default == "inverted"
+
+
+@pytest.mark.parametrize("function", MASKS, ids=name_of)
+def test_masks_take_a_shape_and_never_scale(function):
+    names = list(parameters(function))
+    second = "params" if function is dj.dropconnect_mask else "shape"
+    assert names[:3] == ["key", second, "rate"]
+    assert names[-1] == "deterministic"
+    assert "scaling" not in names
+
+
+@pytest.mark.parametrize("thing", [*FUNCTIONS, *LAYERS], ids=name_of)
+def test_words(thing):
+    assert not FORBIDDEN & set(parameters(thing))
+    for parameter in parameters(thing).values():
+        if parameter.default is not parameter.empty and thing in FUNCTIONS:
+            assert parameter.kind is parameter.KEYWORD_ONLY
+
+
+@pytest.mark.parametrize("function", METHOD_FUNCTIONS, ids=name_of)
+def test_a_mask_has_its_functions_options(function):
+    mask = getattr(dj, f"{function.__name__}_mask", None)
+    if mask is None:
+        assert "kernel" in parameters(function)
+        return
+    own, theirs = parameters(mask), parameters(function)
+    assert set(own) - {"shape"} == set(theirs) - {"x", "scaling"}
+    for name in set(own) - {"shape"}:
+        assert own[name].default == theirs[name].default
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+def test_layers_have_their_functions_options_and_defaults(method):
+    function, *_, linen, nnx_layer = method.public
+    for layer in (linen, nnx_layer):
+        fields = parameters(layer)
+        for name, option in parameters(function).items():
+            if option.kind is not option.KEYWORD_ONLY or name in CALL_ARGUMENTS:
+                continue
+            if layer is linen and name in LINEN_HAS_NOT:
+                continue
+            field = fields[HOST_NAMES.get(name, name)]
+            if name not in LAYER_DEFAULTS:
+                assert field.default == option.default, (layer, name)
+
+
+@pytest.mark.parametrize(
+    ("ours", "host", "added"),
+    [
+        (djl.Dropout, nn.Dropout, {"noise_shape", "scaling"}),
+        (djn.Dropout, nnx.Dropout, {"noise_shape", "scaling"}),
+        (djl.DropConnectDense, nn.Dense, None),
+        (djl.DropConnectConv, nn.Conv, None),
+        (djn.DropConnectLinear, nnx.Linear, None),
+        (djn.DropConnectConv, nnx.Conv, None),
+    ],
+)
+def test_everything_that_the_host_takes_is_taken(ours, host, added):
+    own, theirs = parameters(ours), parameters(host)
+    for name, option in theirs.items():
+        assert name in own, name
+        default = own[name].default
+        same = default == option.default or (
+            callable(default) and default.__qualname__ == option.default.__qualname__
+        )
+        assert same, name
+    drop = {"rate", "bias_rate", "scaling", "deterministic", "rng_collection"}
+    assert set(own) - set(theirs) == (drop if added is None else added)
+
+
+def test_drop_in_layers_have_their_hosts_calls():
+    for ours, host in ((djl.Dropout, nn.Dropout), (djn.Dropout, nnx.Dropout)):
+        own, theirs = parameters(ours.__call__), parameters(host.__call__)
+        assert list(own)[: len(theirs)] == list(theirs)
+        assert set(own) - set(theirs) == {"rate"}
+        for name in theirs:
+            assert own[name].kind == theirs[name].kind
+            assert own[name].default == theirs[name].default
+    own = [field.name for field in dataclasses.fields(djl.Dropout)]
+    theirs = [field.name for field in dataclasses.fields(nn.Dropout)]
+    assert own[:4] == theirs[:4]
+
+
+@pytest.mark.parametrize("thing", [*FUNCTIONS, *LAYERS], ids=name_of)
+def test_docstrings_say_everything(thing):
+    text = inspect.getdoc(thing)
+    first = text.splitlines()[0]
+    assert first.endswith((".", ":", "kept.", ")"))
+    assert "Example:" in text
+    assert "assert" in text.split("Example:")[1]
+    sections = ["Args:", "Returns:", "Raises:"] if thing in FUNCTIONS else []
+    for section in sections:
+        assert section in text
+    listed = text.split("Example:")[0]
+    for name in parameters(thing):
+        if name not in ("parent", "name"):
+            assert f"{name}:" in listed, name
+
+
+@pytest.mark.parametrize("function", METHOD_FUNCTIONS, ids=name_of)
+def test_methods_have_a_formula_and_a_paper(function):
+    text = inspect.getdoc(function)
+    assert "$$" in text
+    assert "References:" in text
+
+
+@pytest.mark.parametrize("thing", [*FUNCTIONS, *LAYERS], ids=name_of)
+def test_everything_public_is_annotated(thing):
+    for name, parameter in parameters(thing).items():
+        if thing in FUNCTIONS or name not in ("parent", "name"):
+            assert parameter.annotation is not parameter.empty, name
+
+
+def imports(path):
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+        elif isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+
+
+def test_imports_go_the_way_of_the_data():
+    package = pathlib.Path(dj.__file__).parent
+    for path in package.rglob("*.py"):
+        room = path.relative_to(package).with_suffix("").parts
+        imported = set(imports(path))
+        flax = any(name.split(".")[0] == "flax" for name in imported)
+        assert not flax or room[-1] in ("linen", "nnx"), path
+        own = [n.split(".")[1] for n in imported if n.startswith("dropjax.")]
+        if room[0] in ROOMS:
+            assert all(ROOMS.index(n) < ROOMS.index(room[0]) for n in own), path
+        elif room[0] == "functional":
+            assert set(own) <= {*ROOMS, "functional"}, path
+
+
+def test_importing_dropjax_imports_no_flax_and_configures_nothing():
+    program = (
+        "import sys, jax; before = dict(jax.config.values); import dropjax; "
+        "assert 'flax' not in sys.modules; assert jax.config.values == before"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_the_package_says_that_it_is_typed():
+    assert (pathlib.Path(dj.__file__).parent / "py.typed").exists()
+
+
+def test_arrays_of_numpy_are_taken():
+    y = dj.dropout(None, jnp.ones(3).__array__(), 0.0)
+    assert y.shape == (3,)

@@ -1,0 +1,362 @@
+"""Every error in words: name, rule, what was got, the way out."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+import dropjax as dj
+import dropjax.linen as djl
+import dropjax.nnx as djn
+
+KEY = jax.random.key(0)
+X = jnp.ones((4, 6))
+KERNEL = jnp.ones((6, 3))
+IMAGE = jnp.ones((2, 8, 8, 4))
+WINDOW = jnp.ones((3, 3, 4, 5))
+
+
+def dense(**options):
+    return dj.dropconnect_dense(KEY, X, **{"kernel": KERNEL, "rate": 0.5, **options})
+
+
+def conv(x=IMAGE, kernel=WINDOW, **options):
+    return dj.dropconnect_conv(KEY, x, kernel, 0.5, **options)
+
+
+def both(a, b):
+    return {"a": a, "b": b}
+
+
+GOLDEN = {
+    "rate above": (
+        lambda: dj.dropout(KEY, X, 1.5),
+        ValueError,
+        "rate is the probability of dropping and must lie in [0, 1], got 1.5",
+    ),
+    "rate array": (
+        lambda: dj.dropout(KEY, X, np.array([[0.5], [0.5], [-0.5], [0.0]])),
+        ValueError,
+        "rate is the probability of dropping and must lie in [0, 1], got [[ 0.5]\n"
+        " [ 0.5]\n [-0.5]\n [ 0. ]]",
+    ),
+    "rate of a wrong type": (
+        lambda: dj.dropout(KEY, X, "0.5"),
+        TypeError,
+        "rate must be a real number or a floating-point array, got '0.5' (str)",
+    ),
+    "rate as a flag": (
+        lambda: dj.dropout(KEY, X, True),
+        TypeError,
+        "rate must be a real number or a floating-point array, got True (bool)",
+    ),
+    "rate of integers": (
+        lambda: dj.dropout(KEY, X, jnp.zeros((), jnp.int32)),
+        TypeError,
+        "rate must be a real number or a floating-point array, got ArrayImpl of shape "
+        "(), dtype int32",
+    ),
+    "rate per element where coins are shared": (
+        lambda: dj.dropout(KEY, X, jnp.full((4, 6), 0.5), broadcast_dims=1),
+        ValueError,
+        "rate of shape (4, 6) must broadcast to the coins' shape (4, 1): elements that "
+        "share a coin share a rate, so give it axes of size 1 there",
+    ),
+    "x a list": (
+        lambda: dj.dropout(KEY, [1.0, 2.0], 0.5),
+        TypeError,
+        "x must be an array, got [1.0, 2.0] (list); wrap it in jnp.asarray, or use "
+        "jax.eval_shape for shapes alone",
+    ),
+    "x a shape": (
+        lambda: dj.dropout(KEY, jax.ShapeDtypeStruct((2,), jnp.float32), 0.5),
+        TypeError,
+        "x must be an array, got ShapeDtypeStruct of shape (2,), dtype float32; wrap "
+        "it in jnp.asarray, or use jax.eval_shape for shapes alone",
+    ),
+    "x of integers": (
+        lambda: dj.dropout(KEY, jnp.ones(3, jnp.int32), 0.5),
+        TypeError,
+        "x must be a floating-point or complex array, got dtype int32; cast it first, "
+        "as in x.astype(jnp.float32)",
+    ),
+    "no key": (
+        lambda: dj.dropout(None, X, 0.5),
+        ValueError,
+        "key is None, but this call draws a mask: pass a key, as in "
+        "jax.random.key(0), or deterministic=True",
+    ),
+    "key a seed": (
+        lambda: dj.dropout(0, X, 0.5),
+        TypeError,
+        "key must be a PRNG key, got 0 (int); make one with jax.random.key(seed)",
+    ),
+    "a batch of keys": (
+        lambda: dj.dropout(jax.random.split(KEY, 3), X, 0.5),
+        ValueError,
+        "key must be one key, got a batch of keys of shape (3,); take one of them, or "
+        "use jax.vmap",
+    ),
+    "a raw key of a wrong size": (
+        lambda: dj.dropout(jnp.zeros(3, jnp.uint32), X, 0.5),
+        TypeError,
+        "key must be a typed key or a raw uint32 key of shape (2,), got ArrayImpl of "
+        "shape (3,), dtype uint32; make one with jax.random.key(seed)",
+    ),
+    "a raw key of a wrong dtype": (
+        lambda: dj.dropout(jnp.zeros(2, jnp.int32), X, 0.5),
+        TypeError,
+        "key must be a typed key or a raw uint32 key of shape (2,), got ArrayImpl of "
+        "shape (2,), dtype int32; make one with jax.random.key(seed)",
+    ),
+    "shape a number": (
+        lambda: dj.keep_mask(KEY, 3, 0.5),
+        TypeError,
+        "shape must be a sequence of integers, got 3 (int)",
+    ),
+    "shape negative": (
+        lambda: dj.dropout_mask(KEY, (3, -1), 0.5),
+        ValueError,
+        "shape must hold integers of 0 or more, got (3, -1)",
+    ),
+    "axis out of range": (
+        lambda: dj.dropout(KEY, X, 0.5, broadcast_dims=(2,)),
+        ValueError,
+        "broadcast_dims must name axes of an array with 2 axes, got 2",
+    ),
+    "axis twice": (
+        lambda: dj.dropout(KEY, X, 0.5, broadcast_dims=(1, -1)),
+        ValueError,
+        "broadcast_dims must name each axis once, got (1, -1)",
+    ),
+    "axis of a wrong type": (
+        lambda: dj.dropout(KEY, X, 0.5, broadcast_dims=1.0),
+        TypeError,
+        "broadcast_dims must be an axis or a sequence of axes, got 1.0 (float)",
+    ),
+    "channel axis": (
+        lambda: dj.spatial_dropout(KEY, X, 0.5, channel_axis=3),
+        ValueError,
+        "channel_axis must name axes of an array with 2 axes, got 3",
+    ),
+    "one axis for channels and batch": (
+        lambda: dj.spatial_dropout(KEY, X, 0.5, channel_axis=0),
+        ValueError,
+        "channel_axis and batch_axis must be different axes, got 0 and 0 for an array "
+        "with 2 axes; batch_axis=None is for an array without a batch",
+    ),
+    "noise_shape of a wrong length": (
+        lambda: dj.dropout(KEY, X, 0.5, noise_shape=(4,)),
+        ValueError,
+        "noise_shape must have one entry for each of the 2 axes of x, got (4,)",
+    ),
+    "noise_shape of a wrong size": (
+        lambda: dj.dropout(KEY, X, 0.5, noise_shape=(4, 2)),
+        ValueError,
+        "each entry of noise_shape must be 1 (shared), or None or the axis's size (not "
+        "shared), got (4, 2) for shape (4, 6)",
+    ),
+    "noise_shape of a wrong type": (
+        lambda: dj.dropout(KEY, X, 0.5, noise_shape=4),
+        TypeError,
+        "noise_shape must be a sequence of sizes, got 4 (int)",
+    ),
+    "two ways to share": (
+        lambda: dj.dropout(KEY, X, 0.5, broadcast_dims=0, noise_shape=(1, None)),
+        ValueError,
+        "give broadcast_dims or noise_shape, not both: got broadcast_dims=0 and "
+        "noise_shape=(1, None)",
+    ),
+    "flag of a wrong type": (
+        lambda: dj.dropout(KEY, X, 0.5, deterministic=1),
+        TypeError,
+        "deterministic must be True or False, got 1 (int); to switch inside jit, trace "
+        "the rate: jnp.where(off, 0.0, rate)",
+    ),
+    "scaling": (
+        lambda: dj.dropout(KEY, X, 0.5, scaling="invert"),
+        ValueError,
+        "scaling must be 'inverted' (survivors are scaled in training) or 'standard' "
+        "(everything is scaled after it), got 'invert'",
+    ),
+    "mask of floats": (
+        lambda: dj.apply_mask(X, X),
+        TypeError,
+        "mask must be boolean, True where x is kept, got dtype float32; compare it, as "
+        "in mask != 0",
+    ),
+    "mask a list": (
+        lambda: dj.apply_mask(X, [True]),
+        TypeError,
+        "mask must be a boolean array, got [True] (list)",
+    ),
+    "mask of a wrong shape": (
+        lambda: dj.apply_mask(X, jnp.ones((5, 6), bool)),
+        ValueError,
+        "mask of shape (5, 6) must broadcast to x of shape (4, 6)",
+    ),
+    "keep above": (
+        lambda: dj.apply_mask(X, True, keep=2.0),
+        ValueError,
+        "keep is the probability of keeping and must lie in [0, 1], got 2.0",
+    ),
+    "keep of a wrong shape": (
+        lambda: dj.apply_mask(X, True, keep=jnp.ones((5, 1))),
+        ValueError,
+        "keep of shape (5, 1) must broadcast to x of shape (4, 6)",
+    ),
+    "fill of a wrong dtype": (
+        lambda: dj.apply_mask(X, True, fill=jnp.ones((4, 6), jnp.bfloat16)),
+        TypeError,
+        "fill must have the dtype of x, float32, got bfloat16",
+    ),
+    "fill of a wrong shape": (
+        lambda: dj.apply_mask(X, True, fill=jnp.ones((5, 6))),
+        ValueError,
+        "fill of shape (5, 6) must broadcast to x of shape (4, 6)",
+    ),
+    "kernel of a wrong shape": (
+        lambda: dense(kernel=jnp.ones((5, 3))),
+        ValueError,
+        "kernel must have shape (features_in, features_out), features_in as the last "
+        "axis of x, got kernel of shape (5, 3), x of shape (4, 6)",
+    ),
+    "two dtypes": (
+        lambda: dense(kernel=jnp.ones((6, 3), jnp.bfloat16)),
+        TypeError,
+        "x and kernel must have one dtype, got float32 and bfloat16; cast one of them",
+    ),
+    "kernel of integers": (
+        lambda: dense(kernel=jnp.ones((6, 3), jnp.int32)),
+        TypeError,
+        "kernel must be a floating-point or complex array, got dtype int32; cast it "
+        "first, as in kernel.astype(jnp.float32)",
+    ),
+    "bias of a wrong shape": (
+        lambda: dense(bias=jnp.ones(4)),
+        ValueError,
+        "bias must have shape (3,), got (4,)",
+    ),
+    "bias rate": (
+        lambda: dense(bias=jnp.ones(3), bias_rate=2),
+        ValueError,
+        "bias_rate is the probability of dropping and must lie in [0, 1], got 2",
+    ),
+    "window too small": (
+        lambda: conv(kernel=jnp.ones((4, 5))),
+        ValueError,
+        "kernel must have shape (*window, features_in / groups, features_out) and x "
+        "(*batch, *spatial, features_in), got kernel of shape (4, 5), x of shape "
+        "(2, 8, 8, 4)",
+    ),
+    "groups": (
+        lambda: conv(feature_group_count=2),
+        ValueError,
+        "feature_group_count must divide the kernel's features_out, and times its "
+        "features_in be x's, got 2 for kernel of shape (3, 3, 4, 5), x of shape "
+        "(2, 8, 8, 4)",
+    ),
+    "strides": (
+        lambda: conv(strides=(1, 2, 3)),
+        ValueError,
+        "strides must be one positive integer, or one for each of the 2 spatial axes, "
+        "got (1, 2, 3)",
+    ),
+    "dilation": (
+        lambda: conv(dilation=0),
+        ValueError,
+        "dilation must be one positive integer, or one for each of the 2 spatial axes, "
+        "got (0, 0)",
+    ),
+    "padding": (
+        lambda: conv(padding="SOME"),
+        ValueError,
+        "padding must be one of SAME, VALID, CIRCULAR, REFLECT, CAUSAL, a number, or "
+        "one number or (low, high) pair for each of the 2 spatial axes, got 'SOME'",
+    ),
+    "causal padding": (
+        lambda: conv(padding="CAUSAL"),
+        ValueError,
+        "padding='CAUSAL' is for one spatial axis, got 2; pad x instead",
+    ),
+    "an empty selection": (
+        lambda: dj.dropconnect(KEY, {"bias": jnp.ones(3)}, 0.5),
+        ValueError,
+        "the default selection selects no leaf of params, so nothing would be dropped; "
+        "pass where=lambda path, leaf: ... that is True for the weights to mask",
+    ),
+    "an empty selection of one's own": (
+        lambda: dj.dropconnect(KEY, X, 0.5, where=lambda path, leaf: False),
+        ValueError,
+        "where selects no leaf of params, so nothing would be dropped; pass "
+        "where=lambda path, leaf: ... that is True for the weights to mask",
+    ),
+    "a selection of integers": (
+        lambda: dj.dropconnect(
+            KEY, {"a": {"n": jnp.ones(3, int)}}, 0.5, where=lambda path, leaf: True
+        ),
+        TypeError,
+        "where selects params leaf 'a/n', which must be a floating-point or complex "
+        "array, got ArrayImpl of shape (3,), dtype int32",
+    ),
+    "rates that are no prefix": (
+        lambda: dj.dropconnect(KEY, both(X, X), {"a": 0.5}),
+        ValueError,
+        "rate must be one rate or a tree prefix of params: pytree structure error: "
+        "different numbers of pytree children at key path",
+    ),
+    "a rate in a tree": (
+        lambda: dj.dropconnect(KEY, both(X, X), both(0.5, 2)),
+        ValueError,
+        "rate is the probability of dropping and must lie in [0, 1], got 2",
+    ),
+    "spatial axes of a layer": (
+        lambda: djn.SpatialDropout2D(0.5, rngs=nnx.Rngs(0))(X),
+        ValueError,
+        "SpatialDropout2D with a batch axis needs inputs of 4 axes, 2 of them spatial, "
+        "got shape (4, 6); batch_axis=None is for inputs without a batch",
+    ),
+    "spatial axes of an unbatched layer": (
+        lambda: djl.SpatialDropout1D(0.5, batch_axis=None).apply(
+            {}, IMAGE, deterministic=False, rng=KEY
+        ),
+        ValueError,
+        "SpatialDropout1D with no batch axis needs inputs of 2 axes, 1 of them "
+        "spatial, got shape (2, 8, 8, 4); batch_axis=None is for inputs without a "
+        "batch",
+    ),
+    "a fixed mask of a wrong shape": (
+        lambda: djn.DropConnectConv(
+            4, 5, (3, 3), 0.5, mask=jnp.ones((3, 3)), rngs=nnx.Rngs(0)
+        )(IMAGE),
+        ValueError,
+        "mask must have the kernel's shape (3, 3, 4, 5), got shape (3, 3)",
+    ),
+    "no flag": (
+        lambda: djn.Dropout(0.5, deterministic=None)(X),
+        ValueError,
+        "deterministic must be given to the layer's constructor or to the call, got "
+        "None in both; layer.train() and layer.eval() set it too",
+    ),
+    "no rngs": (
+        lambda: djn.Dropout(0.5)(X),
+        TypeError,
+        "rngs must be nnx.Rngs, an nnx.RngStream or a key, got None (NoneType); pass "
+        "rngs=nnx.Rngs(seed) to the constructor or to the call",
+    ),
+    "rngs a seed": (
+        lambda: djn.Dropout(0.5, rngs=0),
+        TypeError,
+        "rngs must be nnx.Rngs, an nnx.RngStream or None, got 0 (int); pass "
+        "rngs=nnx.Rngs(seed) to the constructor or to the call",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", GOLDEN)
+def test_message(case):
+    call, error, message = GOLDEN[case]
+    with pytest.raises(error) as caught:
+        call()
+    assert str(caught.value) == message

@@ -1,0 +1,162 @@
+"""The generators: the bits of jax.random, counters past 2^32, golden masks."""
+
+import functools
+import hashlib
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+import dropjax as dj
+from dropjax._random import element_index, leaf_keys, random_words
+
+FAST = functools.partial(jax.random.key, impl=dj.fast_prng)
+SHAPES = [(), (0,), (1,), (7,), (1000,), (3, 5), (2, 3, 4, 5), (4, 0, 3), (1, 9, 1)]
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("seed", [0, 1, 2**32 - 1])
+def test_threefry_written_out_gives_jaxs_bits(shape, seed):
+    key = jax.random.key(seed, impl="threefry2x32")
+    words = random_words(key, shape)
+    np.testing.assert_array_equal(words, jax.random.bits(key, shape))
+
+
+@pytest.mark.parametrize("impl", ["threefry2x32", "rbg", "unsafe_rbg", dj.fast_prng])
+@pytest.mark.parametrize("rate", [0.5, 0.1, 1 / 3, 1e-3, 0.999, 1e-7, 1 - 1e-7])
+def test_masks_are_jaxs_bernoulli_for_every_key(impl, rate):
+    key = jax.random.key(11, impl=impl)
+    expected = jax.random.bernoulli(key, 1 - rate, (1000, 33))
+    np.testing.assert_array_equal(dj.dropout_mask(key, (1000, 33), rate), expected)
+    traced = jnp.float32(rate)
+    expected = jax.random.bernoulli(key, 1 - traced, (1000, 33))
+    np.testing.assert_array_equal(dj.keep_mask(key, (1000, 33), traced), expected)
+
+
+def test_without_partitionable_threefry_the_bits_are_jaxs_too():
+    key = jax.random.key(3, impl="threefry2x32")
+    modern = dj.keep_mask(key, (101,), 0.5)
+    with jax.threefry_partitionable(False):
+        mask = dj.keep_mask(key, (101,), 0.5)
+        expected = jax.random.bernoulli(key, 0.5, (101,))
+    np.testing.assert_array_equal(mask, expected)
+    assert not jnp.array_equal(mask, modern)
+
+
+@pytest.mark.parametrize(
+    "shape", [(2**17, 2**17), (3, 2**33), (2**20 + 7, 4099, 3), (5, 2**16, 2**16 + 1)]
+)
+def test_elements_past_two_to_the_32_have_their_own_counters(shape):
+    """XLA computes only the elements that are asked for."""
+    places = [[0] * len(shape), [size - 1 for size in shape]]
+    places += [[1] + [0] * (len(shape) - 1), [size // 2 + 1 for size in shape]]
+
+    for place in places:
+        at = lambda: [words[tuple(place)] for words in element_index(shape)]  # noqa: B023,E731
+        high, low = jax.jit(at)()
+        expected = int(np.ravel_multi_index(place, shape))
+        assert (int(high) << 32) + int(low) == expected
+
+
+def test_masks_past_two_to_the_32_elements_have_a_shape():
+    shape = (2**18, 2**17)
+    for key in (jax.random.key(0), FAST(0)):
+        mask = jax.eval_shape(lambda key: dj.keep_mask(key, shape, 0.5), key)
+        assert mask.shape == shape
+
+
+def digest(mask):
+    return hashlib.sha256(np.packbits(np.asarray(mask)).tobytes()).hexdigest()[:16]
+
+
+GOLDEN = {
+    ("threefry2x32", (64, 64), 0.5): "fd464a8e058feb3c",
+    ("threefry2x32", (64, 64), 0.1): "01f8d86ed74b3eaf",
+    ("fast", (64, 64), 0.5): "feae323bfc66d2df",
+    ("fast", (64, 64), 0.1): "71ef1f373d4162fa",
+    ("fast", (3, 5, 7, 11), 0.5): "f2878f3bf110177a",
+}
+
+
+@pytest.mark.parametrize("case", GOLDEN, ids=str)
+def test_golden_masks(case):
+    impl, shape, rate = case
+    key = FAST(2013) if impl == "fast" else jax.random.key(2013, impl=impl)
+    assert digest(dj.keep_mask(key, shape, rate)) == GOLDEN[case]
+
+
+def test_golden_leaf_keys():
+    keys = leaf_keys(jax.random.key(0, impl="threefry2x32"), ["", "a/kernel", "b"])
+    words = [jax.random.key_data(key).tolist() for key in keys]
+    assert words == [[0, 0], [2436368763, 4003553891], [2497119830, 855218329]]
+
+
+def test_the_fast_generator_does_what_a_generator_does():
+    key = FAST(0)
+    assert jax.random.split(key, (2, 3)).shape == (2, 3)
+    assert jax.random.bits(key, (4,), jnp.uint8).dtype == jnp.uint8
+    assert abs(jax.random.normal(key, (10_000,)).std() - 1) < 0.05
+    assert abs(jax.random.uniform(key, (10_000,)).mean() - 0.5) < 0.02
+    restored = jax.random.wrap_key_data(jax.random.key_data(key), impl=dj.fast_prng)
+    np.testing.assert_array_equal(
+        jax.random.bits(key, (9,)), jax.random.bits(restored, (9,))
+    )
+
+
+def test_the_fast_generator_has_words_of_64_bits():
+    with jax.enable_x64(True):
+        words = jax.random.bits(FAST(1), (5000,), jnp.uint64)
+        assert words.dtype == jnp.uint64
+        halves = [np.asarray(words >> np.uint64(32)), np.asarray(words & 0xFFFFFFFF)]
+        for half in halves:
+            ones = np.unpackbits(half.astype(np.uint32).view(np.uint8)).mean()
+            assert abs(ones - 0.5) < 0.01
+        assert len(np.unique(words)) == 5000
+
+
+def test_the_fast_generators_seeds_do_not_depend_on_x64():
+    words = jax.random.bits(FAST(123), (8,), jnp.uint32)
+    with jax.enable_x64(True):
+        again = jax.random.bits(FAST(123), (8,), jnp.uint32)
+        np.testing.assert_array_equal(words, again)
+        large = jax.random.key_data(FAST(2**32 + 123))
+    assert not jnp.array_equal(jax.random.key_data(FAST(123)), large)
+
+
+def test_the_fast_generator_has_no_zero_at_the_origin():
+    key = jax.random.wrap_key_data(jnp.zeros(4, jnp.uint32), impl=dj.fast_prng)
+    assert jax.random.key_data(FAST(0)).all()
+    children = [jax.random.fold_in(key, 0), jax.random.split(key)[0]]
+    for child in children:
+        assert jax.random.key_data(child).all()
+    assert not jnp.array_equal(*map(jax.random.key_data, children))
+
+
+def test_streams_of_neighbouring_keys_are_no_permutations_of_each_other():
+    first, second = (np.asarray(jax.random.bits(FAST(s), (4096,))) for s in (0, 1))
+    assert len(np.intersect1d(first, second)) <= 1
+
+
+def test_keys_of_the_fast_generator_go_through_vmap_and_scan():
+    keys = jax.random.split(FAST(5), 4)
+    expected = jnp.stack([jax.random.bits(key, (6,)) for key in keys])
+    vmapped = jax.vmap(lambda key: jax.random.bits(key, (6,)))(keys)
+    step = lambda carry, key: (carry, jax.random.bits(key, (6,)))  # noqa: E731
+    _, scanned = jax.lax.scan(step, None, keys)
+    np.testing.assert_array_equal(vmapped, expected)
+    np.testing.assert_array_equal(scanned, expected)
+    folded = jax.vmap(jax.random.fold_in, (None, 0))(keys[0], jnp.arange(3))
+    one = jax.random.key_data(jax.random.fold_in(keys[0], 2))
+    np.testing.assert_array_equal(jax.random.key_data(folded)[2], one)
+
+
+def test_fast_keys_serve_flaxs_own_layers():
+    x = jnp.ones((50, 50))
+    rngs = {"dropout": FAST(0)}
+    y = nn.Dropout(0.5, deterministic=False).apply({}, x, rngs=rngs)
+    assert 0.4 < (y == 0).mean() < 0.6
+    layer = nnx.Dropout(0.5, rngs=nnx.Rngs(dropout=FAST(0)))
+    assert not jnp.array_equal(layer(x), layer(x))

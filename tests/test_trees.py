@@ -1,0 +1,242 @@
+"""DropConnect over trees: what is selected, whose key, any container."""
+
+import dataclasses
+import functools
+
+import equinox as eqx
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+from flax.core import FrozenDict, freeze
+from jax.sharding import NamedSharding, PartitionSpec
+
+import dropjax as dj
+from tests.methods import array
+
+KEY = jax.random.key(2013)
+
+
+def tree():
+    return {
+        "dense": {"kernel": array((20, 30)), "bias": array((30,), seed=1)},
+        "conv": {"kernel": array((3, 3, 4, 5), seed=2), "bias": array((5,), seed=3)},
+    }
+
+
+def dropped(params):
+    return jax.tree.map(lambda leaf: bool((leaf == 0).any()), params)
+
+
+def test_kernels_are_masked_and_the_rest_is_the_same_object():
+    params = tree()
+    masked = dj.dropconnect(KEY, params, 0.5)
+    for layer, leaves in params.items():
+        assert masked[layer]["bias"] is leaves["bias"]
+        kept = masked[layer]["kernel"] != 0
+        assert 0.3 < kept.mean() < 0.7
+        expected = jnp.where(kept, 2 * leaves["kernel"], 0)
+        np.testing.assert_array_equal(masked[layer]["kernel"], expected)
+
+
+def test_the_mask_tree_is_what_was_applied():
+    params = tree()
+    mask = dj.dropconnect_mask(KEY, params, 0.5)
+    masked = dj.dropconnect(KEY, params, 0.5)
+    jax.tree.map(lambda m, y: np.testing.assert_array_equal(m, y != 0), mask, masked)
+    shapes = jax.eval_shape(lambda: params)
+    again = dj.dropconnect_mask(KEY, shapes, 0.5)
+    jax.tree.map(np.testing.assert_array_equal, mask, again)
+
+
+def test_default_selection_goes_by_axes_dtype_and_name():
+    params = {
+        "Embed_0": {"embedding": jnp.ones((50, 8))},
+        "token_embedding": jnp.ones((50, 8)),
+        "scanned": {"kernel": jnp.ones((3, 9, 9)), "bias": jnp.ones((3, 90))},
+        "norm": {"scale": jnp.ones((3, 90))},
+        "table": jnp.ones((9, 9), jnp.int32),
+        "name": "a string",
+        "nothing": None,
+    }
+    masked = dj.dropconnect(KEY, params, 0.5)
+    changed = [
+        jax.tree_util.keystr(path, simple=True, separator="/")
+        for path, leaf in jax.tree_util.tree_leaves_with_path(masked)
+        if not isinstance(leaf, str) and not jnp.all(leaf == 1)
+    ]
+    assert changed == ["scanned/kernel"]
+    mask = dj.dropconnect_mask(KEY, params, 0.5)
+    assert mask["nothing"] is None
+    assert mask["norm"]["scale"].shape == (3, 90)
+    assert mask["norm"]["scale"].all()
+
+
+def test_where_sees_path_and_leaf_and_replaces_the_default():
+    params, seen = tree(), []
+
+    def biases(path, leaf):
+        seen.append((path, leaf.shape))
+        return path.endswith("/bias")
+
+    masked = dj.dropconnect(KEY, params, 0.5, where=biases)
+    expected = {layer: {"bias": True, "kernel": False} for layer in params}
+    assert dropped(masked) == expected
+    assert ("conv/kernel", (3, 3, 4, 5)) in seen
+
+
+def test_a_lone_array_is_always_selected_and_has_the_key_itself():
+    x = array((40,))
+    masked = dj.dropconnect(KEY, x, 0.5)
+    np.testing.assert_array_equal(masked, dj.dropout(KEY, x, 0.5))
+
+
+def test_adding_a_parameter_changes_no_other_mask():
+    params = tree()
+    before = dj.dropconnect(KEY, params, 0.5)
+    after = dj.dropconnect(KEY, {"a": array((5, 5)), **params, "z": params}, 0.5)
+    for layer in params:
+        jax.tree.map(np.testing.assert_array_equal, before[layer], after[layer])
+
+
+def test_leaves_of_one_shape_have_masks_of_their_own():
+    params = {"a": jnp.ones((50, 50)), "b": jnp.ones((50, 50))}
+    masked = dj.dropconnect(KEY, params, 0.5)
+    agreement = (masked["a"] == masked["b"]).mean()
+    assert abs(agreement - 0.5) < 0.05
+
+
+def test_rates_may_be_a_tree_prefix():
+    params = tree()
+    rates = {"dense": {"kernel": 0.0, "bias": 1.0}, "conv": None}
+    everything = lambda path, leaf: True  # noqa: E731
+    masked = dj.dropconnect(KEY, params, rates, where=everything)
+    assert masked["dense"]["kernel"] is params["dense"]["kernel"]
+    assert not masked["dense"]["bias"].any()
+    assert masked["conv"]["kernel"] is params["conv"]["kernel"]
+    low, high = (
+        dj.dropconnect(KEY, params, {"dense": rate, "conv": 0.5}) for rate in (0.1, 0.9)
+    )
+    assert (low["dense"]["kernel"] != 0).mean() > 0.8
+    assert (high["dense"]["kernel"] != 0).mean() < 0.2
+    jax.tree.map(np.testing.assert_array_equal, low["conv"], high["conv"])
+
+
+def test_nothing_to_be_done_returns_params_itself():
+    params = tree()
+    assert dj.dropconnect(None, params, 0.5, deterministic=True) is params
+    assert dj.dropconnect(None, params, {"dense": 0.0, "conv": None}) is params
+    scaled = dj.dropconnect(None, params, 0.5, scaling="standard", deterministic=True)
+    kernel = params["dense"]["kernel"]
+    np.testing.assert_array_equal(scaled["dense"]["kernel"], kernel / 2)
+    assert scaled["dense"]["bias"] is params["dense"]["bias"]
+
+
+@dataclasses.dataclass
+class Layer:
+    kernel: jax.Array
+    bias: jax.Array
+
+
+jax.tree_util.register_dataclass(Layer, ["kernel", "bias"], [])
+
+
+def test_every_container_keeps_its_structure_and_draws_the_same_masks():
+    leaves = tree()["dense"]
+    module = nnx.Linear(20, 30, rngs=nnx.Rngs(0))
+    module.kernel[...], module.bias[...] = leaves["kernel"], leaves["bias"]
+    expected = dj.dropconnect(KEY, leaves, 0.5)["kernel"]
+    for params, read in (
+        (freeze(leaves), lambda tree: tree["kernel"]),
+        (nnx.state(module), lambda tree: tree["kernel"][...]),
+        (Layer(**leaves), lambda tree: tree.kernel),
+        (module, lambda tree: tree.kernel[...]),
+    ):
+        masked = dj.dropconnect(KEY, params, 0.5)
+        assert type(masked) is type(params)
+        assert jax.tree.structure(masked) == jax.tree.structure(params)
+        np.testing.assert_array_equal(read(masked), expected)
+    assert isinstance(freeze(leaves), FrozenDict)
+
+
+def test_boxed_parameters_of_linen_draw_the_masks_of_bare_ones():
+    init = nn.with_partitioning(nn.initializers.lecun_normal(), ("in", "out"))
+    boxed = nn.Dense(7, kernel_init=init).init(KEY, jnp.ones((1, 9)))["params"]
+    masked = dj.dropconnect(KEY, boxed, 0.5)
+    assert isinstance(masked["kernel"], nn.Partitioned)
+    bare = dj.dropconnect(KEY, nn.unbox(boxed), 0.5)
+    np.testing.assert_array_equal(masked["kernel"].value, bare["kernel"])
+
+
+def test_equinox_modules():
+    model = eqx.nn.MLP(4, 3, 16, 2, key=KEY)
+    params, static = eqx.partition(model, eqx.is_array)
+    masked = dj.dropconnect(KEY, params, 0.5)
+    assert jax.tree.structure(masked) == jax.tree.structure(params)
+    assert eqx.combine(masked, static)(jnp.ones(4)).shape == (3,)
+    layers = zip(masked.layers, params.layers, strict=True)
+    for ours, theirs in layers:
+        assert (ours.weight == 0).any()
+        assert ours.bias is theirs.bias
+
+
+def test_optax_trees_with_none_leaves():
+    params = tree()
+    masked = jax.tree.map(lambda leaf: leaf if leaf.ndim > 1 else None, params)
+    result = dj.dropconnect(KEY, masked, 0.5)
+    assert jax.tree.structure(result) == jax.tree.structure(masked)
+    assert result["dense"]["bias"] is None
+    optax.tree.add(result, masked)
+
+
+def test_under_jit_grad_and_vmap():
+    params, x = tree()["dense"], array((6, 20))
+
+    def loss(params, key):
+        masked = dj.dropconnect(key, params, 0.5)
+        return ((x @ masked["kernel"] + masked["bias"][None]) ** 2).sum()
+
+    gradients = jax.jit(jax.grad(loss))(params, KEY)
+    mask = dj.dropconnect_mask(KEY, params, 0.5)["kernel"]
+    np.testing.assert_array_equal(gradients["kernel"] != 0, mask)
+    keys = jax.random.split(KEY, 3)
+    masked = jax.vmap(functools.partial(dj.dropconnect, params=params, rate=0.5))(keys)
+    for index, key in enumerate(keys):
+        one = dj.dropconnect(key, params, 0.5)
+        np.testing.assert_array_equal(masked["kernel"][index], one["kernel"])
+
+
+def test_sharded_parameters_keep_their_sharding_without_talk():
+    mesh = jax.make_mesh((4, 2), ("a", "b"), (jax.sharding.AxisType.Auto,) * 2)
+    params = {"kernel": array((40, 60)), "other": array((8, 4, 6))}
+    specs = {"kernel": PartitionSpec("a", "b"), "other": PartitionSpec(("a", "b"))}
+    placed = {
+        name: jax.device_put(leaf, NamedSharding(mesh, specs[name]))
+        for name, leaf in params.items()
+    }
+    drop = jax.jit(functools.partial(dj.dropconnect, rate=0.5))
+    text = drop.lower(KEY, placed).compile().as_text()
+    assert not any(word in text for word in ("all-reduce", "all-gather", "permute"))
+    masked, expected = drop(KEY, placed), dj.dropconnect(KEY, params, 0.5)
+    for name in params:
+        np.testing.assert_array_equal(masked[name], expected[name])
+        assert masked[name].sharding.is_equivalent_to(
+            placed[name].sharding, params[name].ndim
+        )
+
+
+def test_float0_leaves_are_left_alone():
+    params = {"kernel": array((4, 4)), "index": np.zeros((3, 3), jax.dtypes.float0)}
+    masked = dj.dropconnect(KEY, params, 0.5)
+    assert masked["index"] is params["index"]
+
+
+@pytest.mark.parametrize("key", [KEY, jax.random.key_data(KEY)])
+def test_raw_keys(key):
+    expected = dj.dropconnect(KEY, tree(), 0.5)
+    jax.tree.map(
+        np.testing.assert_array_equal, dj.dropconnect(key, tree(), 0.5), expected
+    )
