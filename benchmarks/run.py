@@ -15,7 +15,9 @@ added. That path has not yet been run on a GPU.
 
 import argparse
 import fnmatch
+import functools
 import os
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -23,8 +25,13 @@ from pathlib import Path
 os.environ["KERAS_BACKEND"] = "jax"
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-from rich.progress import TimeElapsedColumn as Elapsed
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+)
 from sidebyside import contenders, report, rows, timing
 
 HERE = Path(__file__).resolve().parent
@@ -54,32 +61,31 @@ def main(argv: Sequence[str] | None = None) -> int:
     results: list[timing.Result] = []
     code = 0
     try:
-        results.extend(_measured(chosen, options.repeats, console, results))
+        for result in _measured(chosen, options.repeats, console):
+            results.append(result)
     except KeyboardInterrupt:
         code = 130
         console.print(f"Stopped: {len(results)} of {len(chosen)} rows are kept.")
     if results:
-        command = " ".join(["python benchmarks/run.py", *_arguments(argv)])
-        paths = report.write(options.out, results, command=command)
-        print(*(_shown(path) for path in paths), sep="\n")
+        given = sys.argv[1:] if argv is None else argv
+        command = shlex.join(["python", "benchmarks/run.py", *given])
+        for path in report.write(options.out, results, command=command):
+            console.print(f"wrote {path}")
     return code
 
 
 def _measured(
-    chosen: Sequence[rows.Row],
-    repeats: int,
-    console: Console,
-    results: list[timing.Result],
+    chosen: Sequence[timing.Row], repeats: int, console: Console
 ) -> Iterator[timing.Result]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, Elapsed(), console=console) as progress:
+    with Progress(*columns, TimeElapsedColumn(), console=console) as progress:
         whole = progress.add_task("rows", total=len(chosen))
         part = progress.add_task("", total=None)
         for row in chosen:
-            progress.reset(part, description=row.name, total=row.repeats or repeats)
-            yield timing.measure(
-                row, row.repeats or repeats, lambda: progress.advance(part)
-            )
+            turns = row.repeats or repeats
+            progress.reset(part, description=row.name, total=turns)
+            tick = functools.partial(progress.advance, part)
+            yield timing.measure(row, turns, tick)
             progress.advance(whole)
 
 
@@ -101,3 +107,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     if options.out is None:
         options.out = Path("runs/benchmarks") if partial else HERE / "results"
     return options
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -69,7 +69,7 @@ def apply_mask(
 
 
 def redrawn(*static: str) -> Callable[[Callable[..., Array]], Callable[..., Array]]:
-    """jit for a function of (key, x, ...) like x, made to save only its key.
+    """Jit for a function of (key, x, ...) like x, made to save only its key.
 
     The backward pass draws the mask again. Arrays come as positional arguments, the
     options named in `static` by keyword. CSE need not be prevented, and the barrier
@@ -136,8 +136,7 @@ def _toss_and_apply(
 
 @redrawn()
 def _expect(
-    key: None,
-    x: Inexact[Array, "*shape"], keep: Float[Array, "..."]
+    key: None, x: Inexact[Array, "*shape"], keep: Float[Array, "..."]
 ) -> Inexact[Array, "*shape"]:
     """What standard scaling makes of x after training: its mean over masks."""
     return apply_mask(_scale(x, keep), jnp.broadcast_to(keep > 0, x.shape))
@@ -162,9 +161,9 @@ def _scale(
 
 
 def _working_dtype(x: Inexact[Array, "..."]) -> np.dtype:
-    """x's real dtype, or float32 where that is better."""
-    real = jnp.finfo(x.dtype).dtype
-    return np.dtype(real if jnp.finfo(real).bits > 32 else np.float32)
+    """X's real dtype, or float32 where that is better."""
+    real = x.real.dtype if jnp.iscomplexobj(x) else x.dtype
+    return real if real.itemsize > 4 else np.dtype(np.float32)
 
 
 def _is_one(keep: Float[Array, "..."]) -> bool:

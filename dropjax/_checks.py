@@ -11,10 +11,9 @@ from typing import Any, get_args
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Inexact, Key
+from jaxtyping import Array, Inexact, Key
 
 from dropjax._types import Axes, KeyLike, RateLike, Scaling
-
 
 _PADDINGS = ("SAME", "VALID", "CIRCULAR", "REFLECT", "CAUSAL")
 
@@ -69,7 +68,7 @@ def _broadcasts(shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
         return False
 
 
-def check_array(x: Any, name: str = "x") -> Array:
+def check_array(x: Any, name: str = "x") -> Any:
     """A floating-point or complex array, of numpy or JAX."""
     if not isinstance(x, jax.Array | np.ndarray | np.generic):
         raise TypeError(
@@ -84,7 +83,7 @@ def check_array(x: Any, name: str = "x") -> Array:
     return x
 
 
-def check_mask(mask: Any, shape: tuple[int, ...]) -> Bool[Array, "..."]:
+def check_mask(mask: Any, shape: tuple[int, ...]) -> Any:
     """A boolean array that broadcasts to `shape`."""
     if not isinstance(mask, jax.Array | np.ndarray | np.bool_ | bool):
         raise TypeError(f"mask must be a boolean array, got {_describe(mask)}")
@@ -159,7 +158,7 @@ def check_shape(shape: Any) -> tuple[int, ...]:
 
 def check_axes(axes: Axes, ndim: int, name: str) -> tuple[int, ...]:
     """Axes counted from 0, each in range and named once."""
-    given = (axes,) if _is_int(axes) else axes
+    given: Any = (axes,) if _is_int(axes) else axes
     if not isinstance(given, Sequence) or not all(map(_is_int, given)):
         raise TypeError(
             f"{name} must be an axis or a sequence of axes, got {_describe(axes)}"
@@ -303,7 +302,7 @@ def check_leaf(leaf: Any, path: str) -> None:
 
 
 def check_dense_shapes(x: Array, kernel: Array) -> None:
-    """x's features are the kernel's rows, and both have one dtype."""
+    """X's features are the kernel's rows, and both have one dtype."""
     if kernel.ndim != 2 or x.ndim == 0 or x.shape[-1] != kernel.shape[0]:
         raise ValueError(
             "kernel must have shape (features_in, features_out), features_in as the "
@@ -313,7 +312,7 @@ def check_dense_shapes(x: Array, kernel: Array) -> None:
 
 
 def check_conv_shapes(x: Array, kernel: Array, groups: int) -> None:
-    """x's channels are the kernel's times the groups, and both have one dtype."""
+    """X's channels are the kernel's times the groups, and both have one dtype."""
     if kernel.ndim < 3 or x.ndim < kernel.ndim - 1:
         raise ValueError(
             "kernel must have shape (*window, features_in / groups, features_out) and "

@@ -1,5 +1,7 @@
 """A generator as fast as a copy, for masks: `jax.random.key(0, impl=fast_prng)`."""
 
+from typing import Any
+
 import jax.numpy as jnp
 import numpy as np
 from jax.extend.random import define_prng_impl
@@ -59,7 +61,7 @@ def _split(key: UInt[Array, "4"], shape: tuple[int, ...]) -> UInt[Array, "... 4"
     return _derive(key, *element_index(shape))
 
 
-def _fold_in(key: UInt[Array, "4"], data: Array) -> UInt[Array, "4"]:
+def _fold_in(key: UInt[Array, "4"], data: Any) -> UInt[Array, "4"]:
     return _derive(key, jnp.uint32(_FOLD), data.astype(jnp.uint32))
 
 

@@ -77,7 +77,7 @@ def is_drawn(rate: RateLike, deterministic: bool) -> bool:
 def keep_probability(rate: RateLike, dtype: jnp.dtype) -> Float[Array, "..."]:
     """`1 - rate` in a real dtype, clipped to [0, 1], cut off from gradients."""
     if isinstance(rate, float):
-        return np.asarray(1.0 - rate, dtype)
+        return np.asarray(1.0 - rate, dtype)  # type: ignore[return-value]
     keep = 1 - lax.stop_gradient(jnp.asarray(rate).astype(dtype))
     return jnp.clip(keep, 0, 1)
 

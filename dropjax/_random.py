@@ -47,7 +47,7 @@ def _is_partitionable_threefry(key: Key[Array, ""]) -> bool:
 def _tell_reuse_checker(key: Key[Array, ""]) -> None:
     # Reading a key's data does not count as a use for jax.debug_key_reuse;
     # drawing nothing from it does.
-    if jax.config.jax_debug_key_reuse:
+    if getattr(jax.config, "jax_debug_key_reuse", False):
         jax.random.bits(key, (0,))
 
 

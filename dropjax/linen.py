@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 from flax.linen.linear import default_kernel_init
-from flax.typing import Dtype, Initializer, PrecisionLike, PromoteDtypeFn
+from flax.typing import Dtype, Initializer, PrecisionLike
 from jaxtyping import Array, Inexact, PyTree
 
 from dropjax._checks import check_fixed_mask, check_spatial_axes
@@ -246,7 +246,7 @@ class DropConnectDense(nn.Module):
     precision: PrecisionLike = None
     kernel_init: Initializer = default_kernel_init
     bias_init: Initializer = nn.initializers.zeros_init()
-    promote_dtype: PromoteDtypeFn = promote_dtype
+    promote_dtype: Callable[..., Any] = promote_dtype
     dot_general: Callable[..., Array] | None = None
     dot_general_cls: Any = None
     bias_rate: RateLike | None = None
@@ -346,7 +346,7 @@ class DropConnectConv(nn.Module):
     precision: PrecisionLike = None
     kernel_init: Initializer = default_kernel_init
     bias_init: Initializer = nn.initializers.zeros_init()
-    promote_dtype: PromoteDtypeFn = promote_dtype
+    promote_dtype: Callable[..., Any] = promote_dtype
     conv_general_dilated: Callable[..., Array] | None = None
     conv_general_dilated_cls: Any = None
     bias_rate: RateLike | None = None
@@ -488,7 +488,10 @@ def _resolve(
     """Call arguments before attributes, and a key only where one is needed."""
     deterministic = nn.merge_param("deterministic", layer.deterministic, deterministic)
     rate = layer.rate if rate is None else rate
-    rates = [*jax.tree.leaves(rate), *jax.tree.leaves(getattr(layer, "bias_rate", None))]
+    rates = [
+        *jax.tree.leaves(rate),
+        *jax.tree.leaves(getattr(layer, "bias_rate", None)),
+    ]
     if rng is None and any(is_drawn(one, deterministic) for one in rates):
         rng = layer.make_rng(layer.rng_collection)
     return rng, rate, deterministic
@@ -512,6 +515,6 @@ def _parameters(
 
 
 def _replacement(
-    function: Callable[..., Array] | None, maker: Callable[[], Callable] | None
+    function: Callable[..., Array] | None, maker: Callable[[], Any] | None
 ) -> Callable[..., Array] | None:
     return function if maker is None else maker()

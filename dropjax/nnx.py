@@ -623,7 +623,7 @@ class DropConnect(_Drop, nnx.Module):
         if deterministic is not None and takes_deterministic(self.module):
             kwargs["deterministic"] = deterministic
         key, rate, deterministic = self._resolve(deterministic, rngs, rate)
-        graph, params, rest = nnx.split(self.module, nnx.Param, ...)
+        graph, params, rest = nnx.split(self.module, nnx.Param, ...)  # type: ignore[misc]
         masked = dropconnect(
             key,
             nnx.to_pure_dict(params),

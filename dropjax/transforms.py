@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, TypeAlias
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.tree_util import GetAttrKey, KeyPath, keystr
+from jax.tree_util import GetAttrKey, keystr
 from jaxtyping import PyTree
 
 from dropjax._checks import (
@@ -146,7 +146,7 @@ def takes_deterministic(module: Callable[..., Any]) -> bool:
 class _Leaf(NamedTuple):
     path: str
     value: Any
-    rate: RateLike | None
+    rate: Any
     selected: bool
 
 
@@ -190,7 +190,7 @@ def _is_tossed(leaf: _Leaf, deterministic: bool) -> bool:
     return leaf.selected and is_drawn(leaf.rate, deterministic)
 
 
-def _name(location: KeyPath) -> str:
+def _name(location: tuple[Any, ...]) -> str:
     """A leaf's path in names, without the box in which flax keeps a variable."""
     boxed = len(location) > 1 and location[-1] == GetAttrKey("value")
     names = location[:-1] if boxed else location

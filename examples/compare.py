@@ -11,6 +11,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+from jax import lax
 from ml_collections import ConfigDict
 from rich.console import Console
 from rich.progress import Progress
@@ -117,7 +118,9 @@ def _vmapped(
 ) -> tuple[steps.State, steps.Advance]:
     epoch = experiment.scan(experiment.steps_per_epoch)
     advance = jax.jit(jax.vmap(epoch, in_axes=(0, 0, None, None)), donate_argnums=1)
-    return jax.jit(jax.vmap(experiment.init))(keys), advance
+    # Mapped, not vmapped: drawing parameters from a batch of keys compiles slowly.
+    init = jax.jit(lambda keys: lax.map(experiment.init, keys))
+    return init(keys), advance
 
 
 def _with_method(config: ConfigDict, method: str, rate: float) -> ConfigDict:

@@ -54,7 +54,7 @@ def _activation(name, function, mask, linen, nnx_layer, shape, coins, **options)
         shape,
         coins,
         functools.partial(function, **options),
-        functools.partial(mask, **mask_options),
+        lambda key, shape, rate, **flag: mask(key, shape, rate, **mask_options, **flag),
         call_linen,
         call_nnx,
         (function, mask, linen, nnx_layer),
@@ -107,9 +107,7 @@ def _tree(name, shape, **options):
 
     def function(key, x, rate, deterministic=False):
         tree = {"kernel": x, "bias": jnp.ones(3)}
-        masked = dj.dropconnect(
-            key, tree, rate, deterministic=deterministic, **options
-        )
+        masked = dj.dropconnect(key, tree, rate, deterministic=deterministic, **options)
         return masked["kernel"]
 
     def mask(key, shape, rate, deterministic=False):
@@ -129,9 +127,7 @@ def _tree(name, shape, **options):
         return layer(deterministic=deterministic, rngs=key)
 
     public = (dj.dropconnect, dj.dropconnect_mask, djl.DropConnect, djn.DropConnect)
-    return Method(
-        name, shape, shape, function, mask, linen, call_nnx, public, options
-    )
+    return Method(name, shape, shape, function, mask, linen, call_nnx, public, options)
 
 
 def _identity(x):

@@ -140,8 +140,8 @@ def test_conv_masks_bias_too_and_every_default_matters():
     assert drop(strides=2).shape == (2, 5, 5, 6)
     assert drop(padding="VALID").shape == (2, 7, 7, 6)
     assert drop(padding="VALID", dilation=2).shape == (2, 5, 5, 6)
-    assert drop(padding="VALID", input_dilation=2).shape == (2, 15, 15, 6)
+    assert drop(padding=0, input_dilation=2).shape == (2, 15, 15, 6)
     assert drop(padding=[(0, 1), 2]).shape == (2, 8, 11, 6)
-    by_default = dict(strides=1, padding="SAME", dilation=1, input_dilation=1)
+    by_default = {"strides": 1, "padding": "SAME", "dilation": 1}
     np.testing.assert_array_equal(drop(), drop(**by_default, feature_group_count=1))
     assert not jnp.array_equal(drop(), drop(scaling="standard"))

@@ -15,10 +15,7 @@ import dropjax
 from dropjax import *  # noqa: F403
 
 ROOT = pathlib.Path(__file__).parent.parent
-MODULES = [
-    name
-    for _, name, _ in pkgutil.walk_packages(dropjax.__path__, "dropjax.")
-]
+MODULES = [name for _, name, _ in pkgutil.walk_packages(dropjax.__path__, "dropjax.")]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/*.md"))]
 
 

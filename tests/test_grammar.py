@@ -18,7 +18,9 @@ import dropjax.nnx as djn
 from tests.methods import METHODS
 
 FUNCTIONS = [getattr(dj, name) for name in dj.__all__ if name != "fast_prng"]
-MASKS = [f for f in FUNCTIONS if f.__name__.endswith("_mask") and f is not dj.apply_mask]
+MASKS = [
+    f for f in FUNCTIONS if f.__name__.endswith("_mask") and f is not dj.apply_mask
+]
 METHOD_FUNCTIONS = [f for f in FUNCTIONS if f not in (*MASKS, dj.apply_mask)]
 LAYERS = [getattr(room, name) for room in (djl, djn) for name in room.__all__]
 

@@ -93,7 +93,8 @@ def test_linen_models_change_no_bit(model, jitted):
         outputs.append(wrap(apply)(variables))
         gradients.append(jax.jit(jax.grad(loss))(variables))
     np.testing.assert_array_equal(*outputs)
-    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-6), *gradients)
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6)
+    jax.tree.map(close, *gradients)
 
 
 class NnxBlock(nnx.Module):
@@ -206,7 +207,11 @@ def test_whole_convolutions_are_flaxs(padding, rank):
 @pytest.mark.parametrize("batch", [(), (2,), (2, 3)])
 def test_causal_and_unbatched_convolutions_are_flaxs(batch):
     x = array((*batch, 9, 4))
-    for options in ({"padding": "CAUSAL"}, {"input_dilation": 2}, {"strides": (3,)}):
+    for options in (
+        {"padding": "CAUSAL"},
+        {"input_dilation": 2, "padding": 1},
+        {"strides": (3,)},
+    ):
         host = nn.Conv(6, 3, **options)
         variables = host.init(jax.random.key(0), x)
         ours = djl.DropConnectConv(6, 3, 0.5, **options)

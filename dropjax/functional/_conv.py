@@ -27,7 +27,7 @@ def conv(
     conv_general_dilated: Callable[..., Array],
     **options: Any,
 ) -> Inexact[Array, "*batch_spatial features_out"]:
-    """x convolved with the kernel over as many spatial axes as the kernel has."""
+    """X convolved with the kernel over as many spatial axes as the kernel has."""
     rank = kernel.ndim - 2
     batch = x.shape[: x.ndim - rank - 1]
     dilation = check_window(dilation, rank, "dilation")

@@ -87,9 +87,19 @@ def dropconnect_dense(
     def product(x: Array, kernel: Array) -> Array:
         return (dot_general or lax.dot_general)(x, kernel, contract, **options)
 
-    how = {"scaling": scaling, "deterministic": deterministic}
-    y = _masked_product(product, key, x, kernel, rate, redraw=dot_general is None, **how)
-    return _add_bias(y, key, bias, bias_rate, **how)
+    y = _masked_product(
+        product,
+        key,
+        x,
+        kernel,
+        rate,
+        redraw=dot_general is None,
+        scaling=scaling,
+        deterministic=deterministic,
+    )
+    return _add_bias(
+        y, key, bias, bias_rate, scaling=scaling, deterministic=deterministic
+    )
 
 
 def dropconnect_conv(
@@ -161,7 +171,9 @@ def dropconnect_conv(
       Wan, Zeiler, Zhang, LeCun and Fergus, 2013, "Regularization of neural networks
       using DropConnect", ICML.
     """
-    check_conv_shapes(check_array(x), check_array(kernel, "kernel"), feature_group_count)
+    check_conv_shapes(
+        check_array(x), check_array(kernel, "kernel"), feature_group_count
+    )
     options = _given(precision, preferred_element_type)
 
     def product(x: Array, kernel: Array) -> Array:
@@ -177,9 +189,19 @@ def dropconnect_conv(
             **options,
         )
 
-    how = {"scaling": scaling, "deterministic": deterministic}
-    y = _masked_product(product, key, x, kernel, rate, redraw=conv_general_dilated is None, **how)
-    return _add_bias(y, key, bias, bias_rate, **how)
+    y = _masked_product(
+        product,
+        key,
+        x,
+        kernel,
+        rate,
+        redraw=conv_general_dilated is None,
+        scaling=scaling,
+        deterministic=deterministic,
+    )
+    return _add_bias(
+        y, key, bias, bias_rate, scaling=scaling, deterministic=deterministic
+    )
 
 
 def _masked_product(
@@ -195,13 +217,15 @@ def _masked_product(
 ) -> Array:
     """The product with the masked kernel, which `redraw` makes anew to go back."""
 
-    def masked(key: KeyLike, x: Array, kernel: Array) -> Array:
-        options = {"scaling": scaling, "deterministic": deterministic}
-        return product(x, dropout(key, kernel, rate, **options))
+    def forward(key: KeyLike, x: Array, kernel: Array) -> Array:
+        masked = dropout(
+            key, kernel, rate, scaling=scaling, deterministic=deterministic
+        )
+        return product(x, masked)
 
     own = _own_key(key, "kernel", rate, deterministic)
     # The barrier is wanted here: without it CSE keeps the masked kernel after all.
-    return (jax.checkpoint(masked) if redraw else masked)(own, x, kernel)
+    return (jax.checkpoint(forward) if redraw else forward)(own, x, kernel)
 
 
 def _add_bias(
@@ -219,14 +243,11 @@ def _add_bias(
     if rate is not None:
         check_rate(rate, "bias_rate")
         own = _own_key(key, "bias", rate, deterministic)
-        options = {"scaling": scaling, "deterministic": deterministic}
-        bias = dropout(own, bias, rate, **options)
+        bias = dropout(own, bias, rate, scaling=scaling, deterministic=deterministic)
     return y + bias.astype(y.dtype).reshape((1,) * (y.ndim - 1) + (-1,))
 
 
-def _own_key(
-    key: KeyLike, name: str, rate: RateLike, deterministic: bool
-) -> KeyLike:
+def _own_key(key: KeyLike, name: str, rate: RateLike, deterministic: bool) -> KeyLike:
     """The key with which `dropconnect` drops the leaf of that name, where one is."""
     drawn = is_drawn(rate, deterministic)
     return leaf_keys(check_key(key), [name])[0] if drawn else None

@@ -1,0 +1,1 @@
+"""Times dropjax beside its peers; `benchmarks/run.py` is the program."""

@@ -1,0 +1,174 @@
+"""The bars that dropjax is held to, and whether the rows measured meet them."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from sidebyside import contenders as who
+from sidebyside.timing import Result
+
+SCRATCH_BYTES = 1024
+# Keys and alignment: a residual would be a byte per element or more.
+RESIDUAL_BYTES = 0.05
+OVERHEAD = {"cpu": 0.03, "gpu": 0.02}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A bar, what was measured in its worst row, and whether it is met."""
+
+    bar: str
+    wanted: str
+    measured: str
+    met: bool | None
+
+
+class _Speed(NamedTuple):
+    """At least so many times faster than flax, at most so many times the floor."""
+
+    bar: str
+    contender: str
+    dtype: str
+    in_cache: bool
+    limits: Mapping[str, tuple[float | None, float | None]]
+
+
+_BIG, _SMALL = "64 MiB and up", "in cache"
+_SPEEDS = (
+    _Speed(f"threefry key, float32, {_BIG}", who.OURS, "float32", False,
+           {"cpu": (5, 1.9), "gpu": (1, None)}),
+    _Speed(f"fast key, float32, {_BIG}", who.OURS_FAST, "float32", False,
+           {"cpu": (7.5, 1.3), "gpu": (2, 1.1)}),
+    _Speed(f"fast key, bfloat16, {_BIG}", who.OURS_FAST, "bfloat16", False,
+           {"cpu": (12, 1.4), "gpu": (3, 1.25)}),
+    _Speed(f"fast key, float32, {_SMALL}", who.OURS_FAST, "float32", True,
+           {"cpu": (5, None), "gpu": (None, None)}),
+    _Speed(f"unmodified flax, fast key, float32, {_BIG}", who.FLAX_FAST, "float32",
+           False, {"cpu": (4, None), "gpu": (None, None)}),
+)  # fmt: skip
+_PAIRS = {
+    "compile": ((who.OURS, who.FLAX), (who.OURS_FAST, who.FLAX)),
+    "eager call": (
+        (who.OURS, who.FLAX),
+        (who.OURS_FAST, who.FLAX),
+        ("dropjax linen", who.FLAX),
+        ("dropjax linen, fast key", who.FLAX),
+        ("dropjax nnx", who.NNX),
+    ),
+}
+
+
+def verdicts(results: Sequence[Result], backend: str) -> list[Verdict]:
+    """Every bar that the results can answer, in the order of the project's table.
+
+    Args:
+      results: the rows measured.
+      backend: "cpu" or "gpu", which have bars of their own.
+    """
+    return [
+        *_speeds(results, backend),
+        *_scratch(results),
+        *_residuals(results),
+        *_overheads(results, backend),
+        *_no_slower(results),
+    ]
+
+
+def _speeds(results: Sequence[Result], backend: str) -> Iterator[Verdict]:
+    for speed in _SPEEDS:
+        for passes in ("forward", "forward+backward"):
+            entries = [
+                row.contenders[speed.contender]
+                for row in _group(results, "dropout")
+                if row.settings["dtype"] == speed.dtype
+                and row.settings["pass"] == passes
+                and (row.settings["mib"] < 64) == speed.in_cache
+            ]
+            if entries:
+                yield _speed(f"{speed.bar}, {passes}", speed.limits[backend], entries)
+
+
+def _speed(
+    bar: str,
+    limits: tuple[float | None, float | None],
+    entries: Sequence[Mapping[str, float]],
+) -> Verdict:
+    at_least, at_most = limits
+    faster = min(entry["times_faster"] for entry in entries)
+    floor = max(entry["times_floor"] for entry in entries)
+    wanted, met = [], []
+    if at_least is not None:
+        wanted.append(f"at least {at_least:g}x flax")
+        met.append(faster >= at_least)
+    if at_most is not None:
+        wanted.append(f"at most {at_most:g}x the floor")
+        met.append(floor <= at_most)
+    measured = f"{faster:.1f}x flax, {floor:.2f}x the floor"
+    return Verdict(bar, ", ".join(wanted) or "-", measured, all(met) if met else None)
+
+
+def _scratch(results: Sequence[Result]) -> Iterator[Verdict]:
+    rows = _group(results, "dropout")
+    for passes in ("forward", "forward+backward"):
+        chosen = [row for row in rows if row.settings["pass"] == passes]
+        if chosen:
+            most = max(_facts(chosen, (who.OURS, who.OURS_FAST), "scratch_bytes"))
+            flax = max(_facts(chosen, (who.FLAX,), "scratch_bytes"))
+            measured = f"{most} bytes (flax {flax / 2**20:.0f} MiB)"
+            wanted = f"at most {SCRATCH_BYTES} bytes"
+            bar = f"scratch memory of a dropout, {passes}"
+            yield Verdict(bar, wanted, measured, most <= SCRATCH_BYTES)
+
+
+def _residuals(results: Sequence[Result]) -> Iterator[Verdict]:
+    for row in _group(results, "training step"):
+        fact = "residual_bytes_per_element"
+        most = max(_facts([row], (who.OURS, who.OURS_FAST), fact))
+        (flax,) = _facts([row], (who.FLAX,), fact)
+        yield Verdict(
+            f"residual per element per layer, {_net(row)}",
+            "0 bytes",
+            f"{most:.2f} bytes (flax {flax:.2f})",
+            most <= RESIDUAL_BYTES,
+        )
+
+
+def _overheads(results: Sequence[Result], backend: str) -> Iterator[Verdict]:
+    most = OVERHEAD[backend]
+    for row in _group(results, "training step"):
+        flax = row.contenders[who.FLAX]["times_floor"] - 1
+        held = row.settings["net"] == "transformer"
+        for name in (who.OURS, who.OURS_FAST):
+            own = row.contenders[name]["times_floor"] - 1
+            yield Verdict(
+                f"overhead of dropout in a training step, {_net(row)}, {name}",
+                f"under {most:.0%}" if held else "-",
+                f"{own:+.1%} (flax {flax:+.1%})",
+                own < most if held else None,
+            )
+
+
+def _no_slower(results: Sequence[Result]) -> Iterator[Verdict]:
+    for group, pairs in _PAIRS.items():
+        for row in _group(results, group):
+            for name, peer in pairs:
+                own, other = (row.contenders[who]["median_s"] for who in (name, peer))
+                measured = f"{_time(own)} against {_time(other)}"
+                bar = f"{row.name}, {name}"
+                yield Verdict(bar, f"not above {peer}", measured, own <= other)
+
+
+def _group(results: Sequence[Result], group: str) -> list[Result]:
+    return [row for row in results if row.group == group]
+
+
+def _facts(rows: Iterable[Result], names: Sequence[str], fact: str) -> list[Any]:
+    return [row.contenders[name][fact] for row in rows for name in names]
+
+
+def _net(row: Result) -> str:
+    return f"{row.settings['net']}, {row.settings['form']}"
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1e6:.0f} µs"

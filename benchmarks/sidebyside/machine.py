@@ -1,0 +1,56 @@
+"""What the numbers were measured on: the machine and the versions, and no names."""
+
+import os
+import platform
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from sidebyside.contenders import torch_threads
+
+PACKAGES = (
+    "dropjax",
+    "jax",
+    "jaxlib",
+    "flax",
+    "dm-haiku",
+    "equinox",
+    "keras",
+    "torch",
+    "numpy",
+)
+
+
+def machine() -> dict[str, Any]:
+    """The processor, the cores this process may use, the memory and the device."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return {
+        "cpu": _cpu_model(),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gib": round(memory / 2**30),
+        "backend": jax.default_backend(),
+        "device": jax.devices()[0].device_kind,
+        "torch_threads": torch_threads(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """The versions of Python and of every library in the comparison."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _cpu_model() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.machine()

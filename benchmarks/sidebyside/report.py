@@ -1,0 +1,139 @@
+"""What was measured, as JSON, as a table and as a figure."""
+
+import dataclasses
+import datetime
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from sidebyside import bars, figure
+from sidebyside.machine import machine, versions
+from sidebyside.timing import Result
+
+MIB = 2**20
+
+
+def write(out: Path, results: Sequence[Result], *, command: str) -> list[Path]:
+    """Writes the three files, named after the backend.
+
+    Args:
+      out: the folder, made if need be.
+      results: the rows that are done.
+      command: what to type to measure them again.
+
+    Returns:
+      The paths of the files. There is no figure without the rows that it shows.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / f"{jax.default_backend()}.json"
+    content = as_dict(results, command)
+    path.write_text(json.dumps(content, indent=1) + "\n")
+    table = path.with_suffix(".md")
+    table.write_text("\n".join(_markdown(content, results)) + "\n")
+    drawn = figure.draw(path.with_suffix(".png"), results, _source(content))
+    return [path, table, *drawn]
+
+
+def as_dict(results: Sequence[Result], command: str) -> dict[str, Any]:
+    """Everything there is to know about a run, ready for JSON."""
+    return {
+        "command": command,
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "machine": machine(),
+        "versions": versions(),
+        "bars": [
+            dataclasses.asdict(verdict)
+            for verdict in bars.verdicts(results, jax.default_backend())
+        ],
+        "rows": [dataclasses.asdict(result) for result in results],
+    }
+
+
+def _source(content: Mapping[str, Any]) -> str:
+    host, found = content["machine"], content["versions"]
+    device = "" if host["backend"] == "cpu" else f"{host['device']}, "
+    return (
+        f"{device}{host['cpu']}, {host['cores']} cores, jax {found['jax']}, "
+        f"{content['date']}"
+    )
+
+
+def _markdown(content: Mapping[str, Any], results: Sequence[Result]) -> Iterator[str]:
+    host = content["machine"]
+    yield "# dropjax beside what people use today"
+    yield ""
+    yield f"`{content['command']}`"
+    yield ""
+    yield (
+        f"{_source(content)}; {host['memory_gib']} GiB of memory. Medians of turns "
+        "taken in one process, quartiles in brackets. The floor is a jitted `x * c` "
+        "of the same array; in a training step it is the net without dropout."
+    )
+    yield ""
+    yield ", ".join(f"{name} {found}" for name, found in content["versions"].items())
+    if host["torch_threads"] is not None:
+        yield f"(torch computes with {host['torch_threads']} threads)."
+    if content["bars"]:
+        yield from ("", "## The bars", "")
+        yield from _table(
+            ("bar", "wanted", "measured, at worst", ""), map(_bar, content["bars"])
+        )
+    for group in dict.fromkeys(row.group for row in results):
+        yield from ("", f"## {group.capitalize()}", "")
+        rows = [row for row in results if row.group == group]
+        yield from _group(rows)
+
+
+def _bar(bar: Mapping[str, Any]) -> tuple[str, ...]:
+    met = {True: "met", False: "**not met**", None: ""}[bar["met"]]
+    return bar["bar"], bar["wanted"], bar["measured"], met
+
+
+_COLUMNS = {
+    "times_floor": ("of the floor", lambda value: f"{value:.2f}x"),
+    "times_faster": ("faster than flax", lambda value: f"{value:.1f}x"),
+    "gb_per_s": ("GB/s", lambda value: f"{value:.1f}"),
+    "scratch_bytes": ("scratch MiB", lambda value: f"{value / MIB:.2f}"),
+    "residual_bytes_per_element": (
+        "residual bytes per element",
+        lambda value: f"{value:.2f}",
+    ),
+}
+
+
+def _group(rows: Sequence[Result]) -> Iterator[str]:
+    known = {fact for row in rows for one in row.contenders.values() for fact in one}
+    columns = {fact: form for fact, form in _COLUMNS.items() if fact in known}
+    heads = ("", "time", *(title for title, _ in columns.values()))
+    for row in rows:
+        yield f"### {row.name}"
+        yield ""
+        lines = [
+            (
+                name,
+                _times(one),
+                *(
+                    form(one[fact]) if fact in one else ""
+                    for fact, (_, form) in columns.items()
+                ),
+            )
+            for name, one in row.contenders.items()
+        ]
+        yield from _table(heads, lines)
+        yield ""
+
+
+def _times(one: Mapping[str, float]) -> str:
+    unit, scale = ("s", 1.0) if one["median_s"] >= 1 else ("ms", 1e3)
+    low, median, high = (one[name] * scale for name in ("q1_s", "median_s", "q3_s"))
+    return f"{median:.3g} [{low:.3g}, {high:.3g}] {unit}"
+
+
+def _table(heads: Sequence[str], lines: Any) -> Iterator[str]:
+    yield f"| {' | '.join(heads)} |"
+    yield f"|{'---|' * len(heads)}"
+    for line in lines:
+        yield f"| {' | '.join(line)} |"

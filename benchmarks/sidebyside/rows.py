@@ -1,0 +1,136 @@
+"""What is measured: every row of the benchmark, in full and in the quick form."""
+
+import functools
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from sidebyside import contenders as who
+from sidebyside import training
+from sidebyside.contenders import RATE, Contender
+from sidebyside.net_rows import compile_row, training_rows
+from sidebyside.timing import Call, Row, input_sets, jitted
+
+SCALE = 1.125
+MIB = 2**20
+
+
+def all_rows(*, quick: bool) -> list[Row]:
+    """Every row: each dtype, size and pass at rate 0.1, and 64 MiB at 0.5 as well.
+
+    Args:
+      quick: leaves out 256 MiB, rate 0.5 and two of the nets, and makes the rest small.
+    """
+    return [
+        *_dropout_rows(quick),
+        *_spatial_rows(quick),
+        _tree_row(quick),
+        *training_rows(quick),
+        compile_row(quick),
+        _eager_row(),
+    ]
+
+
+def _dropout_rows(quick: bool) -> Iterator[Row]:
+    for dtype in ("float32", "bfloat16"):
+        width = jnp.dtype(dtype).itemsize
+        large = (4096, 4096 * 4 // width)
+        cases = [((512, 1024), RATE), (large, RATE)]
+        if not quick:
+            cases += [(large, 0.5), ((4 * large[0], large[1]), RATE)]
+        for shape, rate in cases:
+            for backward in (False, True):
+                yield _array_row("dropout", shape, dtype, rate, backward)
+
+
+def _spatial_rows(quick: bool) -> Iterator[Row]:
+    shape = (4 if quick else 32, 56, 56, 256)
+    for backward in (False, True):
+        yield _array_row("spatial dropout", shape, "float32", RATE, backward, (1, 2))
+
+
+def _array_row(
+    group: str,
+    shape: tuple[int, ...],
+    dtype: str,
+    rate: float,
+    backward: bool,
+    shared: tuple[int, ...] = (),
+) -> Row:
+    settings = {
+        "shape": list(shape),
+        "dtype": dtype,
+        "rate": rate,
+        "mib": jnp.dtype(dtype).itemsize * math.prod(shape) / MIB,
+        "pass": "forward+backward" if backward else "forward",
+    }
+    size = "x".join(map(str, shape))
+    name = f"{group} {dtype} {size} rate {rate} {settings['pass']}"
+    build = functools.partial(_array_calls, shape, dtype, rate, backward, shared)
+    return Row(name, group, settings, build, who.FLOOR, who.FLAX)
+
+
+def _array_calls(
+    shape: tuple[int, ...],
+    dtype: str,
+    rate: float,
+    backward: bool,
+    shared: tuple[int, ...],
+) -> dict[str, Call]:
+    nbytes = jnp.dtype(dtype).itemsize * math.prod(shape)
+    arrays = 2 if backward else 1
+    moved = 2 * arrays * nbytes
+    sets = [
+        tuple(jnp.ones(shape, dtype) for _ in range(arrays))
+        for _ in range(input_sets(nbytes))
+    ]
+    floor = Contender(lambda key, x: x * jnp.asarray(SCALE, x.dtype), None)
+    calls = {}
+    for name, one in {who.FLOOR: floor, **who.dropouts(rate, shared, dtype)}.items():
+        function = _both_ways(one.drop) if backward else one.drop
+        inputs = [(one.key, *set_) for set_ in sets]
+        calls[name] = jitted(function, inputs, bytes_moved=moved)
+    torch = who.torch_calls(
+        shape, dtype, rate, backward=backward, channels=bool(shared), moved=moved
+    )
+    return {**calls, **torch}
+
+
+def _both_ways(drop: who.Drop) -> Callable[..., Any]:
+    def run(key: Any, x: jax.Array, cotangent: jax.Array) -> tuple:
+        y, pull = jax.vjp(lambda x: drop(key, x), x)
+        return y, pull(cotangent)
+
+    return run
+
+
+def _tree_row(quick: bool) -> Row:
+    width = 192 if quick else 768
+
+    def build() -> dict[str, Call]:
+        block = training.transformer(width, 12, 128, 1)
+        params, _ = training.initial(block, 12, scanned=False)
+        params = [
+            {name: leaf for name, leaf in layer.items() if leaf.ndim > 1}
+            for layer in params
+        ]
+        moved = 2 * sum(leaf.nbytes for leaf in jax.tree.leaves(params))
+        scaled = Contender(lambda key, p: jax.tree.map(lambda w: w * SCALE, p), None)
+        masks = {who.FLOOR: scaled, **who.tree_masks(0.5)}
+        return {
+            name: jitted(one.drop, [(one.key, params)], bytes_moved=moved)
+            for name, one in masks.items()
+        }
+
+    settings = {"layers": 12, "width": width, "rate": 0.5, "dtype": "float32"}
+    name = f"dropconnect over a transformer of 12 layers, width {width}"
+    return Row(name, "dropconnect", settings, build, who.FLOOR, who.BY_HAND)
+
+
+def _eager_row() -> Row:
+    settings = {"shape": [64, 64], "dtype": "float32", "rate": RATE}
+    build = functools.partial(who.eager_calls, RATE)
+    return Row("an eager call, 64x64", "eager call", settings, build, None, who.FLAX)

@@ -1,0 +1,161 @@
+"""Contenders take turns; each is timed, and asked what scratch memory it needs."""
+
+import gc
+import itertools
+import math
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+
+MIN_SAMPLE_S = 1e-3
+MAX_CALLS = 1000
+CACHE_BYTES = 256 * 2**20
+
+
+@dataclass(frozen=True)
+class Call:
+    """Something to time, ready to run.
+
+    Attributes:
+      run: takes no argument and returns the arrays to wait for.
+      facts: what is known of it without running it, as the compiler's scratch memory.
+    """
+
+    run: Callable[[], Any]
+    facts: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the benchmark: contenders that do the same work.
+
+    Attributes:
+      name: what is asked for with `--only`.
+      group: the table that the row belongs to.
+      settings: what was run: dtype, shape, rate, and so on.
+      build: makes the contenders; nothing is allocated before.
+      floor: the contender that the others are multiples of, None if there is none.
+      baseline: the contender that the others are compared with.
+      repeats: turns of each contender, None for the program's own number.
+    """
+
+    name: str
+    group: str
+    settings: Mapping[str, Any]
+    build: Callable[[], dict[str, Call]]
+    floor: str | None
+    baseline: str
+    repeats: int | None = None
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a row measured; a contender's entry holds times in seconds and its facts."""
+
+    name: str
+    group: str
+    settings: Mapping[str, Any]
+    contenders: Mapping[str, Mapping[str, float]]
+
+
+def measure(row: Row, repeats: int, tick: Callable[[], object]) -> Result:
+    """Builds a row's contenders, times them in turns, and relates them.
+
+    Args:
+      row: what to run.
+      repeats: turns of each contender.
+      tick: called after every round of turns.
+
+    Returns:
+      The medians and quartiles, the ratios to the floor and to the baseline (how many
+      times faster), and the facts of each call.
+    """
+    calls = row.build()
+    samples = interleave(
+        {name: call.run for name, call in calls.items()}, repeats, tick
+    )
+    facts = {name: call.facts for name, call in calls.items()}
+    del calls
+    gc.collect()
+    medians = {name: statistics.median(times) for name, times in samples.items()}
+    entries = {}
+    for name, times in samples.items():
+        low, median, high = _quartiles(times)
+        entry = {"median_s": median, "q1_s": low, "q3_s": high, "repeats": len(times)}
+        if row.floor is not None:
+            entry["times_floor"] = median / medians[row.floor]
+        entry["times_faster"] = medians[row.baseline] / median
+        moved = facts[name].get("bytes_moved")
+        if moved is not None:
+            entry["gb_per_s"] = moved / median / 1e9
+        entries[name] = {**entry, **facts[name]}
+    return Result(row.name, row.group, row.settings, entries)
+
+
+def interleave(
+    runs: Mapping[str, Callable[[], Any]],
+    repeats: int,
+    tick: Callable[[], object] = lambda: None,
+) -> dict[str, list[float]]:
+    """Seconds per call of each run, from samples taken in turns: A B A B."""
+    batches = {name: _calls_per_sample(run) for name, run in runs.items()}
+    samples: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(repeats):
+        for name, run in runs.items():
+            samples[name].append(_sample(run, batches[name]))
+        tick()
+    return samples
+
+
+def jitted(
+    function: Callable[..., Any], inputs: Sequence[tuple], **facts: float
+) -> Call:
+    """A compiled call that goes round the inputs, with its scratch memory."""
+    compiled = jax.jit(function).lower(*inputs[0]).compile()
+    ring = itertools.cycle(inputs)
+    facts["scratch_bytes"] = scratch(compiled)
+    return Call(lambda: compiled(*next(ring)), facts)
+
+
+def scratch(compiled: jax.stages.Compiled) -> int:
+    """Bytes that a program needs beyond its inputs and outputs."""
+    return compiled.memory_analysis().temp_size_in_bytes
+
+
+def input_sets(nbytes: int) -> int:
+    """How many sets of inputs to go round: on a GPU, more than its cache holds."""
+    return 1 if _on_cpu() else max(2, math.ceil(CACHE_BYTES / nbytes) + 1)
+
+
+def _calls_per_sample(run: Callable[[], Any]) -> int:
+    jax.block_until_ready(run())
+    one = min(_sample(run, 1) for _ in range(2))
+    return min(MAX_CALLS, math.ceil(MIN_SAMPLE_S / one))
+
+
+def _sample(run: Callable[[], Any], calls: int) -> float:
+    # Queued calls of the CPU backend overlap on several cores, those of a GPU do not,
+    # and there the wait would be what is timed.
+    each = _on_cpu()
+    start = time.perf_counter()
+    for _ in range(calls):
+        out = run()
+        if each:
+            jax.block_until_ready(out)
+    jax.block_until_ready(out)
+    return (time.perf_counter() - start) / calls
+
+
+def _quartiles(times: Sequence[float]) -> tuple[float, float, float]:
+    if len(times) == 1:
+        return times[0], times[0], times[0]
+    low, median, high = statistics.quantiles(times, method="inclusive")
+    return low, median, high
+
+
+def _on_cpu() -> bool:
+    return jax.default_backend() == "cpu"
