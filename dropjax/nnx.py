@@ -2,7 +2,8 @@
 
 A layer takes its keys from the rng stream "dropout" of the `rngs` given to the
 constructor or to the call. The stream is state: under `nnx.jit` every call draws a new
-mask, but under plain `jax.jit` a captured layer draws the same one in every call.
+mask. Plain `jax.jit` lets no state out: a layer passed to it draws the same mask in every
+call, and a captured one raises.
 """
 
 import functools

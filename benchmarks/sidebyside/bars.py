@@ -77,25 +77,22 @@ def verdicts(results: Sequence[Result], backend: str) -> list[Verdict]:
 def _speeds(results: Sequence[Result], backend: str) -> Iterator[Verdict]:
     for speed in _SPEEDS:
         for passes in ("forward", "forward+backward"):
-            entries = [
-                row.contenders[speed.contender]
+            rows = [
+                row
                 for row in _group(results, "dropout")
                 if row.settings["dtype"] == speed.dtype
                 and row.settings["pass"] == passes
                 and (row.settings["mib"] < 64) == speed.in_cache
             ]
-            if entries:
-                yield _speed(f"{speed.bar}, {passes}", speed.limits[backend], entries)
+            if rows:
+                yield _speed(f"{speed.bar}, {passes}", speed, backend, rows)
 
 
-def _speed(
-    bar: str,
-    limits: tuple[float | None, float | None],
-    entries: Sequence[Mapping[str, float]],
-) -> Verdict:
-    at_least, at_most = limits
-    faster = min(entry["times_faster"] for entry in entries)
-    floor = max(entry["times_floor"] for entry in entries)
+def _speed(bar: str, speed: _Speed, backend: str, rows: Sequence[Result]) -> Verdict:
+    at_least, at_most = speed.limits[backend]
+    faster = min(_facts(rows, (speed.contender,), "times_faster"))
+    floor = max(_facts(rows, (speed.contender,), "times_floor"))
+    flax = max(_facts(rows, (who.FLAX,), "times_floor"))
     wanted, met = [], []
     if at_least is not None:
         wanted.append(f"at least {at_least:g}x flax")
@@ -103,7 +100,7 @@ def _speed(
     if at_most is not None:
         wanted.append(f"at most {at_most:g}x the floor")
         met.append(floor <= at_most)
-    measured = f"{faster:.1f}x flax, {floor:.2f}x the floor"
+    measured = f"{faster:.1f}x flax, {floor:.2f}x the floor (flax {flax:.1f}x)"
     return Verdict(bar, ", ".join(wanted) or "-", measured, all(met) if met else None)
 
 

@@ -3,6 +3,7 @@
 import gc
 import itertools
 import math
+import random
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -11,7 +12,8 @@ from typing import Any
 
 import jax
 
-MIN_SAMPLE_S = 1e-3
+MIN_SAMPLE_S = 2e-3
+PAUSE_S = 5e-3
 MAX_CALLS = 1000
 CACHE_BYTES = 256 * 2**20
 
@@ -101,12 +103,20 @@ def interleave(
     repeats: int,
     tick: Callable[[], object] = lambda: None,
 ) -> dict[str, list[float]]:
-    """Seconds per call of each run, from samples taken in turns: A B A B."""
+    """Seconds per call of each run, from samples taken in turns.
+
+    Every round has an order of its own and every turn a pause before it: what a
+    contender leaves behind, as threads that spin for a while and memory to be given
+    back, must not always fall on the same one.
+    """
     batches = {name: _calls_per_sample(run) for name, run in runs.items()}
     samples: dict[str, list[float]] = {name: [] for name in runs}
+    order, shuffle = list(runs), random.Random(0).shuffle
     for _ in range(repeats):
-        for name, run in runs.items():
-            samples[name].append(_sample(run, batches[name]))
+        shuffle(order)
+        for name in order:
+            time.sleep(PAUSE_S)
+            samples[name].append(_sample(runs[name], batches[name]))
         tick()
     return samples
 
