@@ -21,7 +21,7 @@ $(VENV)/%.installed: pyproject.toml
 	touch $@
 
 train: $(VENV)/examples.installed
-	$(bin)/python examples/train.py --config=$(CONFIG) --workdir=$(WORKDIR) $(ARGS)
+	$(bin)/python examples/train.py --config=$(CONFIG) --workdir=$(WORKDIR) --resume $(ARGS)
 
 compare: $(VENV)/examples.installed
 	$(bin)/python examples/compare.py --config=configs/digits_compare.py $(ARGS)

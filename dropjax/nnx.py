@@ -1,9 +1,9 @@
 """The family as Flax NNX layers: each is a thin face of a function.
 
 A layer takes its keys from the rng stream "dropout" of the `rngs` given to the
-constructor or to the call. The stream is state: under `nnx.jit` every call draws a new
-mask. Plain `jax.jit` lets no state out: a layer passed to it draws the same mask in every
-call, and a captured one raises.
+constructor or to the call. The stream is state: under `nnx.jit` every call draws a
+new mask. Plain `jax.jit` lets no state out: a layer passed to it draws the same mask
+in every call, and a captured one raises.
 """
 
 import functools

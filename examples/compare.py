@@ -1,4 +1,4 @@
-"""Compare methods: python examples/compare.py --config=configs/digits_compare.py
+"""Compare methods: python examples/compare.py --config=configs/digits_compare.py.
 
 The same net is trained with each method from several seeds, all seeds of a method
 at once, vmapped in one jitted program. The workdir gets compare.md and compare.json.

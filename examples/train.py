@@ -1,4 +1,4 @@
-"""Train one net: python examples/train.py --config=configs/digits_dropconnect.py
+"""Train one net: python examples/train.py --config=configs/digits_dropconnect.py.
 
 The workdir gets metrics.jsonl (a line an epoch), config.json, checkpoints/,
 result.json and curves.png. Ctrl-C leaves a checkpoint; --resume goes on from the

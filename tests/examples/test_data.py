@@ -119,7 +119,7 @@ def test_the_files_of_another_data_set_are_refused(
 ) -> None:
     folder = write_dataset(places["cache"] / "mnist")
     as_source(monkeypatch, "fashion_mnist", folder, hosts=())
-    with pytest.raises(UserError, match="is .* of fashion_mnist, not .* of mnist"):
+    with pytest.raises(UserError, match=r"is .* of fashion_mnist, not .* of mnist"):
         data.load("mnist")
 
 
