@@ -86,6 +86,36 @@ def test_a_mask_has_its_functions_options(function):
         assert own[name].default == theirs[name].default
 
 
+COMMON = {"scaling": "inverted", "deterministic": False}
+PRODUCT = {"bias": None, "bias_rate": None, "precision": None}
+PRODUCT |= {"preferred_element_type": None, **COMMON}
+WINDOW = {"strides": 1, "padding": "SAME", "dilation": 1, "input_dilation": 1}
+DEFAULTS = {
+    dj.apply_mask: {"keep": 1.0, "fill": 0.0},
+    dj.keep_mask: {"deterministic": False},
+    dj.dropout: {"broadcast_dims": (), "noise_shape": None, **COMMON},
+    dj.spatial_dropout: {"channel_axis": -1, "batch_axis": 0, **COMMON},
+    dj.dropconnect: {"where": None, **COMMON},
+    dj.dropconnect_dense: {**PRODUCT, "dot_general": None},
+    dj.dropconnect_conv: {
+        **PRODUCT,
+        **WINDOW,
+        "feature_group_count": 1,
+        "conv_general_dilated": None,
+    },
+}
+
+
+@pytest.mark.parametrize("function", DEFAULTS, ids=name_of)
+def test_defaults(function):
+    found = {
+        name: parameter.default
+        for name, parameter in parameters(function).items()
+        if parameter.default is not parameter.empty
+    }
+    assert found == DEFAULTS[function]
+
+
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
 def test_layers_have_their_functions_options_and_defaults(method):
     function, *_, linen, nnx_layer = method.public

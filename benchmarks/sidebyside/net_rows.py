@@ -25,7 +25,7 @@ def training_rows(quick: bool) -> Iterator[Row]:
         "transformer": (training.transformer(768, 12, 128, 8), 2),
     }
     if quick:
-        nets = {"transformer": (training.transformer(256, 4, 128, 4), 2)}
+        nets = {"mlp": (training.mlp(512, 128), 2)}
     for kind, (net, depth) in nets.items():
         for scanned in (False, True):
             yield _training_row(kind, net, depth, scanned)
@@ -81,7 +81,7 @@ def _growth(net: training.Net, depth: int, scanned: bool, one: Contender) -> int
 
 def compile_row(quick: bool) -> Row:
     """How long a net with many dropouts takes from Python to a program."""
-    sites = 12 if quick else SITES
+    sites = 6 if quick else SITES
     build = functools.partial(_compile_calls, sites)
     name = f"trace and compile a net with {sites} dropouts"
     repeats = 2 if quick else None
