@@ -4,10 +4,10 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.random import define_prng_impl
+from jax.extend.random import define_prng_impl, threefry2x32_p
 from jaxtyping import Array, UInt
 
-from dropjax._random import Word, element_index, threefry2x32
+from dropjax._random import Word, element_index
 
 _WORDS = 4
 _MULTIPLIERS = (0xED5AD4BB, 0xAC4C1B51, 0x31848BAB)
@@ -44,17 +44,22 @@ def _random_bits(
 
 
 def _derive(key: UInt[Array, "..."], high: Word, low: Word) -> UInt[Array, "... 4"]:
-    """A key of four words from threefry's two blocks for a number of 62 bits."""
-    first = threefry2x32(key[0], key[1], high, low)
-    second = threefry2x32(key[0], key[1], high | np.uint32(_SECOND_BLOCK), low)
-    return jnp.stack([*first, *second], axis=-1)
+    """A key of four words from threefry's two blocks for a number of 62 bits.
+
+    Called, not written out: a loop compiles faster, and keys are few.
+    """
+    blocks = jnp.stack([high, high | np.uint32(_SECOND_BLOCK)], axis=-1)
+    lows = jnp.stack([low, low], axis=-1)
+    words = threefry2x32_p.bind(key[0], key[1], blocks, lows)
+    return jnp.stack(words, axis=-1).reshape(*high.shape, _WORDS)
 
 
 def _seed(seed: Array) -> UInt[Array, "4"]:
     wide = seed.dtype.itemsize > 4
     high = (seed >> 32 if wide else jnp.zeros_like(seed)).astype(jnp.uint32)
     pair = jnp.stack([high, seed.astype(jnp.uint32)])
-    return _derive(pair, jnp.uint32(0), jnp.uint32(0))
+    zero = jnp.zeros((), jnp.uint32)
+    return _derive(pair, zero, zero)
 
 
 def _split(key: UInt[Array, "4"], shape: tuple[int, ...]) -> UInt[Array, "... 4"]:
@@ -62,7 +67,7 @@ def _split(key: UInt[Array, "4"], shape: tuple[int, ...]) -> UInt[Array, "... 4"
 
 
 def _fold_in(key: UInt[Array, "4"], data: Any) -> UInt[Array, "4"]:
-    return _derive(key, jnp.uint32(_FOLD), data.astype(jnp.uint32))
+    return _derive(key, jnp.asarray(_FOLD, jnp.uint32), data.astype(jnp.uint32))
 
 
 fast_prng = define_prng_impl(

@@ -26,7 +26,7 @@ def random_words(key: Key[Array, ""], shape: tuple[int, ...]) -> Word:
     _tell_reuse_checker(key)
     first, second = jax.random.key_data(key)
     high, low = element_index(shape)
-    return jnp.bitwise_xor(*threefry2x32(first, second, high, low))
+    return jnp.bitwise_xor(*_threefry2x32(first, second, high, low))
 
 
 def leaf_keys(key: Key[Array, ""], paths: Sequence[str]) -> list[Key[Array, ""]]:
@@ -86,7 +86,7 @@ def _high_index(shape: tuple[int, ...], axis: int) -> Word:
         return (index >> np.uint64(32)).astype(jnp.uint32)
 
 
-def threefry2x32(k0: Word, k1: Word, x0: Word, x1: Word) -> tuple[Word, Word]:
+def _threefry2x32(k0: Word, k1: Word, x0: Word, x1: Word) -> tuple[Word, Word]:
     """The twenty rounds of Salmon et al., 2011, "Parallel random numbers"."""
     schedule = (k0, k1, k0 ^ k1 ^ np.uint32(_PARITY))
     x0, x1 = x0 + schedule[0], x1 + schedule[1]
