@@ -1,4 +1,26 @@
-"""A generator as fast as a copy, for masks: `jax.random.key(0, impl=fast_prng)`."""
+"""A generator of masks at the speed of a copy: `jax.random.key(0, impl=fast_prng)`.
+
+An array's words are one keyed hash of each element's row-major index i, 64 bits wide:
+
+    w = low(i)
+    w = (w ^ k0 ^ g)            w = (w ^ w >> 17) * 0xED5AD4BB
+    w = (w ^ k1 ^ high(i) * g)  w = (w ^ w >> 11) * 0xAC4C1B51
+    w = (w ^ k2)                w = (w ^ w >> 15) * 0x31848BAB
+    w =  w ^ w >> 14
+
+modulo 2^32, with g = 0x9E3779B9: 14 operations where the high word is 0. Multipliers
+and shifts are those of Wellons' "triple32", found by a search for the least biased
+32-bit mixer; sub-keys between its rounds make streams of different keys unrelated.
+
+A key is a pair of threefry keys, four words, of which the first three are k0, k1, k2.
+Seeding, `split` and `fold_in` are threefry's on each half, so that keys are as
+unrelated as threefry's; as there, `split(key, n)[i]` is `fold_in(key, i)`.
+
+It is made for masks and for initial values. It is not for cryptography: the words are
+no secret. It is not for Monte-Carlo integration: within one array of up to 2^32
+elements the hash is a bijection, so that no word comes twice, where independent words
+would. What it was tested with is in the guide.
+"""
 
 from typing import Any
 
@@ -18,13 +40,10 @@ _THREEFRY = "threefry2x32"
 
 
 def _hash(k0: Word, k1: Word, k2: Word, high: Word, low: Word) -> Word:
-    """Three rounds of multiply and xorshift, a sub-key before each, in 14 operations.
-
-    The multipliers and shifts are those of Wellons' "triple32", a search for the
-    least biased 32-bit mixers.
-    """
+    """The hash of an index under three sub-keys, as the module says."""
+    golden = np.uint32(_GOLDEN)
     word = low
-    keys = (k0, k1 ^ (high * np.uint32(_GOLDEN)), k2)
+    keys = (k0 ^ golden, k1 ^ (high * golden), k2)
     for key, shift, multiplier in zip(keys, _SHIFTS, _MULTIPLIERS, strict=True):
         word = word ^ key
         word = (word ^ (word >> np.uint32(shift))) * np.uint32(multiplier)

@@ -75,9 +75,9 @@ def digest(mask):
 GOLDEN = {
     ("threefry2x32", (64, 64), 0.5): "fd464a8e058feb3c",
     ("threefry2x32", (64, 64), 0.1): "01f8d86ed74b3eaf",
-    ("fast", (64, 64), 0.5): "390a9aa0a7b611ef",
-    ("fast", (64, 64), 0.1): "cc45b6e46c89ae82",
-    ("fast", (3, 5, 7, 11), 0.5): "b11a07f8c1ccddf7",
+    ("fast", (64, 64), 0.5): "fabaaa232dcc08bc",
+    ("fast", (64, 64), 0.1): "73ac79e06629f339",
+    ("fast", (3, 5, 7, 11), 0.5): "51b63417a4e14f50",
 }
 
 
@@ -128,9 +128,9 @@ def test_the_fast_generators_seeds_do_not_depend_on_x64():
 
 def test_the_fast_generator_has_no_zero_at_the_origin():
     key = jax.random.wrap_key_data(jnp.zeros(4, jnp.uint32), impl=dj.fast_prng)
+    assert jax.random.bits(key, (8,)).all()
     for child in (FAST(0), jax.random.fold_in(key, 0), jax.random.split(key)[0]):
         assert jax.random.key_data(child).all()
-        assert jax.random.bits(child, (8,)).all()
 
 
 def test_fast_keys_are_pairs_of_threefry_keys():
