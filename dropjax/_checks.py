@@ -3,7 +3,6 @@
 Each message names the argument, the rule, what was got, and the way out.
 """
 
-import math
 import numbers
 from collections.abc import Sequence
 from typing import Any, get_args
@@ -367,14 +366,18 @@ def check_padding(padding: Any, rank: int) -> str | list[tuple[int, int]]:
     if isinstance(padding, str) and padding in _PADDINGS:
         return padding
     sides = [padding] * rank if _is_int(padding) else padding
-    if isinstance(sides, Sequence) and not isinstance(sides, str):
-        pairs = [(side, side) if _is_int(side) else tuple(side) for side in sides]
-        if len(pairs) == rank and all(len(pair) == 2 for pair in pairs):
-            return pairs
+    if isinstance(sides, Sequence) and len(sides) == rank:
+        pairs = [(side, side) if _is_int(side) else side for side in sides]
+        if all(_is_pair(pair) for pair in pairs):
+            return [(int(low), int(high)) for low, high in pairs]
     raise ValueError(
         f"padding must be one of {', '.join(_PADDINGS)}, a number, or one number or "
         f"(low, high) pair for each of the {rank} spatial axes, got {padding!r}"
     )
+
+
+def _is_pair(pair: Any) -> bool:
+    return isinstance(pair, Sequence) and len(pair) == 2 and all(map(_is_int, pair))
 
 
 def prefix_error(error: ValueError) -> ValueError:
@@ -392,6 +395,4 @@ def _is_int(value: object) -> bool:
 def _describe(value: Any) -> str:
     if hasattr(value, "shape") and hasattr(value, "dtype"):
         return f"{type(value).__name__} of shape {value.shape}, dtype {value.dtype}"
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
     return f"{value!r} ({type(value).__name__})"

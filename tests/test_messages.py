@@ -275,6 +275,19 @@ GOLDEN = {
         "padding must be one of SAME, VALID, CIRCULAR, REFLECT, CAUSAL, a number, or "
         "one number or (low, high) pair for each of the 2 spatial axes, got 'SOME'",
     ),
+    "padding by halves": (
+        lambda: conv(padding=[(1, 1), 0.5]),
+        ValueError,
+        "padding must be one of SAME, VALID, CIRCULAR, REFLECT, CAUSAL, a number, or "
+        "one number or (low, high) pair for each of the 2 spatial axes, got [(1, 1), "
+        "0.5]",
+    ),
+    "padding of too few axes": (
+        lambda: conv(padding=[1]),
+        ValueError,
+        "padding must be one of SAME, VALID, CIRCULAR, REFLECT, CAUSAL, a number, or "
+        "one number or (low, high) pair for each of the 2 spatial axes, got [1]",
+    ),
     "causal padding": (
         lambda: conv(padding="CAUSAL"),
         ValueError,
