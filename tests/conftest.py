@@ -5,3 +5,8 @@ import jax
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_num_cpu_devices", 8)
+
+
+def pytest_make_parametrize_id(val):
+    """Names that do not change from one process to the next, as a gzip header does."""
+    return f"{len(val)} bytes" if isinstance(val, bytes) else None

@@ -36,6 +36,15 @@ def test_masks_are_jaxs_bernoulli_for_every_key(impl, rate):
     np.testing.assert_array_equal(dj.keep_mask(key, (1000, 33), traced), expected)
 
 
+def test_the_threshold_is_met_to_the_last_level():
+    key = jax.random.key(11, impl="threefry2x32")
+    levels = np.asarray(random_words(key, (100,)) >> np.uint32(9))
+    for place in np.flatnonzero(levels >= 2**22)[:8]:
+        keep = levels[place] / 2**23
+        assert not dj.keep_mask(key, (100,), 1 - keep)[place]
+        assert dj.keep_mask(key, (100,), 1 - keep - 2**-23)[place]
+
+
 def test_without_partitionable_threefry_the_bits_are_jaxs_too():
     key = jax.random.key(3, impl="threefry2x32")
     modern = dj.keep_mask(key, (101,), 0.5)
