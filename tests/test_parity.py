@@ -204,6 +204,16 @@ def test_whole_convolutions_are_flaxs(padding, rank):
     np.testing.assert_array_equal(y, host.apply(masked, x))
 
 
+@pytest.mark.parametrize("padding", ["CIRCULAR", "REFLECT"])
+def test_even_windows_are_padded_as_flax_pads(padding):
+    x = array((2, 9, 8, 4))
+    host = nn.Conv(6, (4, 2), padding=padding)
+    variables = host.init(jax.random.key(0), x)
+    ours = djl.DropConnectConv(6, (4, 2), 0.5, padding=padding)
+    y = ours.apply(variables, x, deterministic=True)
+    np.testing.assert_array_equal(y, host.apply(variables, x))
+
+
 @pytest.mark.parametrize("batch", [(), (2,), (2, 3)])
 def test_causal_and_unbatched_convolutions_are_flaxs(batch):
     x = array((*batch, 9, 4))
