@@ -13,7 +13,7 @@ comma := ,
 accelerator := $(if $(EXTRA),$(comma)$(EXTRA))
 bin := $(VENV)/bin
 
-.PHONY: train compare test test-all cover lint format bench clean
+.PHONY: train compare test test-all cover lint format gpu bench clean
 
 $(VENV)/%.installed: pyproject.toml
 	test -x $(bin)/python || $(PYTHON) -m venv $(VENV)
@@ -44,6 +44,10 @@ lint: $(VENV)/dev.installed
 format: $(VENV)/dev.installed
 	$(bin)/ruff check --fix .
 	$(bin)/ruff format .
+
+gpu: $(VENV)/tests.installed $(VENV)/benchmarks.installed
+	$(bin)/python -m pytest -m gpu
+	$(bin)/python benchmarks/run.py --out=benchmarks/results $(ARGS)
 
 bench: $(VENV)/benchmarks.installed
 	$(bin)/python benchmarks/run.py $(ARGS)

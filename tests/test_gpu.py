@@ -1,0 +1,52 @@
+"""What only a GPU can show: the CPU's masks, flax's bits, no scratch memory."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import dropjax as dj
+import dropjax.linen as djl
+from tests.methods import METHODS, array
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(jax.default_backend() != "gpu", reason="there is no GPU"),
+]
+KEYS = {"threefry": jax.random.key(0), "fast": jax.random.key(0, impl=dj.fast_prng)}
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+@pytest.mark.parametrize("key", KEYS.values(), ids=KEYS)
+def test_the_gpu_draws_the_cpus_masks(method, key):
+    draw = jax.jit(lambda key: method.mask(key, method.shape, 0.3))
+    on_gpu = np.asarray(draw(key))
+    on_cpu = draw(jax.device_put(key, jax.devices("cpu")[0]))
+    np.testing.assert_array_equal(on_gpu, on_cpu)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_flaxs_elements_drop_on_the_gpu(dtype):
+    x, rngs = array((256, 384), jnp.dtype(dtype)), {"dropout": KEYS["threefry"]}
+    ours, theirs = (
+        jax.jit(lambda x, layer=layer: layer.apply({}, x, False, rngs=rngs))(x)
+        for layer in (djl.Dropout(0.1), nn.Dropout(0.1))
+    )
+    np.testing.assert_array_equal(ours == 0, theirs == 0)
+    if dtype == "float32":
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("key", KEYS.values(), ids=KEYS)
+def test_no_scratch_memory_on_the_gpu(dtype, key):
+    x = jnp.ones((4096, 4096), dtype)
+
+    def backward(key, x, cotangent):
+        _, back = jax.vjp(lambda x: dj.dropout(key, x, 0.1), x)
+        return back(cotangent)
+
+    forward = jax.jit(lambda key, x: dj.dropout(key, x, 0.1)).lower(key, x)
+    for lowered in (forward, jax.jit(backward).lower(key, x, x)):
+        assert lowered.compile().memory_analysis().temp_size_in_bytes <= 1024
