@@ -22,6 +22,7 @@ elements the hash is a bijection, so that no word comes twice, where independent
 would. What it was tested with is in the guide.
 """
 
+import functools
 from typing import Any
 
 import jax
@@ -50,6 +51,7 @@ def _hash(k0: Word, k1: Word, k2: Word, high: Word, low: Word) -> Word:
     return word ^ (word >> np.uint32(_LAST_SHIFT))
 
 
+@functools.partial(jax.jit, static_argnums=(1, 2))
 def _random_bits(
     key: UInt[Array, "4"], bit_width: int, shape: tuple[int, ...]
 ) -> UInt[Array, "..."]:
@@ -71,15 +73,18 @@ def _join(halves: Key[Array, "2 ..."]) -> UInt[Array, "... 4"]:
     return jnp.concatenate([words[0], words[1]], axis=-1)
 
 
+@jax.jit
 def _seed(seed: Array) -> UInt[Array, "4"]:
     root = jax.random.key(seed, impl=_THREEFRY)
     return _join(jax.random.split(root))
 
 
+@functools.partial(jax.jit, static_argnums=1)
 def _split(key: UInt[Array, "4"], shape: tuple[int, ...]) -> UInt[Array, "... 4"]:
     return _join(jax.vmap(lambda half: jax.random.split(half, shape))(_halves(key)))
 
 
+@jax.jit
 def _fold_in(key: UInt[Array, "4"], data: Any) -> UInt[Array, "4"]:
     return _join(jax.vmap(jax.random.fold_in, (0, None))(_halves(key), data))
 

@@ -96,13 +96,17 @@ def coin_shape(
 
 
 def toss(
-    key: Key[Array, ""], keep: Float[Array, "..."], shape: tuple[int, ...]
+    key: Key[Array, ""],
+    keep: Float[Array, "..."],
+    shape: tuple[int, ...],
+    *,
+    stored: bool = False,
 ) -> Bool[Array, "*shape"]:
     """The coins for a keep probability that is already checked, in float32."""
     levels = jnp.ceil(jnp.float32(keep) * np.float32(_LEVELS))
     # A NaN rate must be seen: everything is kept, and scaled by NaN.
     threshold = jnp.nan_to_num(levels, nan=_LEVELS).astype(jnp.uint32)
-    words = random_words(key, shape) >> np.uint32(9)
+    words = random_words(key, shape, stored=stored) >> np.uint32(9)
     return words < lax.broadcast_to_rank(threshold, len(shape))
 
 

@@ -15,13 +15,16 @@ _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _PARITY = 0x1BD11BDA
 
 
-def random_words(key: Key[Array, ""], shape: tuple[int, ...]) -> Word:
+def random_words(
+    key: Key[Array, ""], shape: tuple[int, ...], *, stored: bool = False
+) -> Word:
     """32 random bits per element, those of `jax.random.bits(key, shape)`.
 
     Threefry is written out instead of called: the rounds then fuse into whatever
-    reads the words, and neither the words nor the counters are stored.
+    reads the words, and neither the words nor the counters are stored. Words that
+    many elements share are better `stored`, or each of these would draw its own.
     """
-    if not _is_partitionable_threefry(key):
+    if stored or not _is_partitionable_threefry(key):
         return jax.random.bits(key, shape, jnp.uint32)
     _tell_reuse_checker(key)
     first, second = jax.random.key_data(key)
