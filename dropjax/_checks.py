@@ -280,6 +280,20 @@ def check_scaling(scaling: Any) -> None:
         )
 
 
+def check_mask_per(mask_per: Any) -> int | None:
+    """How many examples share a mask of the weights; None if all do."""
+    if mask_per == "batch":
+        return None
+    if mask_per == "example":
+        return 1
+    if not _is_int(mask_per) or mask_per < 1:
+        raise ValueError(
+            "mask_per must be 'batch', 'example' or the number of examples that share "
+            f"a mask, a positive integer, got {mask_per!r}"
+        )
+    return int(mask_per)
+
+
 def check_selected(paths: Sequence[str], where: object) -> None:
     """Training on silently unmasked weights is the worst outcome: refuse it."""
     if not paths:

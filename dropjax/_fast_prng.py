@@ -31,13 +31,19 @@ import numpy as np
 from jax.extend.random import define_prng_impl
 from jaxtyping import Array, Key, UInt
 
-from dropjax._random import Word, element_index
+from dropjax._random import (
+    Word,
+    element_index,
+    tell_reuse_checker,
+    threefry2x32,
+)
 
 _MULTIPLIERS = (0xED5AD4BB, 0xAC4C1B51, 0x31848BAB)
 _SHIFTS = (17, 11, 15)
 _LAST_SHIFT = 14
 _GOLDEN = 0x9E3779B9
 _THREEFRY = "threefry2x32"
+_TAG = "djf"
 
 
 def _hash(k0: Word, k1: Word, k2: Word, high: Word, low: Word) -> Word:
@@ -96,5 +102,28 @@ fast_prng = define_prng_impl(
     random_bits=_random_bits,
     fold_in=_fold_in,
     name="dropjax_fast",
-    tag="djf",
+    tag=_TAG,
 )
+
+
+def counter_key(key: Key[Array, ""]) -> UInt[Array, "words"]:
+    """A key for `counter_words`: four words of a fast key, two of threefry.
+
+    Other generators have no such stream; their bits seed a threefry one.
+    """
+    if str(jax.random.key_impl(key)) in (_THREEFRY, _TAG):
+        tell_reuse_checker(key)
+        return jax.random.key_data(key)
+    return jax.random.bits(key, (2,), jnp.uint32)
+
+
+def counter_words(
+    key: UInt[Array, "words"], high: Word, low: Word
+) -> tuple[Word, Word]:
+    """Two random words for a counter of 64 bits: any part of a stream, in any order."""
+    if key.shape[0] == 4:
+        even = high * np.uint32(2)
+        halves = (even, even + np.uint32(1))
+        first, second = (_hash(*key[:3], half, low) for half in halves)
+        return first, second
+    return threefry2x32(key[0], key[1], high, low)

@@ -26,10 +26,10 @@ def random_words(
     """
     if stored or not _is_partitionable_threefry(key):
         return jax.random.bits(key, shape, jnp.uint32)
-    _tell_reuse_checker(key)
+    tell_reuse_checker(key)
     first, second = jax.random.key_data(key)
     high, low = element_index(shape)
-    return jnp.bitwise_xor(*_threefry2x32(first, second, high, low))
+    return jnp.bitwise_xor(*threefry2x32(first, second, high, low))
 
 
 def leaf_keys(key: Key[Array, ""], paths: Sequence[str]) -> list[Key[Array, ""]]:
@@ -47,7 +47,7 @@ def _is_partitionable_threefry(key: Key[Array, ""]) -> bool:
     return threefry and getattr(jax.config, "jax_threefry_partitionable", True)
 
 
-def _tell_reuse_checker(key: Key[Array, ""]) -> None:
+def tell_reuse_checker(key: Key[Array, ""]) -> None:
     # Reading a key's data does not count as a use for jax.debug_key_reuse;
     # drawing nothing from it does.
     if getattr(jax.config, "jax_debug_key_reuse", False):
@@ -89,7 +89,7 @@ def _high_index(shape: tuple[int, ...], axis: int) -> Word:
         return (index >> np.uint64(32)).astype(jnp.uint32)
 
 
-def _threefry2x32(k0: Word, k1: Word, x0: Word, x1: Word) -> tuple[Word, Word]:
+def threefry2x32(k0: Word, k1: Word, x0: Word, x1: Word) -> tuple[Word, Word]:
     """The twenty rounds of Salmon et al., 2011, "Parallel random numbers"."""
     schedule = (k0, k1, k0 ^ k1 ^ np.uint32(_PARITY))
     x0, x1 = x0 + schedule[0], x1 + schedule[1]

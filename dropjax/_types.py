@@ -14,3 +14,6 @@ RateLike: TypeAlias = float | Float[Array, "..."]
 Axes: TypeAlias = int | Sequence[int]
 
 Scaling: TypeAlias = Literal["inverted", "standard"]
+
+MaskPer: TypeAlias = int | Literal["batch", "example"]
+"""Who shares a mask of the weights: all examples, none, or so many."""

@@ -18,7 +18,7 @@ from jaxtyping import Array, Inexact, PyTree
 
 from dropjax._checks import check_fixed_mask, check_spatial_axes
 from dropjax._masks import is_drawn
-from dropjax._types import Axes, KeyLike, RateLike, Scaling
+from dropjax._types import Axes, KeyLike, MaskPer, RateLike, Scaling
 from dropjax.functional import (
     dropconnect_conv,
     dropconnect_dense,
@@ -225,6 +225,7 @@ class DropConnectDense(nn.Module):
       dot_general: a replacement for `jax.lax.dot_general`.
       dot_general_cls: a class that makes such a replacement.
       bias_rate: the probability of dropping an element of the bias; None keeps it.
+      mask_per: who shares a mask: "batch", "example", or a number of examples.
       scaling: "inverted" or "standard".
       deterministic: if True, nothing is dropped. Give it here or in the call.
       rng_collection: the collection of rngs that the key is taken from.
@@ -250,6 +251,7 @@ class DropConnectDense(nn.Module):
     dot_general: Callable[..., Array] | None = None
     dot_general_cls: Any = None
     bias_rate: RateLike | None = None
+    mask_per: MaskPer = "batch"
     scaling: Scaling = "inverted"
     deterministic: bool | None = None
     rng_collection: str = "dropout"
@@ -284,6 +286,7 @@ class DropConnectDense(nn.Module):
             rate,
             bias=bias,
             bias_rate=self.bias_rate,
+            mask_per=self.mask_per,
             scaling=self.scaling,
             precision=self.precision,
             dot_general=_replacement(self.dot_general, self.dot_general_cls),
@@ -318,6 +321,7 @@ class DropConnectConv(nn.Module):
       conv_general_dilated: a replacement for `jax.lax.conv_general_dilated`.
       conv_general_dilated_cls: a class that makes such a replacement.
       bias_rate: the probability of dropping an element of the bias; None keeps it.
+      mask_per: who shares a mask: "batch", "example", or a number of examples.
       scaling: "inverted" or "standard".
       deterministic: if True, nothing is dropped. Give it here or in the call.
       rng_collection: the collection of rngs that the key is taken from.
@@ -350,6 +354,7 @@ class DropConnectConv(nn.Module):
     conv_general_dilated: Callable[..., Array] | None = None
     conv_general_dilated_cls: Any = None
     bias_rate: RateLike | None = None
+    mask_per: MaskPer = "batch"
     scaling: Scaling = "inverted"
     deterministic: bool | None = None
     rng_collection: str = "dropout"
@@ -387,6 +392,7 @@ class DropConnectConv(nn.Module):
             rate,
             bias=bias,
             bias_rate=self.bias_rate,
+            mask_per=self.mask_per,
             strides=self.strides,
             padding=self.padding,
             dilation=self.kernel_dilation,

@@ -27,7 +27,7 @@ from dropjax._checks import (
     rngs_error,
 )
 from dropjax._masks import is_drawn
-from dropjax._types import Axes, KeyLike, RateLike, Scaling
+from dropjax._types import Axes, KeyLike, MaskPer, RateLike, Scaling
 from dropjax.functional import (
     dropconnect_conv,
     dropconnect_dense,
@@ -315,6 +315,7 @@ class DropConnectLinear(_Drop, nnx.Linear):
       promote_dtype: brings (inputs, kernel, bias) to one dtype.
       preferred_element_type: of the product, as in `jax.lax.dot_general`.
       bias_rate: the probability of dropping an element of the bias; None keeps it.
+      mask_per: who shares a mask: "batch", "example", or a number of examples.
       scaling: "inverted" or "standard".
       deterministic: if True, nothing is dropped.
       rng_collection: the stream of rngs that the keys are taken from.
@@ -347,6 +348,7 @@ class DropConnectLinear(_Drop, nnx.Linear):
         promote_dtype: PromoteDtypeFn = promote_dtype,
         preferred_element_type: Dtype | None = None,
         bias_rate: RateLike | None = None,
+        mask_per: MaskPer = "batch",
         scaling: Scaling = "inverted",
         deterministic: bool | None = False,
         rng_collection: str = "dropout",
@@ -372,6 +374,7 @@ class DropConnectLinear(_Drop, nnx.Linear):
         )
         self._set_drop(rate, deterministic, rng_collection, rngs)
         self.bias_rate = bias_rate
+        self.mask_per = mask_per
         self.scaling = scaling
 
     def __call__(
@@ -404,6 +407,7 @@ class DropConnectLinear(_Drop, nnx.Linear):
             rate,
             bias=bias,
             bias_rate=self.bias_rate,
+            mask_per=self.mask_per,
             scaling=self.scaling,
             precision=self.precision,
             preferred_element_type=self.preferred_element_type,
@@ -440,6 +444,7 @@ class DropConnectConv(_Drop, nnx.Conv):
       promote_dtype: brings (inputs, kernel, bias) to one dtype.
       preferred_element_type: as in `jax.lax.conv_general_dilated`.
       bias_rate: the probability of dropping an element of the bias; None keeps it.
+      mask_per: who shares a mask: "batch", "example", or a number of examples.
       scaling: "inverted" or "standard".
       deterministic: if True, nothing is dropped.
       rng_collection: the stream of rngs that the keys are taken from.
@@ -479,6 +484,7 @@ class DropConnectConv(_Drop, nnx.Conv):
         promote_dtype: PromoteDtypeFn = promote_dtype,
         preferred_element_type: Dtype | None = None,
         bias_rate: RateLike | None = None,
+        mask_per: MaskPer = "batch",
         scaling: Scaling = "inverted",
         deterministic: bool | None = False,
         rng_collection: str = "dropout",
@@ -511,6 +517,7 @@ class DropConnectConv(_Drop, nnx.Conv):
         )
         self._set_drop(rate, deterministic, rng_collection, rngs)
         self.bias_rate = bias_rate
+        self.mask_per = mask_per
         self.scaling = scaling
 
     def __call__(
@@ -543,6 +550,7 @@ class DropConnectConv(_Drop, nnx.Conv):
             rate,
             bias=bias,
             bias_rate=self.bias_rate,
+            mask_per=self.mask_per,
             strides=self.strides,
             padding=self.padding,
             dilation=self.kernel_dilation,

@@ -87,7 +87,7 @@ def test_a_mask_has_its_functions_options(function):
 
 
 COMMON = {"scaling": "inverted", "deterministic": False}
-PRODUCT = {"bias": None, "bias_rate": None, "precision": None}
+PRODUCT = {"bias": None, "bias_rate": None, "mask_per": "batch", "precision": None}
 PRODUCT |= {"preferred_element_type": None, **COMMON}
 WINDOW = {"strides": 1, "padding": "SAME", "dilation": 1, "input_dilation": 1}
 DEFAULTS = {
@@ -151,7 +151,8 @@ def test_everything_that_the_host_takes_is_taken(ours, host, added):
             callable(default) and default.__qualname__ == option.default.__qualname__
         )
         assert same, name
-    drop = {"rate", "bias_rate", "scaling", "deterministic", "rng_collection"}
+    drop = {"rate", "bias_rate", "mask_per", "scaling"}
+    drop |= {"deterministic", "rng_collection"}
     assert set(own) - set(theirs) == (drop if added is None else added)
 
 

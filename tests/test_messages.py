@@ -243,6 +243,18 @@ GOLDEN = {
         ValueError,
         "bias_rate is the probability of dropping and must lie in [0, 1], got 2",
     ),
+    "mask_per": (
+        lambda: dense(mask_per="examples"),
+        ValueError,
+        "mask_per must be 'batch', 'example' or the number of examples that share a "
+        "mask, a positive integer, got 'examples'",
+    ),
+    "mask_per none": (
+        lambda: conv(mask_per=0),
+        ValueError,
+        "mask_per must be 'batch', 'example' or the number of examples that share a "
+        "mask, a positive integer, got 0",
+    ),
     "window too small": (
         lambda: conv(kernel=jnp.ones((4, 5))),
         ValueError,

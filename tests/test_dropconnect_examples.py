@@ -1,0 +1,394 @@
+"""A mask of the weights for every example, against masks written out."""
+
+import functools
+import math
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from jax import export, lax
+from jax.extend.random import threefry2x32_p
+from jax.sharding import NamedSharding, PartitionSpec
+
+import dropjax as dj
+import dropjax.linen as djl
+import dropjax.nnx as djn
+from dropjax._random import leaf_keys
+from tests.methods import array
+
+KEY = jax.random.key(2013)
+BATCHES = (1, 5, 32, 70)
+dense = functools.partial(dj.dropconnect_dense, mask_per="example")
+conv = functools.partial(dj.dropconnect_conv, mask_per="example")
+
+
+def written_out(name, count, shape, rate, key=KEY):
+    """The masks, (count, *shape): a 16-bit number per example and weight, compared."""
+    first, second = jax.random.key_data(leaf_keys(key, [name])[0])
+    weight = np.arange(math.prod(shape), dtype=np.uint32).reshape(shape)
+    numbers = np.zeros((count, *shape), np.int64)
+    for example in range(count):
+        for bit in range(16):
+            block = jnp.full(shape, example // 32 * 8 + bit // 2, jnp.uint32)
+            words = threefry2x32_p.bind(first, second, block, jnp.asarray(weight))
+            coin = np.asarray(words[bit % 2]) >> np.uint32(example % 32) & 1
+            numbers[example] += (1 - coin.astype(np.int64)) << (15 - bit)
+    return numbers < np.round((1 - np.asarray(rate, np.float64)) * 2**16)
+
+
+def realized(rate):
+    return np.round(np.asarray(rate) * 2**16) / 2**16
+
+
+def explicit(x, kernel, masks, rate):
+    weights = jnp.where(masks, kernel / (1 - realized(rate)).astype(kernel.dtype), 0)
+    return jnp.einsum("b...i,bio->b...o", x, weights, precision="highest")
+
+
+@pytest.mark.parametrize("batch", BATCHES)
+@pytest.mark.parametrize("rate", [0.5, 0.3, 0.75])
+def test_masks_are_those_written_out(batch, rate):
+    x, kernel = array((batch, 20)), array((20, 7), seed=1)
+    expected = explicit(x, kernel, written_out("kernel", batch, (20, 7), rate), rate)
+    np.testing.assert_allclose(dense(KEY, x, kernel, rate), expected, atol=1e-5)
+    positions = dense(KEY, jnp.stack([x, 2 * x], 1), kernel, rate)
+    both = jnp.stack([expected, 2 * expected], 1)
+    np.testing.assert_allclose(positions, both, atol=1e-5)
+
+
+@pytest.mark.parametrize("share", [1, 2, 3, 40, 100])
+def test_examples_share_masks_as_claimed(share):
+    x, kernel = array((70, 20)), array((20, 7), seed=1)
+    masks = written_out("kernel", -(-70 // share), (20, 7), 0.5)
+    masks = np.repeat(masks, share, 0)[:70]
+    y = dj.dropconnect_dense(KEY, x, kernel, 0.5, mask_per=share)
+    np.testing.assert_allclose(y, explicit(x, kernel, masks, 0.5), atol=1e-5)
+
+
+def test_one_example_without_a_batch_axis():
+    x, kernel = array((20,)), array((20, 7), seed=1)
+    first = dense(KEY, x[None], kernel, 0.5)[0]
+    np.testing.assert_array_equal(dense(KEY, x, kernel, 0.5), first)
+    image, window = array((6, 6, 3)), array((3, 3, 3, 4))
+    first = conv(KEY, image[None], window, 0.5)[0]
+    np.testing.assert_array_equal(conv(KEY, image, window, 0.5), first)
+
+
+def test_a_mask_does_not_depend_on_the_batch():
+    x, kernel = array((70, 20)), array((20, 7), seed=1)
+    whole = dense(KEY, x, kernel, 0.3)
+    np.testing.assert_allclose(dense(KEY, x[:33], kernel, 0.3), whole[:33], rtol=1e-5)
+
+
+@pytest.mark.parametrize("generator", ["threefry2x32", "rbg", dj.fast_prng])
+@pytest.mark.parametrize("rate", [0.1, 0.5])
+def test_shares_and_independence(generator, rate):
+    key = jax.random.key(1, impl=generator)
+    batch, shape = 70, (16, 80)
+    ones = jnp.ones(shape)
+    pick = jnp.eye(16)[jnp.arange(batch) % 16]
+    kept = np.asarray(dense(key, pick, ones, rate, scaling="standard"))
+    deviation = math.sqrt(rate * (1 - rate) / kept.size)
+    assert abs(1 - kept.mean() - rate) < 5 * deviation
+    centred = kept - kept.mean()
+    for other in (np.roll(centred, 1, 1), np.roll(centred, 16, 0), centred[::-1]):
+        correlation = (centred * other).mean() / centred.var()
+        assert abs(correlation) < 5 / math.sqrt(kept.size / 2)
+
+
+@pytest.mark.parametrize("kind", ["dense", "conv"])
+def test_gradients_are_those_of_explicit_masks(kind):
+    with jax.enable_x64(True):
+        x, kernel = array((40, 20), np.float64), array((20, 7), np.float64, 1)
+        bias, pull = array((7,), np.float64, 2), array((40, 7), np.float64, 3)
+        masks = written_out("kernel", 40, (20, 7), 0.3)
+        biases = written_out("bias", 40, (7,), 0.4)
+        options = {"bias_rate": 0.4}
+
+        def ours(x, kernel, bias):
+            if kind == "dense":
+                return dense(KEY, x, kernel, 0.3, bias=bias, **options)
+            image, window = x[:, None, None], kernel[None, None]
+            return conv(KEY, image, window, 0.3, bias=bias, **options)[:, 0, 0]
+
+        def theirs(x, kernel, bias):
+            dropped = jnp.where(biases, bias / (1 - realized(0.4)), 0)
+            return explicit(x, kernel, masks, 0.3) + dropped
+
+        arguments = (x, kernel, bias)
+        for y, expected in (
+            (ours(*arguments), theirs(*arguments)),
+            (jax.vjp(ours, *arguments)[1](pull), jax.vjp(theirs, *arguments)[1](pull)),
+            (
+                jax.jvp(ours, arguments, arguments),
+                jax.jvp(theirs, arguments, arguments),
+            ),
+        ):
+            for own, other in zip(*map(jax.tree.leaves, (y, expected)), strict=True):
+                assert np.linalg.norm(own - other) < 1e-10 * np.linalg.norm(other)
+
+
+@pytest.mark.parametrize("kind", ["dense", "conv"])
+def test_transforms(kind):
+    key = jax.random.key(3, impl=dj.fast_prng)
+    shapes = {"dense": ((9, 6), (6, 4)), "conv": ((9, 5, 6), (2, 6, 4))}
+    x, kernel = (array(shape) for shape in shapes[kind])
+    function = {"dense": dense, "conv": conv}[kind]
+    drop = lambda key, x, kernel: function(key, x, kernel, 0.3)  # noqa: E731
+    y = drop(key, x, kernel)
+    close = functools.partial(np.testing.assert_allclose, rtol=2e-5, atol=1e-5)
+    close(jax.jit(drop)(key, x, kernel), y)
+    _, scanned = lax.scan(lambda c, x: (c, drop(key, x, kernel)), None, x[None])
+    close(scanned[0], y)
+    keys = jax.random.split(key, 3)
+    loop = jnp.stack([drop(k, x, kernel) for k in keys])
+    close(jax.vmap(drop, (0, None, None))(keys, x, kernel), loop)
+    close(jax.vmap(drop, (None, 0, None))(key, x[None], kernel)[0], y)
+    close(jax.vmap(drop, (None, None, 0))(key, x, kernel[None])[0], y)
+    loss = lambda s: (drop(key, s * x, s * kernel) ** 2).sum()  # noqa: E731
+    close(jax.jit(jax.hessian(loss))(1.0), 12 * loss(1.0))
+    _, linear = jax.linearize(lambda x: drop(key, x, kernel), x)
+    close(linear(x), y)
+
+
+def test_key_reuse_is_not_misread():
+    x, kernel, bias = array((9, 6)), array((6, 4)), jnp.ones(4)
+    with jax.debug_key_reuse(True):
+        for key in (jax.random.key(0), jax.random.key(0, impl=dj.fast_prng)):
+            drop = functools.partial(dense, key, rate=0.3, bias=bias, bias_rate=0.3)
+            jax.jit(jax.grad(lambda x, drop=drop: drop(x, kernel).sum()))(x)
+
+
+@pytest.mark.parametrize("kind", ["dense", "conv"])
+def test_export(kind):
+    function, x, kernel = {
+        "dense": (dense, array((40, 6)), array((6, 4))),
+        "conv": (conv, array((40, 5, 6)), array((2, 6, 4))),
+    }[kind]
+    jitted = jax.jit(lambda x: function(KEY, x, kernel, 0.3))
+    exported = export.export(jitted, platforms=("cpu", "cuda", "rocm", "tpu"))(x)
+    restored = export.deserialize(exported.serialize()).call(x)
+    np.testing.assert_allclose(restored, jitted(x), rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "complex64"])
+@pytest.mark.parametrize("scaling", ["inverted", "standard"])
+def test_dtypes(dtype, scaling):
+    x, kernel = array((9, 600), jnp.dtype(dtype)), array((600, 4), jnp.dtype(dtype))
+    y = dense(KEY, x, kernel, 0.3, scaling=scaling)
+    assert (y.shape, y.dtype) == ((9, 4), x.dtype)
+    wide = dtype if dtype == "complex64" else "float32"
+    weights = (
+        kernel
+        if scaling == "standard"
+        else kernel.astype(wide) / jnp.asarray(1 - realized(0.3), wide)
+    )
+    masks = written_out("kernel", 9, (600, 4), 0.3)
+    weights = jnp.where(masks, weights.astype(dtype).astype(wide), 0)
+    expected = jnp.einsum("bi,bio->bo", x.astype(wide), weights, precision="highest")
+    step = float(jnp.finfo(dtype).eps)
+    np.testing.assert_allclose(
+        y, expected.astype(dtype), rtol=max(step, 1e-5), atol=30 * step
+    )
+    wanted = dense(KEY, x, kernel, 0.3, preferred_element_type=wide)
+    assert wanted.dtype == wide
+
+
+@pytest.mark.parametrize("shape", [(), (7,), (20, 1), (20, 7)])
+def test_rates_may_be_traced_and_one_for_each_weight(shape):
+    x, kernel = array((40, 20)), array((20, 7), seed=1)
+    rate = np.linspace(0.2, 0.7, math.prod(shape)).reshape(shape)
+    rate = np.float32(realized(rate))
+    drop = jax.jit(lambda rate: dense(KEY, x, kernel, rate))
+    masks = written_out("kernel", 40, (20, 7), np.broadcast_to(rate, (20, 7)))
+    expected = explicit(x, kernel, masks, np.broadcast_to(rate, (20, 7)))
+    np.testing.assert_allclose(drop(rate), expected, atol=1e-4)
+    both = dense(KEY, jnp.stack([x, x], 1), kernel, jnp.asarray(rate))[:, 0]
+    np.testing.assert_allclose(both, expected, atol=1e-4)
+
+
+def test_rates_at_the_ends():
+    x, kernel = array((40, 20)), array((20, 7), seed=1)
+    whole = dj.dropconnect_dense(None, x, kernel, 0.5, deterministic=True)
+    drop = jax.jit(jax.value_and_grad(lambda rate: dense(KEY, x, kernel, rate).sum()))
+    for rate, expected in ((0.0, whole), (1.0, 0 * whole)):
+        np.testing.assert_array_equal(dense(None, x, kernel, rate), expected)
+        y, slope = drop(rate)
+        np.testing.assert_allclose(y, expected.sum(), rtol=1e-3)
+        assert slope == 0
+    for rate in (1e-9, 1 - 1e-9):
+        assert np.isfinite(dense(KEY, x, kernel, rate)).all()
+    assert np.isnan(dense(KEY, x, kernel, jnp.float32(jnp.nan))).all()
+    with pytest.raises(ValueError, match="must broadcast to the coins' shape"):
+        dense(KEY, x, kernel, jnp.full((2, 20, 7), 0.5))
+
+
+def test_standard_scaling_scales_by_the_rate_that_was_met():
+    x, kernel = array((40, 20)), array((20, 7), seed=1)
+    y = dense(None, x, kernel, 0.3, scaling="standard", deterministic=True)
+    expected = dj.dropconnect_dense(
+        None, x, kernel, float(realized(0.3)), scaling="standard", deterministic=True
+    )
+    np.testing.assert_array_equal(y, expected)
+    scaled = dense(KEY, x, kernel, 0.3) * np.float32(1 - realized(0.3))
+    standard = dense(KEY, x, kernel, 0.3, scaling="standard")
+    np.testing.assert_allclose(standard, scaled, rtol=1e-4, atol=1e-5)
+
+
+def test_a_bias_is_dropped_for_each_example():
+    x, kernel, bias = jnp.zeros((70, 20)), jnp.zeros((20, 50)), jnp.ones(50)
+    for share in (1, 3):
+        y = dj.dropconnect_dense(
+            KEY, x, kernel, 0.5, bias=bias, bias_rate=0.5, mask_per=share
+        )
+        masks = written_out("bias", -(-70 // share), (50,), 0.5)
+        np.testing.assert_array_equal(y, 2 * np.repeat(masks, share, 0)[:70])
+    image, window = jnp.zeros((70, 3, 3, 2)), jnp.zeros((2, 2, 2, 50))
+    y = conv(KEY, image, window, 0.0, bias=bias, bias_rate=0.5)
+    masks = written_out("bias", 70, (50,), 0.5)
+    np.testing.assert_array_equal(y[:, 1, 2], 2 * masks)
+    np.testing.assert_array_equal(conv(KEY, image, window, 0.5, bias=bias), 1)
+
+
+def test_poison_in_dropped_weights_vanishes():
+    kernel = jnp.full((1, 7), jnp.nan)
+    masks = written_out("kernel", 40, (1, 7), 0.5)[:, 0]
+    y = dense(KEY, jnp.ones((40, 1)), kernel, 0.5)
+    np.testing.assert_array_equal(np.isnan(y), masks)
+
+
+CONVOLUTIONS = {
+    "1d": ((9, 3), (2, 3, 4), {}),
+    "2d": ((6, 7, 3), (3, 2, 3, 4), {}),
+    "3d": ((4, 4, 3, 2), (2, 2, 2, 2, 4), {}),
+    "strides": ((9, 8, 3), (3, 3, 3, 4), {"strides": (2, 3)}),
+    "valid": ((9, 8, 3), (3, 3, 3, 4), {"padding": "VALID", "strides": 2}),
+    "dilation": ((9, 8, 3), (3, 3, 3, 4), {"dilation": (1, 2)}),
+    "circular": ((9, 8, 3), (3, 3, 3, 4), {"padding": "CIRCULAR"}),
+    "reflect": ((9, 8, 3), (3, 3, 3, 4), {"padding": "REFLECT", "dilation": 2}),
+    "causal": ((9, 3), (3, 3, 4), {"padding": "CAUSAL", "dilation": 2}),
+    "pairs": ((9, 8, 3), (3, 3, 3, 4), {"padding": [(2, 0), (0, 3)]}),
+    "negative": ((9, 8, 3), (3, 3, 3, 4), {"padding": [(-2, 0), (0, 3)]}),
+    "transposed": ((4, 5, 3), (3, 3, 3, 4), {"padding": 2, "input_dilation": (2, 3)}),
+    "groups": ((5, 5, 6), (2, 3, 2, 9), {"feature_group_count": 3}),
+    "depthwise": ((5, 5, 6), (2, 3, 1, 12), {"feature_group_count": 6}),
+    "own": (
+        (5, 5, 6),
+        (2, 3, 6, 4),
+        {"conv_general_dilated": lax.conv_general_dilated},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CONVOLUTIONS)
+def test_convolutions_are_those_of_masked_kernels(case):
+    shape, window, options = CONVOLUTIONS[case]
+    x, kernel = array((35, *shape)), array(window, seed=1)
+    masks = written_out("kernel", 35, window, 0.5)
+    one = jax.jit(
+        lambda x, mask: dj.dropconnect_conv(
+            None, x[None], jnp.where(mask, 2 * kernel, 0), 0.0, **options
+        )[0]
+    )
+    expected = jnp.stack([one(*both) for both in zip(x, masks, strict=True)])
+    y = conv(KEY, x, kernel, 0.5, **options)
+    np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_convolutions_take_several_batch_axes_and_shared_masks():
+    x, kernel = array((5, 2, 6, 3)), array((2, 3, 4), seed=1)
+    y = conv(KEY, x, kernel, 0.5)
+    np.testing.assert_allclose(y[:, 1], conv(KEY, x[:, 1], kernel, 0.5), rtol=1e-5)
+    pairs = dj.dropconnect_conv(KEY, x[:, 0], kernel, 0.5, mask_per=2)
+    first = conv(KEY, x[::2, 0], kernel, 0.5)
+    np.testing.assert_allclose(pairs[::2], first, rtol=1e-4, atol=1e-5)
+    with pytest.raises(ValueError, match="transposed convolution"):
+        conv(KEY, x[:, 0], kernel, 0.5, input_dilation=2)
+
+
+@pytest.mark.parametrize(
+    ("kind", "batch"),
+    [("dense", 16), ("dense", 64), ("dense", 128), ("conv", 16), ("conv", 256)],
+)
+def test_a_sharded_batch_has_the_same_masks_without_talk(kind, batch):
+    auto = (jax.sharding.AxisType.Auto,)
+    mesh = jax.make_mesh((8,), ("data",), auto)
+    function, x, kernel = {
+        "dense": (dense, array((batch, 20)), array((20, 7))),
+        "conv": (conv, array((batch, 5, 6)), array((2, 6, 4))),
+    }[kind]
+    shards = jax.device_put(x, NamedSharding(mesh, PartitionSpec("data")))
+    jitted = jax.jit(lambda x: function(KEY, x, kernel, 0.3))
+    y = jitted(x)
+    np.testing.assert_allclose(jitted(shards), y, rtol=1e-4, atol=1e-5)
+    if kind == "conv" and batch < 8 * 32:
+        return
+    text = jitted.lower(shards).compile().as_text()
+    for talk in ("all-reduce", "all-gather", "all-to-all", "permute"):
+        assert talk not in text
+    assert jitted(shards).sharding.is_equivalent_to(shards.sharding, y.ndim)
+
+
+def scratch(function, *shapes):
+    arguments = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
+    compiled = jax.jit(function).lower(*arguments).compile()
+    return compiled.memory_analysis().temp_size_in_bytes / 2**20
+
+
+def backward(rate, x, kernel, cotangent):
+    _, back = jax.vjp(lambda *both: dense(KEY, *both, rate), x, kernel)
+    return back(cotangent)
+
+
+@pytest.mark.parametrize("rate", [0.5, 0.3])
+def test_scratch_memory(rate):
+    """The whole masks and their products would take 1,250 MiB, and 16 GiB."""
+    forward = lambda x, kernel: dense(KEY, x, kernel, rate)  # noqa: E731
+    both = functools.partial(backward, rate)
+    assert scratch(forward, (128, 800), (800, 800)) < 12.5
+    assert scratch(both, (128, 800), (800, 800), (128, 800)) < 25
+    assert scratch(forward, (256, 4096), (4096, 4096)) < 1024
+    assert scratch(both, (256, 4096), (4096, 4096), (256, 4096)) < 1024
+
+
+@pytest.mark.parametrize("mask_per", ["example", 2])
+def test_layers(mask_per):
+    x, image = array((9, 6)), array((9, 5, 6))
+    options = {"mask_per": mask_per, "bias_rate": 0.5}
+    pairs = (
+        (djl.DropConnectDense(4, 0.5, bias_init=nn.initializers.ones, **options), x),
+        (
+            djl.DropConnectConv(4, 2, 0.5, bias_init=nn.initializers.ones, **options),
+            image,
+        ),
+    )
+    for layer, x in pairs:
+        variables = layer.init(KEY, x, True)
+        kernel, bias = variables["params"]["kernel"], variables["params"]["bias"]
+        function = dj.dropconnect_dense if kernel.ndim == 2 else dj.dropconnect_conv
+        expected = function(KEY, x, kernel, 0.5, bias=bias, **options)
+        np.testing.assert_array_equal(layer.apply(variables, x, False, KEY), expected)
+        rngs = nnx.Rngs(0)
+        other = (
+            djn.DropConnectLinear(6, 4, 0.5, rngs=rngs, **options)
+            if kernel.ndim == 2
+            else djn.DropConnectConv(6, 4, 2, 0.5, rngs=rngs, **options)
+        )
+        other.kernel[...], other.bias[...] = kernel, bias
+        np.testing.assert_array_equal(other(x, rngs=KEY), expected)
+
+
+def test_a_product_of_ones_own_is_called():
+    calls = []
+
+    def dot_general(*arguments, **options):
+        calls.append(arguments[0].shape)
+        return lax.dot_general(*arguments, **options)
+
+    x, kernel = array((9, 6)), array((6, 4))
+    y = dense(KEY, x, kernel, 0.5, dot_general=dot_general)
+    np.testing.assert_allclose(y, dense(KEY, x, kernel, 0.5), rtol=1e-5, atol=1e-6)
+    assert calls
