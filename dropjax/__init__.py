@@ -11,7 +11,9 @@ from ._apply import apply_mask as apply_mask
 from ._fast_prng import fast_prng as fast_prng
 from ._masks import keep_mask as keep_mask
 from .functional import dropconnect_conv as dropconnect_conv
+from .functional import dropconnect_conv_moments as dropconnect_conv_moments
 from .functional import dropconnect_dense as dropconnect_dense
+from .functional import dropconnect_moments as dropconnect_moments
 from .functional import dropout as dropout
 from .functional import dropout_mask as dropout_mask
 from .functional import spatial_dropout as spatial_dropout
@@ -23,8 +25,10 @@ __all__ = [
     "apply_mask",
     "dropconnect",
     "dropconnect_conv",
+    "dropconnect_conv_moments",
     "dropconnect_dense",
     "dropconnect_mask",
+    "dropconnect_moments",
     "dropout",
     "dropout_mask",
     "fast_prng",

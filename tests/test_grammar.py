@@ -21,7 +21,8 @@ FUNCTIONS = [getattr(dj, name) for name in dj.__all__ if name != "fast_prng"]
 MASKS = [
     f for f in FUNCTIONS if f.__name__.endswith("_mask") and f is not dj.apply_mask
 ]
-METHOD_FUNCTIONS = [f for f in FUNCTIONS if f not in (*MASKS, dj.apply_mask)]
+MOMENTS = [dj.dropconnect_moments, dj.dropconnect_conv_moments]
+METHOD_FUNCTIONS = [f for f in FUNCTIONS if f not in (*MASKS, *MOMENTS, dj.apply_mask)]
 LAYERS = [getattr(room, name) for room in (djl, djn) for name in room.__all__]
 
 HOST_NAMES = {"dilation": "kernel_dilation"}

@@ -511,6 +511,7 @@ def test_coins_are_independent_along_and_across(method, generator):
 def test_every_public_name_is_in_the_table():
     listed = {thing for method in METHODS for thing in method.public}
     elsewhere = {dj.apply_mask, dj.keep_mask, dj.fast_prng}
+    elsewhere |= {dj.dropconnect_moments, dj.dropconnect_conv_moments}
     for room in (dj, djl, djn):
         for name in room.__all__:
             thing = getattr(room, name)

@@ -4,5 +4,7 @@ from ._dropconnect import dropconnect_conv as dropconnect_conv
 from ._dropconnect import dropconnect_dense as dropconnect_dense
 from ._dropout import dropout as dropout
 from ._dropout import dropout_mask as dropout_mask
+from ._moments import dropconnect_conv_moments as dropconnect_conv_moments
+from ._moments import dropconnect_moments as dropconnect_moments
 from ._spatial_dropout import spatial_dropout as spatial_dropout
 from ._spatial_dropout import spatial_dropout_mask as spatial_dropout_mask

@@ -1,0 +1,70 @@
+"""The moments of DropConnect against many masks, and against their formulas."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import dropjax as dj
+from tests.methods import array
+
+KEY = jax.random.key(2013)
+DRAWS = 100_000
+BIAS = {"bias": array((5,), seed=2), "bias_rate": 0.4}
+
+
+def within_five_errors(samples, mean, variance):
+    samples = np.asarray(samples, np.float64)
+    error = samples.std(0) / np.sqrt(len(samples))
+    assert (abs(samples.mean(0) - mean) <= 5 * error).all()
+    squares = (samples - samples.mean(0)) ** 2
+    error = squares.std(0) / np.sqrt(len(samples))
+    assert (abs(squares.mean(0) - variance) <= 5 * error).all()
+
+
+@pytest.mark.parametrize("scaling", ["inverted", "standard"])
+def test_moments_of_a_dense_layer_are_those_of_many_masks(scaling):
+    x, kernel = array((6,)), array((6, 5), seed=1)
+    options = {**BIAS, "scaling": scaling}
+    batch = jnp.broadcast_to(x, (DRAWS, 6))
+    drop = jax.jit(
+        lambda x: dj.dropconnect_dense(
+            KEY, x, kernel, 0.3, mask_per="example", **options
+        )
+    )
+    moments = dj.dropconnect_moments(x, kernel, 0.3, **options)
+    within_five_errors(drop(batch), *moments)
+
+
+def test_moments_of_a_convolution_are_those_of_many_masks():
+    x, kernel = array((3, 3, 2)), array((2, 2, 2, 5), seed=1)
+    keys = jax.random.split(KEY, DRAWS)
+    options = {**BIAS, "strides": 2}
+    drop = lambda key: dj.dropconnect_conv(key, x, kernel, 0.5, **options)  # noqa: E731
+    moments = dj.dropconnect_conv_moments(x, kernel, 0.5, **options)
+    within_five_errors(jax.jit(jax.vmap(drop))(keys), *moments)
+
+
+@pytest.mark.parametrize("scaling", ["inverted", "standard"])
+def test_the_mean_is_the_layer_when_nothing_is_drawn(scaling):
+    x, kernel = array((4, 6)), array((6, 5), seed=1)
+    mean, variance = dj.dropconnect_moments(x, kernel, 0.3, scaling=scaling)
+    options = {"scaling": scaling, "deterministic": True}
+    off = dj.dropconnect_dense(None, x, kernel, 0.3, **options)
+    np.testing.assert_allclose(mean, off, rtol=1e-5, atol=1e-6)
+    assert variance.shape == mean.shape
+
+
+def test_moments_at_the_ends_of_the_rate():
+    x, kernel = array((4, 6)), array((6, 5), seed=1)
+    mean, variance = dj.dropconnect_moments(x, kernel, 0.0)
+    np.testing.assert_allclose(mean, x @ kernel, rtol=1e-5, atol=1e-6)
+    assert not variance.any()
+    moments = jax.jit(lambda rate: dj.dropconnect_moments(x, kernel, rate))(1.0)
+    assert not any(moment.any() for moment in moments)
+
+
+def test_moments_keep_half_precision():
+    x, kernel = (array(shape, jnp.bfloat16) for shape in ((4, 6), (6, 5)))
+    for moment in dj.dropconnect_moments(x, kernel, 0.3):
+        assert moment.dtype == jnp.bfloat16
