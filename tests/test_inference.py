@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import dropjax as dj
+from dropjax import inference
 from tests.methods import array
 
 KEY = jax.random.key(2013)
@@ -68,3 +69,34 @@ def test_moments_keep_half_precision():
     x, kernel = (array(shape, jnp.bfloat16) for shape in ((4, 6), (6, 5)))
     for moment in dj.dropconnect_moments(x, kernel, 0.3):
         assert moment.dtype == jnp.bfloat16
+
+
+ACTIVATIONS = {
+    "relu": (inference.relu_mean, jax.nn.relu, 1e-5),
+    "leaky_relu": (inference.leaky_relu_mean, jax.nn.leaky_relu, 1e-5),
+    "gelu": (inference.gelu_mean, lambda x: jax.nn.gelu(x, approximate=False), 1e-5),
+    "sigmoid": (inference.sigmoid_mean, jax.nn.sigmoid, 0.02),
+    "tanh": (inference.tanh_mean, jnp.tanh, 0.04),
+}
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_means_of_activations(name):
+    """Against the midpoints of 100,000 equally likely intervals."""
+    own, activation, error = ACTIVATIONS[name]
+    means = jnp.linspace(-6, 6, 25)
+    normal = jax.scipy.stats.norm.ppf((jnp.arange(DRAWS, dtype=float) + 0.5) / DRAWS)
+    for deviation in (0.0, 0.1, 1.0, 3.0, 10.0, 30.0):
+        samples = activation(means[:, None] + deviation * normal[None])
+        expected = np.asarray(samples, np.float64).mean(1)
+        y = own(means, jnp.full_like(means, deviation**2))
+        scale = error * (1 if error > 1e-3 else 1 + 10 * deviation)
+        np.testing.assert_allclose(y, expected, rtol=1e-5, atol=scale)
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_means_of_activations_have_gradients_without_variance(name):
+    own, activation, _ = ACTIVATIONS[name]
+    gradients = jax.grad(own, (0, 1))(0.5, 0.0)
+    np.testing.assert_allclose(gradients[0], jax.grad(activation)(0.5), rtol=1e-5)
+    assert np.isfinite(gradients[1])
