@@ -124,6 +124,7 @@ def counter_words(
     if key.shape[0] == 4:
         even = high * np.uint32(2)
         halves = (even, even + np.uint32(1))
-        first, second = (_hash(*key[:3], half, low) for half in halves)
+        k0, k1, k2, _ = key
+        first, second = (_hash(k0, k1, k2, half, low) for half in halves)
         return first, second
     return threefry2x32(key[0], key[1], high, low)

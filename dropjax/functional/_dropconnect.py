@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.typing import DTypeLike
-from jaxtyping import Array, Inexact
+from jaxtyping import Array, Inexact, Key
 
 from dropjax._apply import apply_mask
 from dropjax._checks import (
@@ -123,8 +123,9 @@ def dropconnect_dense(
     rate = _settled(rate, "rate", share)
     redraw = dot_general is None
     if share is None or not is_drawn(rate, deterministic):
-        how = {"redraw": redraw, "scaling": scaling, "deterministic": deterministic}
-        y = _masked_product(product, key, x, kernel, rate, **how)
+        y = _masked_product(
+            product, key, x, kernel, rate, redraw, scaling, deterministic
+        )
     elif share == 1 and x.ndim <= 2 and redraw:
         y = _streamed_rows(key, x, kernel, rate, scaling, preferred_element_type)
     else:
@@ -231,8 +232,9 @@ def dropconnect_conv(
     rate = _settled(rate, "rate", share)
     redraw = conv_general_dilated is None
     if share is None or not is_drawn(rate, deterministic):
-        how = {"redraw": redraw, "scaling": scaling, "deterministic": deterministic}
-        y = _masked_product(product, key, x, kernel, rate, **how)
+        y = _masked_product(
+            product, key, x, kernel, rate, redraw, scaling, deterministic
+        )
     else:
         jax.eval_shape(product, x, kernel)  # What is wrong with it is said as always.
         own = by_patches if redraw else product
@@ -246,7 +248,6 @@ def _masked_product(
     x: Array,
     kernel: Array,
     rate: RateLike,
-    *,
     redraw: bool,
     scaling: Scaling,
     deterministic: bool,
@@ -296,7 +297,7 @@ def _own_products(
 ) -> Array:
     """The products of so many examples each with their masked kernels."""
 
-    def forward(key: KeyLike, x: Array, kernel: Array) -> Array:
+    def forward(key: Key[Array, ""], x: Array, kernel: Array) -> Array:
         examples = in_groups(x if batched else x[None], share)
         weights = _scaled(kernel, rate, scaling)
         y = masked_products(product, key, examples, weights, mask_levels(rate))
@@ -311,7 +312,8 @@ def _scaled(weights: Array, rate: RateLike, scaling: Scaling) -> Array:
     """The weights as they are where they are kept."""
     check_rate_shape(rate, weights.shape)
     check_scaling(scaling)
-    return apply_mask(weights, True, keep=1 - rate if scaling == "inverted" else 1.0)
+    whole = jnp.ones_like(weights, bool)
+    return apply_mask(weights, whole, keep=1 - rate if scaling == "inverted" else 1.0)
 
 
 def _settled(rate: RateLike, name: str, share: int | None) -> RateLike:
@@ -347,7 +349,7 @@ def _add_bias(
 
 
 def _own_biases(
-    key: KeyLike,
+    key: Key[Array, ""],
     bias: Array,
     rate: RateLike,
     scaling: Scaling,
@@ -362,7 +364,9 @@ def _own_biases(
     return apply_mask(scaled, mask)
 
 
-def _own_key(key: KeyLike, name: str, rate: RateLike, deterministic: bool) -> KeyLike:
+def _own_key(
+    key: KeyLike, name: str, rate: RateLike, deterministic: bool
+) -> Key[Array, ""] | None:
     """The key with which `dropconnect` drops the leaf of that name, where one is."""
     drawn = is_drawn(rate, deterministic)
     return leaf_keys(check_key(key), [name])[0] if drawn else None

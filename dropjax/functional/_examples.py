@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -97,7 +97,7 @@ def _majority(first: Word, second: Word, third: Word) -> Word:
     return (first & second) | (third & (first | second))
 
 
-def _spread(level: Word, bit: Word) -> Word:
+def _spread(level: Word, bit: Word | np.uint32) -> Word:
     """All ones where that bit of the level is set."""
     return np.uint32(0) - (level >> bit & np.uint32(1))
 
@@ -148,7 +148,7 @@ def _masked_rows(
     @jax.checkpoint
     def block(y: Array, rows: tuple[Array, ...]) -> tuple[Array, None]:
         index, x, kernel, *own = rows
-        level = known if known is not None else own[0][None] if own else levels
+        level: Any = known if known is not None else own[0][None] if own else levels
         column = lax.broadcasted_iota(jnp.uint32, (1, width), 1)
         weight = index[:, None] * np.uint32(width) + column
         words = jnp.swapaxes(coin_words(key, level, groups, weight), 0, 1)
