@@ -67,9 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = 130
         console.print(f"Stopped: {len(results)} of {len(chosen)} rows are kept.")
     if results:
-        given = sys.argv[1:] if argv is None else argv
-        command = shlex.join(["python", "benchmarks/run.py", *given])
-        for path in report.write(options.out, results, command=command):
+        for path in report.write(options.out, results, command=_command(options)):
             console.print(f"wrote {path}")
     return code
 
@@ -87,6 +85,24 @@ def _measured(
             tick = functools.partial(progress.advance, part)
             yield timing.measure(row, turns, tick)
             progress.advance(whole)
+            if not console.is_terminal:
+                console.print(f"done: {row.name}")
+
+
+def _command(options: argparse.Namespace) -> str:
+    """What to type to measure the same rows again, wherever they are to be written."""
+    words = ["python", "benchmarks/run.py"]
+    if options.quick:
+        words += ["--quick"]
+    if options.only != "*":
+        words += ["--only", options.only]
+    if options.repeats != _repeats(options):
+        words += ["--repeats", str(options.repeats)]
+    return shlex.join(words)
+
+
+def _repeats(options: argparse.Namespace) -> int:
+    return 5 if options.quick else 15
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -103,7 +119,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(argv)
     partial = options.quick or options.only != "*"
     if options.repeats is None:
-        options.repeats = 5 if options.quick else 15
+        options.repeats = _repeats(options)
     if options.out is None:
         options.out = Path("runs/benchmarks") if partial else HERE / "results"
     return options

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from sidebyside import contenders as who
 from sidebyside import training
 from sidebyside.contenders import RATE, Contender
-from sidebyside.net_rows import compile_row, training_rows
+from sidebyside.net_rows import SITES, Nets, compile_row, rows_of
 from sidebyside.timing import Call, Row, input_sets, jitted
 
 SCALE = 1.125
@@ -19,7 +19,10 @@ MIB = 2**20
 
 
 def all_rows(*, quick: bool) -> list[Row]:
-    """Every row: each dtype, size and pass at rate 0.1, and 64 MiB at 0.5 as well.
+    """Every row.
+
+    Dropout in both dtypes runs forward and forward+backward at rate 0.1, in cache and
+    at 64 MiB; rate 0.5 and 256 MiB, which change little, run forward only.
 
     Args:
       quick: a few of the rows, with small nets.
@@ -28,41 +31,50 @@ def all_rows(*, quick: bool) -> list[Row]:
         *_dropout_rows(quick),
         *_spatial_rows(quick),
         _tree_row(quick),
-        *training_rows(quick),
-        compile_row(quick),
-        _eager_row(),
+        *rows_of(_nets(quick)),
+        compile_row(*((6, 2) if quick else (SITES, None))),
+        eager_row(),
     ]
 
 
 def _dropout_rows(quick: bool) -> Iterator[Row]:
     for dtype in ("float32", "bfloat16"):
-        large = (4096, 4096 * 4 // jnp.dtype(dtype).itemsize)
+        small, large = (512, 1024), (4096, 4096 * 4 // jnp.dtype(dtype).itemsize)
         if quick:
-            yield _array_row("dropout", large, dtype, RATE, False)
-            continue
-        huge = (4 * large[0], large[1])
-        cases = [((512, 1024), RATE), (large, RATE), (large, 0.5), (huge, RATE)]
-        for shape, rate in cases:
-            for backward in (False, True):
-                yield _array_row("dropout", shape, dtype, rate, backward)
+            cases = [(large, RATE, False)]
+        else:
+            cases = [
+                (small, RATE, False),
+                (small, RATE, True),
+                (large, RATE, False),
+                (large, RATE, True),
+                (large, 0.5, False),
+                ((4 * large[0], large[1]), RATE, False),
+            ]
+        for shape, rate, backward in cases:
+            yield array_row("dropout", shape, dtype, rate, backward=backward)
     if quick:
-        yield _array_row("dropout", (512, 1024), "float32", RATE, True)
+        yield array_row("dropout", (512, 1024), "float32", RATE, backward=True)
 
 
 def _spatial_rows(quick: bool) -> Iterator[Row]:
     shape = (4 if quick else 32, 56, 56, 256)
     for backward in (True,) if quick else (False, True):
-        yield _array_row("spatial dropout", shape, "float32", RATE, backward, (1, 2))
+        yield array_row(
+            "spatial dropout", shape, "float32", RATE, backward=backward, shared=(1, 2)
+        )
 
 
-def _array_row(
+def array_row(
     group: str,
     shape: tuple[int, ...],
     dtype: str,
     rate: float,
-    backward: bool,
+    *,
+    backward: bool = False,
     shared: tuple[int, ...] = (),
 ) -> Row:
+    """Dropout of one array, coins shared along the given axes."""
     settings = {
         "shape": list(shape),
         "dtype": dtype,
@@ -110,6 +122,16 @@ def _both_ways(drop: who.Drop) -> Callable[..., Any]:
     return run
 
 
+def _nets(quick: bool) -> Nets:
+    if quick:
+        return {"mlp": (training.mlp(512, 128), 2)}
+    return {
+        "mlp": (training.mlp(1024, 256), 4),
+        "resnet": (training.resnet(64, 32, 16), 2),
+        "transformer": (training.transformer(768, 12, 128, 8), 2),
+    }
+
+
 def _tree_row(quick: bool) -> Row:
     width = 192 if quick else 768
 
@@ -133,7 +155,8 @@ def _tree_row(quick: bool) -> Row:
     return Row(name, "dropconnect", settings, build, who.FLOOR, who.BY_HAND)
 
 
-def _eager_row() -> Row:
+def eager_row() -> Row:
+    """A call outside jit."""
     settings = {"shape": [64, 64], "dtype": "float32", "rate": RATE}
     build = functools.partial(who.eager_calls, RATE)
     return Row("an eager call, 64x64", "eager call", settings, build, None, who.FLAX)

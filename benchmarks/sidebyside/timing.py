@@ -142,9 +142,8 @@ def input_sets(nbytes: int) -> int:
 
 
 def _calls_per_sample(run: Callable[[], Any]) -> int:
-    jax.block_until_ready(run())
-    one = min(_sample(run, 1) for _ in range(2))
-    return min(MAX_CALLS, math.ceil(MIN_SAMPLE_S / one))
+    _sample(run, 1)
+    return min(MAX_CALLS, math.ceil(MIN_SAMPLE_S / _sample(run, 1)))
 
 
 def _sample(run: Callable[[], Any], calls: int) -> float:

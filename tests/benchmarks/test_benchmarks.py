@@ -1,0 +1,116 @@
+"""The benchmark runs, relates its contenders and writes what it measured."""
+
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import jax
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(autouse=True)
+def _as_the_program_is_run(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    # Other libraries' code is not written for the strictness that ours is held to.
+    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
+        yield
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    """The rows that are small whatever the grid: one array, one net, one call."""
+    from sidebyside import contenders, net_rows, rows, training
+
+    monkeypatch.setattr(contenders, "absent", lambda: list(contenders.PEERS))
+    monkeypatch.setattr(net_rows, "growth", lambda *net: 1.0)
+    _, scanned = net_rows.rows_of({"mlp": (training.mlp(8, 4), 2)})
+    return [
+        rows.array_row("dropout", (16, 32), "float32", 0.1, backward=True),
+        scanned,
+        rows.eager_row(),
+    ]
+
+
+def test_rows_are_measured_and_written(tiny, tmp_path):
+    from sidebyside import report, timing
+
+    ticks = []
+    results = [timing.measure(row, 2, lambda: ticks.append(1)) for row in tiny]
+    assert len(ticks) == 2 * len(tiny)
+    for row, result in zip(tiny, results, strict=True):
+        assert result.name == row.name
+        for entry in result.contenders.values():
+            assert 0 < entry["q1_s"] <= entry["median_s"] <= entry["q3_s"]
+            assert entry["times_faster"] > 0
+            assert entry.get("times_floor", 1) > 0
+        assert result.contenders[row.baseline]["times_faster"] == 1
+
+    paths = report.write(tmp_path, results, command="python benchmarks/run.py")
+    content = json.loads(paths[0].read_text())
+    assert content == report.as_dict(results, "python benchmarks/run.py")
+    assert [row["name"] for row in content["rows"]] == [row.name for row in tiny]
+    assert {"cpu", "cores", "memory_gib"} <= set(content["machine"])
+    assert {bar["met"] for bar in content["bars"]} <= {True, False, None}
+    table = paths[1].read_text()
+    assert all(row.name in table for row in tiny)
+
+
+@pytest.mark.slow
+def test_compile_time_is_measured():
+    from sidebyside import bars, net_rows, timing
+
+    result = timing.measure(net_rows.compile_row(sites=2), 1, lambda: None)
+    verdicts = bars.verdicts([result], "cpu")
+    assert [verdict.wanted for verdict in verdicts] == ["not above flax linen"] * 2
+
+
+def test_the_figure(tmp_path):
+    from sidebyside import contenders, figure, timing
+
+    entry = {"times_floor": 2.0}
+    settings = {"dtype": "float32", "mib": 64.0, "rate": 0.1, "pass": "forward"}
+    names = (contenders.FLOOR, contenders.OURS, contenders.FLAX)
+    row = timing.Result("a", "dropout", settings, dict.fromkeys(names, entry))
+    path = tmp_path / "cpu.png"
+    assert figure.draw(path, [row], "here, today") == [path]
+    assert path.stat().st_size > 0
+    assert figure.draw(path, [], "here, today") == []
+
+
+def test_ctrl_c_keeps_what_is_done(tmp_path, monkeypatch, tiny):
+    program = _program(monkeypatch)
+    measured = []
+
+    def measure(row, repeats, tick):
+        if measured:
+            raise KeyboardInterrupt
+        measured.append(row)
+        return real(row, repeats, tick)
+
+    real = program.timing.measure
+    monkeypatch.setattr(program.timing, "measure", measure)
+    monkeypatch.setattr(program.rows, "all_rows", lambda quick: tiny)
+    assert program.main([f"--out={tmp_path}", "--repeats=1"]) == 130
+    content = json.loads((tmp_path / "cpu.json").read_text())
+    assert [row["name"] for row in content["rows"]] == [tiny[0].name]
+    assert content["command"] == "python benchmarks/run.py --repeats 1"
+
+
+def test_names_are_listed_and_unknown_ones_are_refused(monkeypatch, capsys):
+    program = _program(monkeypatch)
+    assert program.main(["--list", "--only", "dropout bfloat16*"]) == 0
+    names = capsys.readouterr().out.splitlines()
+    assert names
+    assert all(name.startswith("dropout bfloat16") for name in names)
+    assert program.main(["--only", "nothing"]) == 2
+
+
+def _program(monkeypatch) -> ModuleType:
+    import importlib
+
+    monkeypatch.delitem(sys.modules, "run", raising=False)
+    return importlib.import_module("run")
