@@ -41,6 +41,7 @@ def draw(path: Path, results: Sequence[Result], source: str) -> list[Path]:
     )
     for ax, row in zip(axes[0], shown, strict=True):
         _panel(ax, row)
+    axes[0, 0].invert_yaxis()
     figure.suptitle("Dropout's time, as a multiple of a jitted x * c", fontsize=12)
     figure.text(0.5, 0.01, f"{source}; shorter is better", ha="center", fontsize=7)
     figure.tight_layout(rect=(0, 0.03, 1, 1))
@@ -68,7 +69,6 @@ def _panel(ax: Axes, row: Result) -> None:
     ax.bar_label(drawn, [f"{value:.1f}x" for value in values], padding=3, fontsize=8)
     ax.set_title(f"{row.settings['dtype']}, 64 MiB, rate 0.1, forward", fontsize=9)
     ax.set_xlim(0, 1.15 * max(values))
-    ax.invert_yaxis()
     ax.tick_params(left=False, labelsize=9)
     ax.xaxis.set_visible(False)
     ax.spines[["top", "right", "bottom"]].set_visible(False)
