@@ -1,209 +1,24 @@
-"""The family as Flax Linen layers: each is a thin face of a function.
-
-A layer takes its key from the rng collection "dropout": give `apply` an
-`rngs={"dropout": key}`. Where that collection is missing, Linen silently takes the
-collection "params" instead; without either it raises.
-"""
+"""DropConnect: a dense layer, a convolution, any module."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 from flax.linen.linear import default_kernel_init
 from flax.typing import Dtype, Initializer, PrecisionLike
 from jaxtyping import Array, Inexact, PyTree
 
-from dropjax._checks import check_fixed_mask, check_spatial_axes
-from dropjax._masks import is_drawn
-from dropjax._types import Axes, KeyLike, MaskPer, RateLike, Scaling
+from dropjax._checks import check_fixed_mask
+from dropjax._types import KeyLike, MaskPer, RateLike, Scaling
 from dropjax.functional import (
     dropconnect_conv,
     dropconnect_dense,
-    dropout,
-    spatial_dropout,
 )
 from dropjax.functional._conv import Padding, Window
+from dropjax.linen._base import resolve
 from dropjax.transforms import Where, dropconnect, takes_deterministic
-
-__all__ = [
-    "DropConnect",
-    "DropConnectConv",
-    "DropConnectDense",
-    "Dropout",
-    "SpatialDropout1D",
-    "SpatialDropout2D",
-    "SpatialDropout3D",
-]
-
-
-class Dropout(nn.Module):
-    """`dropjax.dropout` as a layer, and a drop-in for `flax.linen.Dropout`.
-
-    For the same rngs and module path it drops the same elements as flax's in every
-    dtype, and gives the same bits in float32.
-
-    Attributes:
-      rate: the probability of dropping, in [0, 1].
-      broadcast_dims: the axes along which elements share a coin.
-      deterministic: if True, nothing is dropped. Give it here or in the call.
-      rng_collection: the collection of rngs that the key is taken from.
-      noise_shape: Keras's way to say who shares a coin, instead of `broadcast_dims`.
-      scaling: "inverted" or "standard".
-
-    Example:
-      >>> import dropjax.linen as djl
-      >>> layer, x = djl.Dropout(0.5), jnp.ones((100, 100))
-      >>> y = layer.apply({}, x, deterministic=False, rngs={"dropout": key})
-      >>> assert set(np.unique(y)) == {0.0, 2.0}
-      >>> assert layer.apply({}, x, deterministic=True) is x
-    """
-
-    rate: RateLike
-    broadcast_dims: Axes = ()
-    deterministic: bool | None = None
-    rng_collection: str = "dropout"
-    noise_shape: Sequence[int | None] | None = None
-    scaling: Scaling = "inverted"
-
-    @nn.compact
-    def __call__(
-        self,
-        inputs: Inexact[Array, "*shape"],
-        deterministic: bool | None = None,
-        rng: KeyLike = None,
-        *,
-        rate: RateLike | None = None,
-    ) -> Inexact[Array, "*shape"]:
-        """Drops elements of the inputs.
-
-        Args:
-          inputs: a floating-point or complex array.
-          deterministic: if True, nothing is dropped.
-          rng: a key to use instead of one from the collection.
-          rate: overrides the attribute; it may be traced, as from a schedule.
-
-        Returns:
-          An array of the inputs' shape and dtype.
-        """
-        key, rate, deterministic = _resolve(self, rng, rate, deterministic)
-        return dropout(
-            key,
-            inputs,
-            rate,
-            broadcast_dims=self.broadcast_dims,
-            noise_shape=self.noise_shape,
-            scaling=self.scaling,
-            deterministic=deterministic,
-        )
-
-
-class _SpatialDropout(nn.Module):
-    rate: RateLike
-    channel_axis: int = -1
-    batch_axis: int | None = 0
-    scaling: Scaling = "inverted"
-    deterministic: bool | None = None
-    rng_collection: str = "dropout"
-
-    spatial_axes: ClassVar[int]
-
-    @nn.compact
-    def __call__(
-        self,
-        inputs: Inexact[Array, "*shape"],
-        deterministic: bool | None = None,
-        rng: KeyLike = None,
-        *,
-        rate: RateLike | None = None,
-    ) -> Inexact[Array, "*shape"]:
-        """Drops whole feature maps of the inputs.
-
-        Args:
-          inputs: a floating-point or complex array with the layer's spatial axes.
-          deterministic: if True, nothing is dropped.
-          rng: a key to use instead of one from the collection.
-          rate: overrides the attribute; it may be traced, as from a schedule.
-
-        Returns:
-          An array of the inputs' shape and dtype.
-        """
-        check_spatial_axes(inputs, self.spatial_axes, self.batch_axis)
-        key, rate, deterministic = _resolve(self, rng, rate, deterministic)
-        return spatial_dropout(
-            key,
-            inputs,
-            rate,
-            channel_axis=self.channel_axis,
-            batch_axis=self.batch_axis,
-            scaling=self.scaling,
-            deterministic=deterministic,
-        )
-
-
-class SpatialDropout1D(_SpatialDropout):
-    """`dropjax.spatial_dropout` for sequences: (batch, steps, channels) by default.
-
-    Attributes:
-      rate: the probability of dropping a feature map, in [0, 1].
-      channel_axis: the axis of the feature maps.
-      batch_axis: the axis of the examples, None if there is none.
-      scaling: "inverted" or "standard".
-      deterministic: if True, nothing is dropped. Give it here or in the call.
-      rng_collection: the collection of rngs that the key is taken from.
-
-    Example:
-      >>> import dropjax.linen as djl
-      >>> layer, x = djl.SpatialDropout1D(0.5), jnp.ones((2, 7, 16))
-      >>> y = layer.apply({}, x, deterministic=False, rngs={"dropout": key})
-      >>> assert jnp.array_equal(y, jnp.broadcast_to(y[:, :1], y.shape))
-    """
-
-    spatial_axes = 1
-
-
-class SpatialDropout2D(_SpatialDropout):
-    """`dropjax.spatial_dropout` for images: (batch, height, width, channels).
-
-    Attributes:
-      rate: the probability of dropping a feature map, in [0, 1].
-      channel_axis: the axis of the feature maps; 1 for PyTorch's layout.
-      batch_axis: the axis of the examples, None if there is none.
-      scaling: "inverted" or "standard".
-      deterministic: if True, nothing is dropped. Give it here or in the call.
-      rng_collection: the collection of rngs that the key is taken from.
-
-    Example:
-      >>> import dropjax.linen as djl
-      >>> layer, x = djl.SpatialDropout2D(0.5), jnp.ones((2, 7, 7, 16))
-      >>> y = layer.apply({}, x, deterministic=False, rngs={"dropout": key})
-      >>> assert jnp.array_equal(y, jnp.broadcast_to(y[:, :1, :1], y.shape))
-    """
-
-    spatial_axes = 2
-
-
-class SpatialDropout3D(_SpatialDropout):
-    """`dropjax.spatial_dropout` for volumes: (batch, depth, height, width, channels).
-
-    Attributes:
-      rate: the probability of dropping a feature map, in [0, 1].
-      channel_axis: the axis of the feature maps; 1 for PyTorch's layout.
-      batch_axis: the axis of the examples, None if there is none.
-      scaling: "inverted" or "standard".
-      deterministic: if True, nothing is dropped. Give it here or in the call.
-      rng_collection: the collection of rngs that the key is taken from.
-
-    Example:
-      >>> import dropjax.linen as djl
-      >>> layer, x = djl.SpatialDropout3D(0.5), jnp.ones((2, 3, 7, 7, 16))
-      >>> y = layer.apply({}, x, deterministic=False, rngs={"dropout": key})
-      >>> assert jnp.array_equal(y, jnp.broadcast_to(y[:, :1, :1, :1], y.shape))
-    """
-
-    spatial_axes = 3
 
 
 class DropConnectDense(nn.Module):
@@ -278,7 +93,7 @@ class DropConnectDense(nn.Module):
         """
         shape = (jnp.shape(inputs)[-1], self.features)
         inputs, kernel, bias = _parameters(self, inputs, shape)
-        key, rate, deterministic = _resolve(self, rng, rate, deterministic)
+        key, rate, deterministic = resolve(self, rng, rate, deterministic)
         return dropconnect_dense(
             key,
             inputs,
@@ -384,7 +199,7 @@ class DropConnectConv(nn.Module):
         per_group = jnp.shape(inputs)[-1] // self.feature_group_count
         shape = (*window, per_group, self.features)
         inputs, kernel, bias = _parameters(self, inputs, shape, self.mask)
-        key, rate, deterministic = _resolve(self, rng, rate, deterministic)
+        key, rate, deterministic = resolve(self, rng, rate, deterministic)
         return dropconnect_conv(
             key,
             inputs,
@@ -465,7 +280,7 @@ class DropConnect(nn.Module):
             kwargs["deterministic"] = deterministic
         if self.is_initializing():
             return self.module(*args, **kwargs)
-        key, rate, deterministic = _resolve(self, rng, rate, deterministic)
+        key, rate, deterministic = resolve(self, rng, rate, deterministic)
 
         def mask(variables: Mapping[str, PyTree]) -> Mapping[str, PyTree]:
             masked = dropconnect(
@@ -483,24 +298,6 @@ class DropConnect(nn.Module):
 
         masked_call = nn.map_variables(call, "params", trans_in_fn=mask)
         return masked_call(self.module, *args, **kwargs)
-
-
-def _resolve(
-    layer: nn.Module,
-    rng: KeyLike,
-    rate: RateLike | PyTree | None,
-    deterministic: bool | None,
-) -> tuple[KeyLike, RateLike | PyTree, bool]:
-    """Call arguments before attributes, and a key only where one is needed."""
-    deterministic = nn.merge_param("deterministic", layer.deterministic, deterministic)
-    rate = layer.rate if rate is None else rate
-    rates = [
-        *jax.tree.leaves(rate),
-        *jax.tree.leaves(getattr(layer, "bias_rate", None)),
-    ]
-    if rng is None and any(is_drawn(one, deterministic) for one in rates):
-        rng = layer.make_rng(layer.rng_collection)
-    return rng, rate, deterministic
 
 
 def _parameters(

@@ -1,15 +1,9 @@
-"""The family as Flax NNX layers: each is a thin face of a function.
-
-A layer takes its keys from the rng stream "dropout" of the `rngs` given to the
-constructor or to the call. The stream is state: under `nnx.jit` every call draws a
-new mask. Plain `jax.jit` lets no state out: a layer passed to it draws the same mask
-in every call, and a captured one raises.
-"""
+"""DropConnect: a linear layer, a convolution, any module."""
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, ClassVar, TypeAlias
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,280 +16,18 @@ from jaxtyping import Array, Inexact, PyTree
 
 from dropjax._checks import (
     check_fixed_mask,
-    check_flag_given,
-    check_spatial_axes,
-    rngs_error,
 )
-from dropjax._masks import is_drawn
-from dropjax._types import Axes, KeyLike, MaskPer, RateLike, Scaling
+from dropjax._types import KeyLike, MaskPer, RateLike, Scaling
 from dropjax.functional import (
     dropconnect_conv,
     dropconnect_dense,
-    dropout,
-    spatial_dropout,
 )
 from dropjax.functional._conv import Padding, Window
+from dropjax.nnx._base import Drop, Rngs
 from dropjax.transforms import Where, dropconnect, takes_deterministic
 
-__all__ = [
-    "DropConnect",
-    "DropConnectConv",
-    "DropConnectLinear",
-    "Dropout",
-    "SpatialDropout1D",
-    "SpatialDropout2D",
-    "SpatialDropout3D",
-]
 
-Rngs: TypeAlias = nnx.Rngs | nnx.RngStream | None
-
-
-class _Drop:
-    """What every layer has: a rate, a flag and a stream of keys."""
-
-    bias_rate: RateLike | None = None
-
-    def _set_drop(
-        self,
-        rate: RateLike | PyTree,
-        deterministic: bool | None,
-        rng_collection: str,
-        rngs: Rngs,
-    ) -> None:
-        self.rate = rate
-        self.deterministic = deterministic
-        self.rng_collection = rng_collection
-        stream = rngs[rng_collection] if isinstance(rngs, nnx.Rngs) else rngs
-        if not isinstance(stream, nnx.RngStream | None):
-            raise rngs_error(rngs, "nnx.Rngs, an nnx.RngStream or None")
-        self.rngs = nnx.data(None) if stream is None else stream.fork()
-
-    def _resolve(
-        self,
-        deterministic: bool | None,
-        rngs: Rngs | KeyLike,
-        rate: RateLike | PyTree | None,
-    ) -> tuple[KeyLike, RateLike | PyTree, bool]:
-        """Call arguments before attributes, and a key only where one is needed."""
-        if deterministic is None:
-            deterministic = check_flag_given(self.deterministic)
-        rate = self.rate if rate is None else rate
-        rates = jax.tree.leaves((rate, self.bias_rate))
-        if any(is_drawn(one, deterministic) for one in rates):
-            return self._key(self.rngs if rngs is None else rngs), rate, deterministic
-        return None, rate, deterministic
-
-    def _key(self, rngs: Rngs | KeyLike) -> KeyLike:
-        if isinstance(rngs, nnx.Rngs):
-            return rngs[self.rng_collection]()
-        if isinstance(rngs, nnx.RngStream):
-            return rngs()
-        if isinstance(rngs, jax.Array):
-            return rngs
-        raise rngs_error(rngs, "nnx.Rngs, an nnx.RngStream or a key")
-
-    def set_view(self, deterministic: bool | None = None) -> None:
-        """Class method used by `nnx.view`.
-
-        Args:
-          deterministic: if True, nothing is dropped; None leaves it as it is.
-        """
-        if deterministic is not None:
-            self.deterministic = deterministic
-
-
-class Dropout(_Drop, nnx.Module):
-    """`dropjax.dropout` as a layer, and a drop-in for `flax.nnx.Dropout`.
-
-    For the same rngs it drops the same elements as flax's in every dtype, and gives
-    the same bits in float32.
-
-    Args:
-      rate: the probability of dropping, in [0, 1].
-      broadcast_dims: the axes along which elements share a coin.
-      noise_shape: Keras's way to say who shares a coin, instead of `broadcast_dims`.
-      scaling: "inverted" or "standard".
-      deterministic: if True, nothing is dropped.
-      rng_collection: the stream of rngs that the keys are taken from.
-      rngs: the source of keys; None if every call brings its own.
-
-    Example:
-      >>> import dropjax.nnx as djn
-      >>> from flax import nnx
-      >>> layer, x = djn.Dropout(0.5, rngs=nnx.Rngs(0)), jnp.ones((100, 100))
-      >>> assert set(np.unique(layer(x))) == {0.0, 2.0}
-      >>> layer.eval()
-      >>> assert layer(x) is x
-    """
-
-    def __init__(
-        self,
-        rate: RateLike,
-        *,
-        broadcast_dims: Axes = (),
-        noise_shape: Sequence[int | None] | None = None,
-        scaling: Scaling = "inverted",
-        deterministic: bool | None = False,
-        rng_collection: str = "dropout",
-        rngs: Rngs = None,
-    ) -> None:
-        self._set_drop(rate, deterministic, rng_collection, rngs)
-        self.broadcast_dims = broadcast_dims
-        self.noise_shape = noise_shape
-        self.scaling = scaling
-
-    def __call__(
-        self,
-        inputs: Inexact[Array, "*shape"],
-        *,
-        deterministic: bool | None = None,
-        rngs: Rngs | KeyLike = None,
-        rate: RateLike | None = None,
-    ) -> Inexact[Array, "*shape"]:
-        """Drops elements of the inputs.
-
-        Args:
-          inputs: a floating-point or complex array.
-          deterministic: overrides the attribute.
-          rngs: overrides the layer's; it may also be a key.
-          rate: overrides the attribute; it may be traced, as from a schedule.
-
-        Returns:
-          An array of the inputs' shape and dtype.
-        """
-        key, rate, deterministic = self._resolve(deterministic, rngs, rate)
-        return dropout(
-            key,
-            inputs,
-            rate,
-            broadcast_dims=self.broadcast_dims,
-            noise_shape=self.noise_shape,
-            scaling=self.scaling,
-            deterministic=deterministic,
-        )
-
-
-class _SpatialDropout(_Drop, nnx.Module):
-    spatial_axes: ClassVar[int]
-
-    def __init__(
-        self,
-        rate: RateLike,
-        *,
-        channel_axis: int = -1,
-        batch_axis: int | None = 0,
-        scaling: Scaling = "inverted",
-        deterministic: bool | None = False,
-        rng_collection: str = "dropout",
-        rngs: Rngs = None,
-    ) -> None:
-        self._set_drop(rate, deterministic, rng_collection, rngs)
-        self.channel_axis = channel_axis
-        self.batch_axis = batch_axis
-        self.scaling = scaling
-
-    def __call__(
-        self,
-        inputs: Inexact[Array, "*shape"],
-        *,
-        deterministic: bool | None = None,
-        rngs: Rngs | KeyLike = None,
-        rate: RateLike | None = None,
-    ) -> Inexact[Array, "*shape"]:
-        """Drops whole feature maps of the inputs.
-
-        Args:
-          inputs: a floating-point or complex array with the layer's spatial axes.
-          deterministic: overrides the attribute.
-          rngs: overrides the layer's; it may also be a key.
-          rate: overrides the attribute; it may be traced, as from a schedule.
-
-        Returns:
-          An array of the inputs' shape and dtype.
-        """
-        check_spatial_axes(inputs, self.spatial_axes, self.batch_axis)
-        key, rate, deterministic = self._resolve(deterministic, rngs, rate)
-        return spatial_dropout(
-            key,
-            inputs,
-            rate,
-            channel_axis=self.channel_axis,
-            batch_axis=self.batch_axis,
-            scaling=self.scaling,
-            deterministic=deterministic,
-        )
-
-
-class SpatialDropout1D(_SpatialDropout):
-    """`dropjax.spatial_dropout` for sequences: (batch, steps, channels) by default.
-
-    Args:
-      rate: the probability of dropping a feature map, in [0, 1].
-      channel_axis: the axis of the feature maps.
-      batch_axis: the axis of the examples, None if there is none.
-      scaling: "inverted" or "standard".
-      deterministic: if True, nothing is dropped.
-      rng_collection: the stream of rngs that the keys are taken from.
-      rngs: the source of keys; None if every call brings its own.
-
-    Example:
-      >>> import dropjax.nnx as djn
-      >>> from flax import nnx
-      >>> layer = djn.SpatialDropout1D(0.5, rngs=nnx.Rngs(0))
-      >>> y = layer(jnp.ones((2, 7, 16)))
-      >>> assert jnp.array_equal(y, jnp.broadcast_to(y[:, :1], y.shape))
-    """
-
-    spatial_axes = 1
-
-
-class SpatialDropout2D(_SpatialDropout):
-    """`dropjax.spatial_dropout` for images: (batch, height, width, channels).
-
-    Args:
-      rate: the probability of dropping a feature map, in [0, 1].
-      channel_axis: the axis of the feature maps; 1 for PyTorch's layout.
-      batch_axis: the axis of the examples, None if there is none.
-      scaling: "inverted" or "standard".
-      deterministic: if True, nothing is dropped.
-      rng_collection: the stream of rngs that the keys are taken from.
-      rngs: the source of keys; None if every call brings its own.
-
-    Example:
-      >>> import dropjax.nnx as djn
-      >>> from flax import nnx
-      >>> layer = djn.SpatialDropout2D(0.5, rngs=nnx.Rngs(0))
-      >>> y = layer(jnp.ones((2, 7, 7, 16)))
-      >>> assert jnp.array_equal(y, jnp.broadcast_to(y[:, :1, :1], y.shape))
-    """
-
-    spatial_axes = 2
-
-
-class SpatialDropout3D(_SpatialDropout):
-    """`dropjax.spatial_dropout` for volumes: (batch, depth, height, width, channels).
-
-    Args:
-      rate: the probability of dropping a feature map, in [0, 1].
-      channel_axis: the axis of the feature maps; 1 for PyTorch's layout.
-      batch_axis: the axis of the examples, None if there is none.
-      scaling: "inverted" or "standard".
-      deterministic: if True, nothing is dropped.
-      rng_collection: the stream of rngs that the keys are taken from.
-      rngs: the source of keys; None if every call brings its own.
-
-    Example:
-      >>> import dropjax.nnx as djn
-      >>> from flax import nnx
-      >>> layer = djn.SpatialDropout3D(0.5, rngs=nnx.Rngs(0))
-      >>> y = layer(jnp.ones((2, 3, 7, 7, 16)))
-      >>> assert jnp.array_equal(y, jnp.broadcast_to(y[:, :1, :1, :1], y.shape))
-    """
-
-    spatial_axes = 3
-
-
-class DropConnectLinear(_Drop, nnx.Linear):
+class DropConnectLinear(Drop, nnx.Linear):
     """`dropjax.dropconnect_dense` as a layer: `nnx.Linear`, its weights dropped.
 
     It is an `nnx.Linear`, with the same parameters, so that a checkpoint moves over
@@ -416,7 +148,7 @@ class DropConnectLinear(_Drop, nnx.Linear):
         )
 
 
-class DropConnectConv(_Drop, nnx.Conv):
+class DropConnectConv(Drop, nnx.Conv):
     """`dropjax.dropconnect_conv` as a layer: `nnx.Conv`, its weights dropped.
 
     It is an `nnx.Conv`, with the same parameters, so that a checkpoint moves over
@@ -566,7 +298,7 @@ class DropConnectConv(_Drop, nnx.Conv):
         )
 
 
-class DropConnect(_Drop, nnx.Module):
+class DropConnect(Drop, nnx.Module):
     """`dropjax.dropconnect` around any module: it runs with its weights dropped.
 
     One mask is drawn per call; around an `nnx.RNN`, that is one mask for the whole

@@ -1,0 +1,70 @@
+"""What every layer has: a rate, a flag and a stream of keys."""
+
+from typing import TypeAlias
+
+import jax
+from flax import nnx
+from jaxtyping import PyTree
+
+from dropjax._checks import (
+    check_flag_given,
+    rngs_error,
+)
+from dropjax._masks import is_drawn
+from dropjax._types import KeyLike, RateLike
+
+Rngs: TypeAlias = nnx.Rngs | nnx.RngStream | None
+
+
+class Drop:
+    """What every layer has: a rate, a flag and a stream of keys."""
+
+    bias_rate: RateLike | None = None
+
+    def _set_drop(
+        self,
+        rate: RateLike | PyTree,
+        deterministic: bool | None,
+        rng_collection: str,
+        rngs: Rngs,
+    ) -> None:
+        self.rate = rate
+        self.deterministic = deterministic
+        self.rng_collection = rng_collection
+        stream = rngs[rng_collection] if isinstance(rngs, nnx.Rngs) else rngs
+        if not isinstance(stream, nnx.RngStream | None):
+            raise rngs_error(rngs, "nnx.Rngs, an nnx.RngStream or None")
+        self.rngs = nnx.data(None) if stream is None else stream.fork()
+
+    def _resolve(
+        self,
+        deterministic: bool | None,
+        rngs: Rngs | KeyLike,
+        rate: RateLike | PyTree | None,
+    ) -> tuple[KeyLike, RateLike | PyTree, bool]:
+        """Call arguments before attributes, and a key only where one is needed."""
+        if deterministic is None:
+            deterministic = check_flag_given(self.deterministic)
+        rate = self.rate if rate is None else rate
+        rates = jax.tree.leaves((rate, self.bias_rate))
+        if any(is_drawn(one, deterministic) for one in rates):
+            return self._key(self.rngs if rngs is None else rngs), rate, deterministic
+        return None, rate, deterministic
+
+    def _key(self, rngs: Rngs | KeyLike) -> KeyLike:
+        if isinstance(rngs, nnx.Rngs):
+            return rngs[self.rng_collection]()
+        if isinstance(rngs, nnx.RngStream):
+            return rngs()
+        if isinstance(rngs, jax.Array):
+            return rngs
+        raise rngs_error(rngs, "nnx.Rngs, an nnx.RngStream or a key")
+
+    def set_view(self, deterministic: bool | None = None) -> None:
+        """Class method used by `nnx.view`.
+
+        Args:
+          deterministic: if True, nothing is dropped; None leaves it as it is.
+        """
+        if deterministic is not None:
+            self.deterministic = deterministic
