@@ -1,14 +1,9 @@
-"""The table: every method in every form, with the coins that it claims to toss.
+"""DropConnect, on trees, in dense layers and in convolutions.
 
-`function(key, x, rate, deterministic=...)` drops on x, `mask(key, shape, rate, ...)`
-is its mask, and `linen` and `nnx` are the same through the layers, called with a key.
 Methods that act on weights act on x as their weights: a product with the identity
 shows what became of them.
 """
 
-import functools
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 import flax.linen as nn
@@ -19,69 +14,7 @@ from flax import nnx
 import dropjax as dj
 import dropjax.linen as djl
 import dropjax.nnx as djn
-
-
-@dataclass(frozen=True)
-class Method:
-    name: str
-    shape: tuple[int, ...]
-    coins: tuple[int, ...]
-    function: Callable[..., Any]
-    mask: Callable[..., Any]
-    linen: Callable[..., Any]
-    nnx: Callable[..., Any]
-    public: tuple[Any, ...] = ()
-    options: dict[str, Any] = field(default_factory=dict)
-    product: bool = False
-
-    @property
-    def scaled(self) -> bool:
-        return self.options.get("scaling", "inverted") == "inverted"
-
-
-def _activation(name, function, mask, linen, nnx_layer, shape, coins, **options):
-    mask_options = {k: v for k, v in options.items() if k != "scaling"}
-
-    def call_linen(key, x, rate, deterministic=False):
-        layer = linen(rate, **options)
-        return layer.apply({}, x, deterministic=deterministic, rng=key)
-
-    def call_nnx(key, x, rate, deterministic=False):
-        return nnx_layer(rate, **options)(x, deterministic=deterministic, rngs=key)
-
-    return Method(
-        name,
-        shape,
-        coins,
-        functools.partial(function, **options),
-        lambda key, shape, rate, **flag: mask(key, shape, rate, **mask_options, **flag),
-        call_linen,
-        call_nnx,
-        (function, mask, linen, nnx_layer),
-        options,
-    )
-
-
-dropout = functools.partial(
-    _activation,
-    function=dj.dropout,
-    mask=dj.dropout_mask,
-    linen=djl.Dropout,
-    nnx_layer=djn.Dropout,
-)
-
-
-def spatial(name, dimensions, shape, coins, **options):
-    return _activation(
-        name,
-        dj.spatial_dropout,
-        dj.spatial_dropout_mask,
-        getattr(djl, f"SpatialDropout{dimensions}D"),
-        getattr(djn, f"SpatialDropout{dimensions}D"),
-        shape,
-        coins,
-        **options,
-    )
+from tests.methods._row import Method
 
 
 class _Weights(nnx.Module):
@@ -127,7 +60,24 @@ def _tree(name, shape, **options):
         return layer(deterministic=deterministic, rngs=key)
 
     public = (dj.dropconnect, dj.dropconnect_mask, djl.DropConnect, djn.DropConnect)
-    return Method(name, shape, shape, function, mask, linen, call_nnx, public, options)
+    return Method(
+        name,
+        shape,
+        shape,
+        function,
+        mask,
+        linen,
+        call_nnx,
+        public,
+        options,
+        off=_off(options),
+    )
+
+
+def _off(options):
+    if options.get("scaling") == "standard":
+        return lambda x, rate: x * np.float32(1 - rate)
+    return None
 
 
 def _identity(x):
@@ -175,6 +125,7 @@ def _dense(name, **options):
         public,
         options,
         product=True,
+        off=_off(options),
     )
 
 
@@ -225,41 +176,11 @@ def _conv(name, window, **options):
         public,
         options,
         product=True,
+        off=_off(options),
     )
 
 
-METHODS = [
-    dropout(name="dropout", shape=(6, 12, 32), coins=(6, 12, 32)),
-    dropout(
-        name="dropout-standard",
-        shape=(60, 40),
-        coins=(60, 40),
-        scaling="standard",
-    ),
-    dropout(
-        name="dropout-broadcast_dims",
-        shape=(40, 7, 40),
-        coins=(40, 1, 40),
-        broadcast_dims=(-2,),
-    ),
-    dropout(
-        name="dropout-noise_shape",
-        shape=(40, 7, 40),
-        coins=(40, 1, 40),
-        noise_shape=(40, 1, None),
-    ),
-    spatial("spatial-1d", 1, (30, 5, 50), (30, 1, 50)),
-    spatial("spatial-2d", 2, (30, 3, 4, 50), (30, 1, 1, 50)),
-    spatial("spatial-3d", 3, (30, 2, 3, 2, 50), (30, 1, 1, 1, 50)),
-    spatial(
-        "spatial-2d-channels-first",
-        2,
-        (30, 50, 3, 4),
-        (30, 50, 1, 1),
-        channel_axis=1,
-    ),
-    spatial("spatial-2d-unbatched", 2, (3, 4, 900), (1, 1, 900), batch_axis=None),
-    spatial("spatial-1d-standard", 1, (30, 5, 50), (30, 1, 50), scaling="standard"),
+ROWS = [
     _tree("dropconnect", (30, 40)),
     _tree("dropconnect-standard", (30, 40), scaling="standard"),
     _dense("dropconnect_dense"),
@@ -268,12 +189,3 @@ METHODS = [
     _conv("dropconnect_conv-2d", (1, 1)),
     _conv("dropconnect_conv-3d", (1, 1, 1)),
 ]
-
-
-def array(shape: tuple[int, ...], dtype: Any = np.float32, seed: int = 0) -> Any:
-    """Numbers that differ from 0, so that a zero in the output was dropped."""
-    generator = np.random.default_rng(seed)
-    values = generator.uniform(0.5, 2.0, shape) * generator.choice([-1, 1], shape)
-    if np.issubdtype(np.dtype(dtype), np.complexfloating):
-        values = values + 1j * generator.uniform(0.5, 2.0, shape)
-    return jnp.asarray(values).astype(dtype)

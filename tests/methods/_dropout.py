@@ -1,0 +1,64 @@
+"""Dropout and spatial dropout."""
+
+import functools
+
+import dropjax as dj
+import dropjax.linen as djl
+import dropjax.nnx as djn
+from tests.methods._row import activation
+
+dropout = functools.partial(
+    activation,
+    function=dj.dropout,
+    mask=dj.dropout_mask,
+    linen=djl.Dropout,
+    nnx=djn.Dropout,
+)
+
+
+def spatial(name, dimensions, shape, coins, **options):
+    return activation(
+        name,
+        dj.spatial_dropout,
+        dj.spatial_dropout_mask,
+        getattr(djl, f"SpatialDropout{dimensions}D"),
+        getattr(djn, f"SpatialDropout{dimensions}D"),
+        shape,
+        coins,
+        **options,
+    )
+
+
+ROWS = [
+    dropout(name="dropout", shape=(6, 12, 32), coins=(6, 12, 32)),
+    dropout(
+        name="dropout-standard",
+        shape=(60, 40),
+        coins=(60, 40),
+        scaling="standard",
+    ),
+    dropout(
+        name="dropout-broadcast_dims",
+        shape=(40, 7, 40),
+        coins=(40, 1, 40),
+        broadcast_dims=(-2,),
+    ),
+    dropout(
+        name="dropout-noise_shape",
+        shape=(40, 7, 40),
+        coins=(40, 1, 40),
+        noise_shape=(40, 1, None),
+    ),
+    spatial("spatial-1d", 1, (30, 5, 50), (30, 1, 50)),
+    spatial("spatial-2d", 2, (30, 3, 4, 50), (30, 1, 1, 50)),
+    spatial("spatial-3d", 3, (30, 2, 3, 2, 50), (30, 1, 1, 1, 50)),
+    spatial(
+        "spatial-2d-channels-first",
+        2,
+        (30, 50, 3, 4),
+        (30, 50, 1, 1),
+        channel_axis=1,
+    ),
+    spatial("spatial-2d-unbatched", 2, (3, 4, 900), (1, 1, 900), batch_axis=None),
+    spatial("spatial-1d-standard", 1, (30, 5, 50), (30, 1, 50), scaling="standard"),
+]
