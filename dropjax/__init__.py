@@ -10,19 +10,26 @@ Pure functions are here; Flax layers are in `dropjax.linen` and `dropjax.nnx`.
 from ._apply import apply_mask as apply_mask
 from ._fast_prng import fast_prng as fast_prng
 from ._masks import keep_mask as keep_mask
+from .functional import concrete_dropout as concrete_dropout
+from .functional import concrete_dropout_regularizer as concrete_dropout_regularizer
 from .functional import dropconnect_conv as dropconnect_conv
 from .functional import dropconnect_conv_moments as dropconnect_conv_moments
 from .functional import dropconnect_dense as dropconnect_dense
 from .functional import dropconnect_moments as dropconnect_moments
 from .functional import dropout as dropout
 from .functional import dropout_mask as dropout_mask
+from .functional import multi_sample_dropout as multi_sample_dropout
+from .functional import multi_sample_dropout_mask as multi_sample_dropout_mask
 from .functional import spatial_dropout as spatial_dropout
 from .functional import spatial_dropout_mask as spatial_dropout_mask
 from .transforms import dropconnect as dropconnect
 from .transforms import dropconnect_mask as dropconnect_mask
+from .transforms import mixout as mixout
 
 __all__ = [
     "apply_mask",
+    "concrete_dropout",
+    "concrete_dropout_regularizer",
     "dropconnect",
     "dropconnect_conv",
     "dropconnect_conv_moments",
@@ -33,6 +40,9 @@ __all__ = [
     "dropout_mask",
     "fast_prng",
     "keep_mask",
+    "mixout",
+    "multi_sample_dropout",
+    "multi_sample_dropout_mask",
     "spatial_dropout",
     "spatial_dropout_mask",
 ]

@@ -118,7 +118,7 @@ def drop(
     check_scaling(scaling)
     deterministic = check_deterministic(deterministic)
     certain = foregone(rate, deterministic)
-    keep = keep_probability(rate, _working_dtype(x))
+    keep = keep_probability(rate, working_dtype(x))
     if certain is None:
         return _toss_and_apply(check_key(key), x, keep, coins=coins, scaling=scaling)
     if deterministic and scaling == "standard" and not _is_one(keep):
@@ -145,28 +145,29 @@ def _expect(
     key: None, x: Inexact[Array, "*shape"], keep: Float[Array, "..."]
 ) -> Inexact[Array, "*shape"]:
     """What standard scaling makes of x after training: its mean over masks."""
-    return apply_mask(_scale(x, keep), jnp.broadcast_to(keep > 0, x.shape))
+    return apply_mask(scale(x, keep), jnp.broadcast_to(keep > 0, x.shape))
 
 
 def _divide(
     x: Inexact[Array, "*shape"], keep: float | Float[Array, "..."]
 ) -> Inexact[Array, "*shape"]:
-    keep = jnp.asarray(keep, _working_dtype(x))
+    keep = jnp.asarray(keep, working_dtype(x))
     # XLA turns division by a scalar into this product, but not everywhere; written
     # out, eager, jitted and flax's survivors are the same to the last bit.
-    return _scale(x, 1 / jnp.where(keep == 0, jnp.ones_like(keep), keep))
+    return scale(x, 1 / jnp.where(keep == 0, jnp.ones_like(keep), keep))
 
 
-def _scale(
+def scale(
     x: Inexact[Array, "*shape"], factor: Float[Array, "..."]
 ) -> Inexact[Array, "*shape"]:
+    """A product with real factors in their dtype, rounded once to x's."""
     factor = lax.broadcast_to_rank(factor, x.ndim)
     if jnp.iscomplexobj(x):
         return lax.complex(x.real * factor, x.imag * factor)
     return (x.astype(factor.dtype) * factor).astype(x.dtype)
 
 
-def _working_dtype(x: Inexact[Array, "..."]) -> np.dtype:
+def working_dtype(x: Inexact[Array, "..."]) -> np.dtype:
     """X's real dtype, or float32 where that is better."""
     real = x.real.dtype if jnp.iscomplexobj(x) else x.dtype
     return real if real.itemsize > 4 else np.dtype(np.float32)

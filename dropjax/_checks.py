@@ -22,6 +22,16 @@ def check_rate(rate: RateLike, name: str = "rate") -> RateLike:
     return _check_probability(rate, f"{name} is the probability of dropping", name)
 
 
+def check_share(rate: Any) -> float:
+    """A host number in [0, 1], where the number of things dropped is a size."""
+    if isinstance(rate, jax.Array):
+        raise TypeError(
+            "rate must be a Python number here, since it fixes how many are dropped, "
+            f"got {_describe(rate)}"
+        )
+    return float(check_rate(rate))
+
+
 def check_rate_shape(rate: RateLike, coins: tuple[int, ...]) -> None:
     """An array rate gives each coin one rate: it must broadcast to the coins."""
     if not _broadcasts(np.shape(rate), coins):
@@ -80,6 +90,38 @@ def check_array(x: Any, name: str = "x") -> Any:
             f"cast it first, as in {name}.astype(jnp.float32)"
         )
     return x
+
+
+def check_same_shape(first: Any, second: Any) -> None:
+    """Two passes of the same examples."""
+    if first.shape != second.shape or first.dtype != second.dtype:
+        raise ValueError(
+            "first and second must have one shape and dtype, got "
+            f"{_describe(first)} and {_describe(second)}"
+        )
+    if jnp.iscomplexobj(first):
+        raise TypeError(f"first and second must be real logits, got {first.dtype}")
+
+
+def check_same_tree(tree: Any, other: Any, name: str, whose: str) -> None:
+    """Two trees of one structure."""
+    own, theirs = jax.tree.structure(tree), jax.tree.structure(other)
+    if own != theirs:
+        raise ValueError(f"{name} must have {whose} structure, {theirs}, got {own}")
+
+
+def check_logit(logit: Any, coins: tuple[int, ...]) -> Array:
+    """The logit of a learned rate: a real array that broadcasts to the coins."""
+    if not isinstance(logit, jax.Array | np.ndarray) or not _is_real(logit):
+        raise TypeError(
+            "logit must be a floating-point array, log(rate / (1 - rate)), got "
+            f"{_describe(logit)}"
+        )
+    if not _broadcasts(logit.shape, coins):
+        raise ValueError(
+            f"logit of shape {logit.shape} must broadcast to the coins' shape {coins}"
+        )
+    return jnp.asarray(logit)
 
 
 def check_mask(mask: Any, shape: tuple[int, ...]) -> Any:
@@ -280,6 +322,27 @@ def check_scaling(scaling: Any) -> None:
         )
 
 
+def check_choice(value: Any, choices: tuple[str, ...], name: str) -> None:
+    """One of a few words."""
+    if value not in choices:
+        words = ", ".join(map(repr, choices))
+        raise ValueError(f"{name} must be one of {words}, got {value!r}")
+
+
+def check_count(value: Any, name: str) -> int:
+    """A positive integer."""
+    if not _is_int(value) or value < 1:
+        raise ValueError(f"{name} must be a positive integer, got {value!r}")
+    return int(value)
+
+
+def check_positive(value: Any, name: str) -> float:
+    """A positive, finite number."""
+    if not isinstance(value, numbers.Real) or not 0 < value < float("inf"):
+        raise ValueError(f"{name} must be a positive number, got {value!r}")
+    return float(value)
+
+
 def check_mask_per(mask_per: Any) -> int | None:
     """How many examples share a mask of the weights; None if all do."""
     if mask_per == "batch":
@@ -304,6 +367,17 @@ def check_selected(paths: Sequence[str], where: object) -> None:
         )
 
 
+def check_layers(paths: Sequence[str], where: object) -> None:
+    """A rate that is set nowhere is a mistake."""
+    if not paths:
+        how = "module has no layer" if where is None else "where selects no layer"
+        raise ValueError(
+            f"{how} of dropjax whose rate could be set; layers of other libraries are "
+            "left alone, and dropjax.linen.Dropout and dropjax.nnx.Dropout are "
+            "drop-ins for flax's"
+        )
+
+
 def check_leaf(leaf: Any, path: str) -> None:
     """A selected leaf must be something with a floating-point dtype and a shape."""
     dtype = getattr(leaf, "dtype", None)
@@ -312,6 +386,58 @@ def check_leaf(leaf: Any, path: str) -> None:
             f"where selects params leaf {path!r}, which must be a floating-point or "
             f"complex array, got {_describe(leaf)}"
         )
+
+
+def check_pretrained(known: dict[str, Any], path: str, leaf: Array) -> Array:
+    """The pretrained weights of a selected leaf: there, and of its shape and dtype."""
+    if path not in known:
+        raise ValueError(
+            f"pretrained has no leaf {path!r}, which is selected in params; leave it "
+            "out with where=lambda path, leaf: ..."
+        )
+    found = check_array(known[path], f"pretrained leaf {path!r}")
+    if found.shape != leaf.shape:
+        raise ValueError(
+            f"pretrained leaf {path!r} must have the shape of params', {leaf.shape}, "
+            f"got {found.shape}"
+        )
+    if found.dtype != leaf.dtype:
+        raise TypeError(
+            f"pretrained leaf {path!r} must have the dtype of params', {leaf.dtype}, "
+            f"got {found.dtype}; cast it first"
+        )
+    return found
+
+
+def check_kernel(kernel: Any) -> Array:
+    """A layer's weights: features_in in the last axis but one."""
+    if check_array(kernel, "kernel").ndim < 2:
+        raise ValueError(
+            "kernel must have shape (*window, features_in, features_out), got shape "
+            f"{kernel.shape}"
+        )
+    return kernel
+
+
+def check_wrapped_kernel(module: object, kernel: Any) -> Any:
+    """A wrapped layer must have the weights that the regularizer is made of."""
+    if kernel is None:
+        raise TypeError(
+            "module must be a layer with a parameter named 'kernel', as Dense, Linear "
+            f"and Conv are, got {type(module).__name__}"
+        )
+    return kernel
+
+
+def check_inner_rate(rate: Any, name: str) -> float:
+    """A rate whose logit is finite."""
+    if isinstance(rate, bool) or not isinstance(rate, numbers.Real):
+        raise TypeError(f"{name} must be a real number, got {_describe(rate)}")
+    if not 0 < rate < 1:
+        raise ValueError(
+            f"{name} must lie between 0 and 1, where its logit is finite, got {rate}"
+        )
+    return float(rate)
 
 
 def check_dense_shapes(x: Array, kernel: Array) -> None:

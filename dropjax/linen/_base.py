@@ -6,6 +6,7 @@ from jaxtyping import PyTree
 
 from dropjax._masks import is_drawn
 from dropjax._types import KeyLike, RateLike
+from dropjax.linen._rates import rate_of
 
 
 def resolve(
@@ -16,7 +17,7 @@ def resolve(
 ) -> tuple[KeyLike, RateLike | PyTree, bool]:
     """Call arguments before attributes, and a key only where one is needed."""
     deterministic = nn.merge_param("deterministic", layer.deterministic, deterministic)
-    rate = layer.rate if rate is None else rate
+    rate = rate_of(layer) if rate is None else rate
     rates = [
         *jax.tree.leaves(rate),
         *jax.tree.leaves(getattr(layer, "bias_rate", None)),

@@ -29,6 +29,11 @@ class Drop:
         rngs: Rngs,
     ) -> None:
         self.rate = rate
+        self._set_noise(deterministic, rng_collection, rngs)
+
+    def _set_noise(
+        self, deterministic: bool | None, rng_collection: str, rngs: Rngs
+    ) -> None:
         self.deterministic = deterministic
         self.rng_collection = rng_collection
         stream = rngs[rng_collection] if isinstance(rngs, nnx.Rngs) else rngs

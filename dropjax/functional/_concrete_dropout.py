@@ -1,0 +1,161 @@
+"""Concrete dropout: the rate is learned, through relaxed coins."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float, Inexact, Key
+
+from dropjax._apply import redrawn, scale, working_dtype
+from dropjax._checks import (
+    check_array,
+    check_count,
+    check_deterministic,
+    check_kernel,
+    check_key,
+    check_logit,
+    check_positive,
+)
+from dropjax._masks import coin_shape
+from dropjax._random import random_words
+from dropjax._types import Axes, KeyLike
+
+
+def concrete_dropout(
+    key: KeyLike,
+    x: Inexact[Array, "*shape"],
+    logit: Float[Array, "..."],
+    *,
+    temperature: float = 0.1,
+    broadcast_dims: Axes = (),
+    deterministic: bool = False,
+) -> Inexact[Array, "*shape"]:
+    r"""Dropout with a rate that has a gradient: here, and only here.
+
+    $$y = \frac{1 - z}{1 - rate} x, \qquad
+      z = \text{sigmoid}\left(\frac{logit + \log u - \log(1 - u)}{t}\right), \qquad
+      rate = \text{sigmoid}(logit)$$
+
+    with u uniform and t the temperature: a coin z that is nearly 0 or 1, and a smooth
+    function of the rate. In the limit of a low temperature this is `dropout` with the
+    same key, coin for coin. The rate comes as its logit, which needs no bounds and
+    loses no precision near 0 and 1. Add `concrete_dropout_regularizer` to the loss:
+    without it the best rate is 0.
+
+    Nothing of the mask is stored; x itself is, since the gradient to the logit needs
+    it. The factor is a product and not a choice: NaN in x stays NaN.
+
+    Args:
+      key: a PRNG key, typed or raw. None where nothing is drawn.
+      x: a floating-point or complex array of any shape.
+      logit: log(rate / (1 - rate)), a real array that broadcasts to the coins' shape:
+        one for all, or as `logits[None, :]` one per feature.
+      temperature: t, a positive number; 0.1 in the paper.
+      broadcast_dims: the axes along which elements share a coin: the spatial ones, for
+        the paper's spatial form.
+      deterministic: if True, nothing is dropped.
+
+    Returns:
+      An array of x's shape and dtype; x itself with `deterministic=True`.
+
+    Raises:
+      ValueError: the logit does not broadcast, the temperature is not positive, an axis
+        is out of range or named twice, or the key is missing.
+      TypeError: x is not floating-point or complex, or an argument has a wrong type.
+
+    Example:
+      >>> key, x = jax.random.key(0), jnp.ones((100, 100))
+      >>> y = concrete_dropout(key, x, jnp.float32(-2.0))
+      >>> assert abs(y.mean() - 1) < 0.02
+      >>> loss = lambda logit: (concrete_dropout(key, x, logit) ** 2).mean()
+      >>> assert jax.grad(loss)(jnp.float32(-2.0)) > 0
+
+    References:
+      Gal, Hron and Kendall, 2017, "Concrete dropout", NeurIPS.
+    """
+    x = check_array(x)
+    coins = coin_shape(x.shape, broadcast_dims)
+    logit = check_logit(logit, coins)
+    temperature = check_positive(temperature, "temperature")
+    if check_deterministic(deterministic):
+        return x
+    options = {"temperature": temperature, "coins": coins}
+    return _relax(check_key(key), x, logit, **options)
+
+
+def concrete_dropout_regularizer(
+    logit: Float[Array, ""],
+    kernel: Inexact[Array, "*window features_in features_out"],
+    examples: int,
+    *,
+    length_scale: float = 1e-2,
+) -> Float[Array, ""]:
+    r"""What a learned rate costs: the distance of the masked weights from their prior.
+
+    $$R = \frac{1}{N} \left(\frac{l^2}{2} \frac{\|W\|^2}{1 - rate} - K H(rate)\right)$$
+
+    for the layer that reads the dropped inputs, with H the entropy of a coin in nats.
+    Added to the mean negative log-likelihood of an example it makes the paper's
+    objective. The paper writes $(1 - rate) \|M\|^2$ for the weights M of a layer whose
+    inputs are not scaled up; with inverted scaling the weights are W = (1 - rate) M.
+    Programs whose loss is twice the negative log-likelihood of a Gaussian take 2 R.
+
+    Args:
+      logit: of the rate, a scalar.
+      kernel: W, the weights, with the K features of the inputs in the last axis but
+        one, as in Flax's dense layers and convolutions.
+      examples: N, the number of examples in the training set.
+      length_scale: l, of the prior over functions.
+
+    Returns:
+      A scalar, in the working precision of logit and kernel.
+
+    Raises:
+      ValueError: logit is no scalar, kernel has less than two axes, examples is no
+        positive integer, or length_scale is not positive.
+      TypeError: an argument is of the wrong type.
+
+    Example:
+      >>> kernel = jnp.zeros((3, 5))
+      >>> cost = concrete_dropout_regularizer(jnp.float32(0), kernel, 1)
+      >>> assert jnp.isclose(cost, -3 * jnp.log(2.0))
+
+    References:
+      Gal, Hron and Kendall, 2017, "Concrete dropout", NeurIPS.
+    """
+    logit = check_logit(logit, ())
+    kernel = check_kernel(kernel)
+    count = check_count(examples, "examples")
+    wide = jnp.promote_types(logit.dtype, working_dtype(kernel))
+    logit = logit.astype(wide)
+    weights = jnp.square(jnp.abs(kernel).astype(wide)).sum() * (1 + jnp.exp(logit))
+    prior = np.asarray(check_positive(length_scale, "length_scale") ** 2 / 2, wide)
+    features = np.asarray(kernel.shape[-2], wide)
+    return (prior * weights - features * _entropy(logit)) / np.asarray(count, wide)
+
+
+@redrawn("temperature", "coins")
+def _relax(
+    key: Key[Array, ""],
+    x: Inexact[Array, "*shape"],
+    logit: Float[Array, "..."],
+    *,
+    temperature: float,
+    coins: tuple[int, ...],
+) -> Inexact[Array, "*shape"]:
+    dtype = working_dtype(x)
+    logit = lax.broadcast_to_rank(logit.astype(dtype), len(coins))
+    heads = jax.nn.sigmoid(-(logit + _noise(key, coins, dtype)) / temperature)
+    return scale(x, heads * (1 + jnp.exp(logit)))
+
+
+def _noise(key: Key[Array, ""], coins: tuple[int, ...], dtype: np.dtype) -> Array:
+    """`log u - log(1 - u)`: u below 1 - rate is a coin that `dropout` keeps."""
+    words = random_words(key, coins) >> np.uint32(9)
+    u = (words.astype(dtype) + 0.5) * 2.0**-23
+    return jnp.log(u) - jnp.log1p(-u)
+
+
+def _entropy(logit: Float[Array, ""]) -> Float[Array, ""]:
+    rate = jax.nn.sigmoid(logit)
+    return jax.nn.softplus(logit) - rate * logit

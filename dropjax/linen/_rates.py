@@ -1,0 +1,127 @@
+"""Other rates for the layers of a whole model."""
+
+import contextlib
+import functools
+import inspect
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from typing import Any, NamedTuple, TypeAlias
+
+import flax.linen as nn
+from jaxtyping import PyTree
+
+from dropjax._checks import check_layers
+from dropjax._types import RateLike
+
+NewRate: TypeAlias = RateLike | PyTree | Callable[[str, Any], Any]
+WhereLayer: TypeAlias = Callable[[str, Any], bool]
+
+
+def set_rates(
+    module: nn.Module, rate: NewRate, *, where: WhereLayer | None = None
+) -> nn.Module:
+    """The same model with other rates: all of them, or those of selected layers.
+
+        model = djl.set_rates(model, 0.3)
+
+    Submodules of a compact module exist only while it is called, so the model is
+    wrapped: the new one has the variables of the old one at the same paths, and the
+    methods of the old one. While one of them runs, the layers of dropjax in it take
+    the new rate for the one that they were made with. A rate given in a layer's call
+    still comes first.
+
+    The rate may be traced, so that a schedule changes it without a new compilation:
+    make the wrapped model inside the jitted function,
+
+        logits = djl.set_rates(model, schedule(step)).apply(variables, x, ...)
+
+    Other libraries' layers are left alone; `dropjax.linen.Dropout` is a drop-in for
+    flax's. So are the bodies that `nn.jit` has compiled before, with the old rates.
+
+    Args:
+      module: any Linen module.
+      rate: the new rate; or a function of a layer's path, as "encoder/Dropout_0", and
+        the layer that returns it, such as `lambda path, layer: 0.5 * layer.rate`.
+      where: a function of a layer's path and the layer that is True for the layers to
+        change; None changes all.
+
+    Returns:
+      A module to be used in place of the old one. Where rates are set twice, the
+      later, outer setting holds for the layers that it selects.
+
+    Raises:
+      ValueError: when it is called: the rate is outside [0, 1], or no layer is
+        selected.
+      TypeError: when it is called: the rate is of the wrong type.
+
+    Example:
+      >>> import dropjax.linen as djl
+      >>> import flax.linen as nn
+      >>> net, x = nn.Sequential([nn.Dense(3), djl.Dropout(0.5)]), jnp.ones((2, 5))
+      >>> variables = net.init(key, x, deterministic=True)
+      >>> off = djl.set_rates(net, 0.0)
+      >>> y = off.apply(variables, x, deterministic=False)
+      >>> assert jnp.array_equal(y, net.apply(variables, x, deterministic=True))
+    """
+    return _rated(type(module))(module, rate, where)
+
+
+def rate_of(layer: nn.Module) -> Any:
+    """The rate that a layer was made with, or the one set in its place."""
+    for change in _CHANGES.get():
+        path = "/".join((layer.path or ())[len(change.root) :])
+        if change.where is None or change.where(path, layer):
+            change.changed.append(path)
+            return change.rate(path, layer) if callable(change.rate) else change.rate
+    return layer.rate  # type: ignore[attr-defined]
+
+
+class _Change(NamedTuple):
+    root: tuple[str, ...]
+    rate: NewRate
+    where: WhereLayer | None
+    changed: list[str]
+
+
+# Outermost first: the first one that selects a layer decides.
+_CHANGES: ContextVar[tuple[_Change, ...]] = ContextVar("_CHANGES", default=())
+
+
+@contextlib.contextmanager
+def _changing(change: _Change) -> Iterator[None]:
+    token = _CHANGES.set((*_CHANGES.get(), change))
+    try:
+        yield
+    finally:
+        _CHANGES.reset(token)
+
+
+class _Rated(nn.Module):
+    module: nn.Module
+    rate: Any
+    where: WhereLayer | None
+
+    def setup(self) -> None:
+        nn.share_scope(self, self.module)
+
+
+@functools.cache
+def _rated(wrapped: type[nn.Module]) -> type[_Rated]:
+    """A wrapper that has the methods of the wrapped class."""
+    own = {name for name, _ in inspect.getmembers(wrapped, inspect.isfunction)}
+    public = {name for name in own - set(dir(nn.Module)) if name[0] != "_"}
+    methods = {name: _forwarded(name) for name in {*public, "__call__"}}
+    return type(f"Rated{wrapped.__name__}", (_Rated,), methods)
+
+
+def _forwarded(name: str) -> Callable[..., Any]:
+    def forward(self: _Rated, *args: Any, **kwargs: Any) -> Any:
+        change = _Change(self.path, self.rate, self.where, [])
+        with _changing(change):
+            output = getattr(self.module, name)(*args, **kwargs)
+        if name == "__call__":
+            check_layers(change.changed, self.where)
+        return output
+
+    forward.__name__ = name
+    return forward

@@ -1,0 +1,66 @@
+"""Other rates for the layers of a whole model."""
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import jax
+from flax import nnx
+from jaxtyping import PyTree
+
+from dropjax._checks import check_layers, check_rate
+from dropjax._types import RateLike
+from dropjax.nnx._base import Drop
+
+NewRate: TypeAlias = RateLike | PyTree | Callable[[str, Any], Any]
+WhereLayer: TypeAlias = Callable[[str, Any], bool]
+
+
+def set_rates(
+    module: nnx.Module, rate: NewRate, *, where: WhereLayer | None = None
+) -> None:
+    """Changes the rates of a model in place: all of them, or those of some layers.
+
+        djn.set_rates(model, 0.3)
+
+    as `model.eval()` changes flags. An array is a part of the model's state: under
+    `nnx.jit` a rate that was an array before changes without a new compilation.
+
+        djn.set_rates(model, jnp.float32(0.0))  # before the first step
+        djn.set_rates(model, schedule(step))    # before each of them
+
+    Layers of other libraries are left alone; `dropjax.nnx.Dropout` is a drop-in for
+    flax's.
+
+    Args:
+      module: any NNX module.
+      rate: the new rate; or a function of a layer's path, as "encoder/layers/0/drop",
+        and the layer that returns it, such as `lambda path, layer: 0.5 * layer.rate`.
+      where: a function of a layer's path and the layer that is True for the layers to
+        change; None changes all.
+
+    Raises:
+      ValueError: a rate is outside [0, 1], or no layer is selected.
+      TypeError: a rate is of the wrong type.
+
+    Example:
+      >>> import dropjax.nnx as djn
+      >>> from flax import nnx
+      >>> net = nnx.Sequential(djn.Dropout(0.5), djn.SpatialDropout1D(0.5))
+      >>> djn.set_rates(net, 0.0)
+      >>> x = jnp.ones((2, 5, 3))
+      >>> assert net(x) is x
+    """
+    layers = [
+        ("/".join(map(str, path)), layer)
+        for path, layer in nnx.iter_modules(module)
+        if isinstance(layer, Drop) and hasattr(layer, "rate")
+    ]
+    chosen = [it for it in layers if where is None or where(*it)]
+    check_layers([path for path, _ in chosen], where)
+    rates = [_checked(rate(*it) if callable(rate) else rate) for it in chosen]
+    for (_, layer), new in zip(chosen, rates, strict=True):
+        layer.rate = new
+
+
+def _checked(rate: RateLike | PyTree) -> RateLike | PyTree:
+    return jax.tree.map(check_rate, rate)

@@ -1,0 +1,257 @@
+"""Masked updates, as transforms of gradients in optax's form.
+
+Where a transform stands in the chain says what is dropped: gradients in front of the
+optimizer, which then sees zeros, or whole steps behind it, whose momentum goes on:
+
+    optax.chain(gradient_dropout(key, 0.3), optax.adam(1e-3))
+    optax.chain(optax.adam(1e-3), gradient_dropout(key, 0.3, scaling="standard"))
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import lax
+from jaxtyping import Array, Int, PyTree
+
+from dropjax._apply import apply_mask
+from dropjax._checks import (
+    check_key,
+    check_rate,
+    check_same_tree,
+    check_scaling,
+    check_share,
+)
+from dropjax._types import KeyLike, RateLike, Scaling
+from dropjax.transforms import Where, dropconnect
+
+__all__ = [
+    "GradientDropoutState",
+    "child_mask",
+    "fisher_information",
+    "gradient_dropout",
+    "mask_updates",
+]
+
+Schedule: TypeAlias = Callable[[Any], Any]
+
+
+class GradientDropoutState(NamedTuple):
+    """The state of `gradient_dropout`.
+
+    Attributes:
+      key: the key that was given, in the form in which it was given.
+      count: how many updates were made.
+    """
+
+    key: KeyLike
+    count: Int[Array, ""]
+
+
+def gradient_dropout(
+    key: KeyLike,
+    rate: RateLike | Schedule,
+    *,
+    where: Where | None = None,
+    scaling: Scaling = "inverted",
+) -> optax.GradientTransformation:
+    r"""Drops elements of the updates, with new masks at every step.
+
+    $$g'_t = \frac{m_t}{1 - rate} g_t, \qquad m_{t,i} \sim \text{Bernoulli}(1 - rate)$$
+
+    In front of the optimizer this is DropGrad, and the task-free form of child tuning,
+    Child-Tuning-F, whose $p_F$ is `1 - rate`. Behind it, with `scaling="standard"`,
+    which divides nothing, it is learning rate dropout. Weight decay that comes later
+    in the chain, as in `optax.adamw`, is not masked.
+
+    Step t has the key `jax.random.fold_in(key, t)`, and each leaf a key of its own,
+    made from its path: adding a parameter changes no other mask, and the masks are
+    those of `dropjax.dropconnect_mask` for that key and `where`.
+
+    Args:
+      key: a PRNG key, typed or raw. It is kept in the state as it is: give a raw one,
+        `jax.random.key_data(key)`, where checkpoints can hold no typed keys.
+      rate: the probability of dropping, in [0, 1]; or a schedule, from the number of
+        updates made so far to such a rate, as optax's and `dropjax.schedules`.
+      where: a function of a leaf's path, as "layer/kernel", and the leaf, that is True
+        for the leaves to mask; None masks every floating-point and complex leaf.
+      scaling: "inverted", or "standard", which does not scale.
+
+    Returns:
+      An `optax.GradientTransformation`.
+
+    Raises:
+      ValueError: the rate is outside [0, 1], the scaling is unknown, or the key is
+        missing; when it updates: where selects no leaf.
+      TypeError: an argument is of the wrong type.
+
+    Example:
+      >>> import optax
+      >>> from dropjax.optimizers import gradient_dropout
+      >>> transform = gradient_dropout(jax.random.key(0), 0.5)
+      >>> gradients = {"kernel": jnp.ones((9, 9))}
+      >>> updates, state = transform.update(gradients, transform.init(gradients))
+      >>> assert set(np.unique(updates["kernel"])) == {0.0, 2.0}
+      >>> assert state.count == 1
+
+    References:
+      Xu, Luo, Zhang, Tan, Chang, Huang and Huang, 2021, "Raise a child in large
+      language model: towards effective and generalizable fine-tuning", EMNLP.
+      Tseng, Chen, Tsai, Liu, Lin and Yang, 2020, "Regularizing meta-learning via
+      gradient dropout", ACCV.
+      Lin, Zeng, Zhang, Ding, Zhang, Zhou and Wang, 2019, "Learning rate dropout",
+      arXiv:1912.00144.
+    """
+    check_key(key)
+    check_scaling(scaling)
+    if not callable(rate):
+        check_rate(rate)
+
+    def init(params: PyTree) -> GradientDropoutState:
+        return GradientDropoutState(key, jnp.zeros((), jnp.int32))
+
+    def update(
+        updates: PyTree, state: GradientDropoutState, params: PyTree | None = None
+    ) -> tuple[PyTree, GradientDropoutState]:
+        now = rate(state.count) if callable(rate) else rate
+        own = jax.random.fold_in(check_key(state.key), state.count)
+        chosen = _is_inexact if where is None else where
+        masked = dropconnect(own, updates, now, where=chosen, scaling=scaling)
+        count = optax.safe_increment(state.count)
+        return masked, GradientDropoutState(state.key, count)
+
+    return optax.GradientTransformation(init, update)
+
+
+def mask_updates(mask: PyTree) -> optax.GradientTransformation:
+    r"""Keeps the updates where a fixed mask is True, and sets the others to zero.
+
+    $$g'_t = m \, g_t$$
+
+    With the mask of `child_mask` this is the task-driven form of child tuning,
+    Child-Tuning-D. It selects: NaN and Inf in a dropped place vanish. Put it behind
+    `optax.adamw` too where weight decay must not move the masked weights.
+
+    Args:
+      mask: a tree of the updates' structure, of boolean arrays of their shapes, True
+        where a weight is trained.
+
+    Returns:
+      An `optax.GradientTransformation` without a state.
+
+    Raises:
+      ValueError: when it updates: the trees have different structures, or a mask does
+        not broadcast to its leaf.
+      TypeError: when it updates: a mask is not boolean.
+
+    Example:
+      >>> import optax
+      >>> from dropjax.optimizers import mask_updates
+      >>> transform = mask_updates({"w": jnp.array([True, False])})
+      >>> gradients = {"w": jnp.array([1.0, jnp.nan])}
+      >>> updates, _ = transform.update(gradients, transform.init(gradients))
+      >>> assert updates["w"].tolist() == [1.0, 0.0]
+
+    References:
+      Xu, Luo, Zhang, Tan, Chang, Huang and Huang, 2021, "Raise a child in large
+      language model: towards effective and generalizable fine-tuning", EMNLP.
+    """
+
+    def update(updates: PyTree, params: PyTree | None = None) -> PyTree:
+        check_same_tree(mask, updates, "mask", "the updates'")
+        return jax.tree.map(apply_mask, updates, mask)
+
+    return optax.stateless(update)
+
+
+def child_mask(information: PyTree, rate: float) -> PyTree:
+    r"""The child network: the weights with the most information, in the whole tree.
+
+    $$m_i = [F_i \text{ is among the round}((1 - rate) n) \text{ largest}]$$
+
+    Args:
+      information: a tree of real arrays without NaN, as from `fisher_information`.
+      rate: the share of the n weights that is dropped, in [0, 1]: the paper's $p_D$ is
+        `1 - rate`.
+
+    Returns:
+      A tree of the same structure of boolean arrays, True for the child network. Of
+      equal weights at the border the first ones belong to it, so that the share is
+      always exact.
+
+    Raises:
+      ValueError: the rate is outside [0, 1].
+      TypeError: the rate is no Python number.
+
+    Example:
+      >>> from dropjax.optimizers import child_mask
+      >>> mask = child_mask({"a": jnp.array([3.0, 1.0]), "b": jnp.array([2.0])}, 0.5)
+      >>> assert mask["a"].tolist() == [True, False]
+      >>> assert mask["b"].tolist() == [True]
+
+    References:
+      Xu, Luo, Zhang, Tan, Chang, Huang and Huang, 2021, "Raise a child in large
+      language model: towards effective and generalizable fine-tuning", EMNLP.
+    """
+    leaves, structure = jax.tree.flatten(information)
+    flat = jnp.concatenate([jnp.ravel(leaf).astype(jnp.float32) for leaf in leaves])
+    kept = round((1 - check_share(rate)) * flat.size)
+    order = jnp.argsort(-flat, stable=True)
+    chosen = jnp.zeros(flat.shape, bool).at[order[:kept]].set(True)
+    ends = np.cumsum([leaf.size for leaf in leaves])[:-1]
+    parts = jnp.split(chosen, ends)
+    shaped = [p.reshape(leaf.shape) for p, leaf in zip(parts, leaves, strict=True)]
+    return jax.tree.unflatten(structure, shaped)
+
+
+def fisher_information(
+    log_likelihood: Callable[[PyTree, Any], Any], params: PyTree, examples: PyTree
+) -> PyTree:
+    r"""The diagonal of the empirical Fisher information of each weight.
+
+    $$F(w) = \frac{1}{|D|} \sum_{(x, y) \in D}
+      \left(\frac{\partial \log p(y | x; w)}{\partial w}\right)^2$$
+
+    The gradients are those of single examples, taken one after the other: the square
+    of a batch's mean gradient, which some programs take, is another quantity.
+
+    Args:
+      log_likelihood: `(params, example) -> scalar`, the log-probability of one
+        example's label; a loss of one example serves as well.
+      params: the parameters, a tree of floating-point arrays.
+      examples: a tree of arrays whose first axis counts the examples, one or more.
+
+    Returns:
+      A tree of the structure of `params` of arrays of 0 or more.
+
+    Raises:
+      TypeError: from JAX: the log-likelihood is no real scalar, or a parameter is not
+        floating-point.
+
+    Example:
+      >>> from dropjax.optimizers import fisher_information
+      >>> loss = lambda w, x: w * x
+      >>> information = fisher_information(loss, jnp.float32(3), jnp.array([1.0, 2.0]))
+      >>> assert information == 2.5
+
+    References:
+      Xu, Luo, Zhang, Tan, Chang, Huang and Huang, 2021, "Raise a child in large
+      language model: towards effective and generalizable fine-tuning", EMNLP.
+    """
+    slope = jax.grad(log_likelihood)
+
+    def add(total: PyTree, example: Any) -> tuple[PyTree, None]:
+        squares = jax.tree.map(jnp.square, slope(params, example))
+        return jax.tree.map(jnp.add, total, squares), None
+
+    start = jax.tree.map(jnp.zeros_like, params)
+    total, _ = lax.scan(add, start, examples)
+    count = len(jax.tree.leaves(examples)[0])
+    return jax.tree.map(lambda leaf: leaf / count, total)
+
+
+def _is_inexact(path: str, leaf: Any) -> bool:
+    return jnp.issubdtype(jnp.result_type(leaf), jnp.inexact)

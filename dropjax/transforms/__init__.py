@@ -1,0 +1,7 @@
+"""What works on whole trees of parameters."""
+
+from ._dropconnect import dropconnect as dropconnect
+from ._dropconnect import dropconnect_mask as dropconnect_mask
+from ._mixout import mixout as mixout
+from ._trees import Where as Where
+from ._trees import takes_deterministic as takes_deterministic

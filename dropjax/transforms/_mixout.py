@@ -1,0 +1,144 @@
+"""Mixout: weights return to their pretrained values."""
+
+from typing import Any
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, Inexact, Key, PyTree
+
+from dropjax._apply import redrawn, working_dtype
+from dropjax._checks import (
+    check_array,
+    check_deterministic,
+    check_pretrained,
+    check_rate_shape,
+    check_scaling,
+)
+from dropjax._masks import foregone, keep_probability, toss
+from dropjax._types import KeyLike, RateLike, Scaling
+from dropjax.transforms._trees import Leaf, Where, map_selected, named, unless_same
+
+
+def mixout(
+    key: KeyLike,
+    params: PyTree,
+    pretrained: PyTree,
+    rate: RateLike | PyTree,
+    *,
+    where: Where | None = None,
+    scaling: Scaling = "inverted",
+    deterministic: bool = False,
+) -> PyTree:
+    r"""Sets weights back to pretrained ones at random, for fine-tuning.
+
+    $$w' = u + \frac{m}{1 - rate} (w - u), \qquad m \sim \text{Bernoulli}(1 - rate)$$
+
+    with `scaling="inverted"`, w the weights and u the pretrained ones: dropped weights
+    are u, and the mean over masks is exactly w, which is the paper's
+    $(m w + (1 - m) u - rate \, u) / (1 - rate)$. `scaling="standard"` is the plain mix:
+    m w + (1 - m) u in training, and its mean, (1 - rate) w + rate u, with
+    `deterministic=True`. Where u is 0, mixout is `dropconnect`, bit for bit.
+
+    Leaves are selected, and have their keys, as in `dropconnect`: the masks are those
+    of `dropconnect_mask`.
+
+    Args:
+      key: a PRNG key, typed or raw. None where nothing is drawn.
+      params: any pytree of arrays, None leaves included.
+      pretrained: a tree that has, under the same path, an array of the same shape and
+        dtype for each selected leaf. Its containers may be others, and it may have
+        more leaves.
+      rate: the probability of going back to the pretrained weight, in [0, 1]; or a
+        tree prefix of `params` of such rates, as in `dropconnect`.
+      where: a function of a leaf's path, as "layer/kernel", and the leaf, that is True
+        for the leaves to mix. It replaces the default selection; a new head, of which
+        there are no pretrained weights, has to be left out.
+      scaling: "inverted" or "standard".
+      deterministic: if True, nothing is drawn.
+
+    Returns:
+      A tree of the same structure; `params` itself where nothing is to be done.
+
+    Raises:
+      ValueError: a selected leaf is not in `pretrained` or has another shape there, or
+        as `dropconnect`.
+      TypeError: a pretrained leaf has another dtype, or as `dropconnect`.
+
+    Example:
+      >>> params, old = {"kernel": jnp.ones((9, 9))}, {"kernel": jnp.zeros((9, 9))}
+      >>> mixed = mixout(jax.random.key(0), params, old, 0.5)
+      >>> assert set(np.unique(mixed["kernel"])) == {0.0, 2.0}
+      >>> assert mixout(None, params, old, 0.5, deterministic=True) is params
+
+    References:
+      Lee, Cho and Kang, 2020, "Mixout: effective regularization to finetune
+      large-scale pretrained language models", ICLR.
+    """
+    check_scaling(scaling)
+    known = named(pretrained)
+
+    def mix_leaf(key: KeyLike, leaf: Leaf) -> Any:
+        value = check_array(leaf.value)
+        back = check_pretrained(known, leaf.path, value)
+        options = {"scaling": scaling, "deterministic": deterministic}
+        return _mix(key, value, back, leaf.rate, **options)
+
+    mixed = map_selected(
+        mix_leaf, lambda leaf: leaf, key, params, rate, where, deterministic
+    )
+    return unless_same(mixed, params)
+
+
+def _mix(
+    key: KeyLike,
+    w: Inexact[Array, "*shape"],
+    u: Inexact[Array, "*shape"],
+    rate: RateLike,
+    *,
+    scaling: Scaling,
+    deterministic: bool,
+) -> Inexact[Array, "*shape"]:
+    check_rate_shape(rate, w.shape)
+    certain = foregone(rate, check_deterministic(deterministic))
+    keep = keep_probability(rate, working_dtype(w))
+    if certain is None:
+        return _toss_and_mix(key, w, u, keep, scaling=scaling)
+    if deterministic and scaling == "standard":
+        return _average(None, w, u, keep)
+    return w if certain else u
+
+
+@redrawn("scaling")
+def _toss_and_mix(
+    key: Key[Array, ""],
+    w: Inexact[Array, "*shape"],
+    u: Inexact[Array, "*shape"],
+    keep: Float[Array, "..."],
+    *,
+    scaling: Scaling,
+) -> Inexact[Array, "*shape"]:
+    mask = toss(key, keep, w.shape)
+    if scaling == "standard":
+        return lax.select(mask, w, u)
+    gain = 1 / jnp.where(keep == 0, jnp.ones_like(keep), keep)
+    return lax.select(mask, _between(u, w, gain), u)
+
+
+@redrawn()
+def _average(
+    key: None,
+    w: Inexact[Array, "*shape"],
+    u: Inexact[Array, "*shape"],
+    keep: Float[Array, "..."],
+) -> Inexact[Array, "*shape"]:
+    return _between(u, w, keep)
+
+
+def _between(
+    u: Inexact[Array, "*shape"], w: Inexact[Array, "*shape"], share: Float[Array, "..."]
+) -> Inexact[Array, "*shape"]:
+    """`u + share * (w - u)` in float32 or better, rounded once."""
+    wide = jnp.result_type(share.dtype, w.dtype)
+    low, high = u.astype(wide), w.astype(wide)
+    share = lax.broadcast_to_rank(share, w.ndim).astype(wide)
+    return (low + share * (high - low)).astype(w.dtype)

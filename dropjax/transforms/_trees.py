@@ -1,0 +1,127 @@
+"""Which leaves of a tree are drawn on, and with which keys and rates."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+from jax.tree_util import GetAttrKey, keystr
+from jaxtyping import PyTree
+
+from dropjax._checks import (
+    check_key,
+    check_leaf,
+    check_rate,
+    check_selected,
+    prefix_error,
+)
+from dropjax._masks import is_drawn
+from dropjax._random import leaf_keys
+from dropjax._types import KeyLike, RateLike
+
+Where: TypeAlias = Callable[[str, Any], bool]
+"""Whether a leaf is selected, from its path, as "layer/kernel", and the leaf."""
+
+
+def takes_deterministic(module: Callable[..., Any]) -> bool:
+    """Whether a wrapped module's call has a `deterministic` to be handed on to it."""
+    return "deterministic" in inspect.signature(type(module).__call__).parameters
+
+
+class Leaf(NamedTuple):
+    """A leaf of the params, where it is, and what is to become of it."""
+
+    path: str
+    value: Any
+    rate: Any
+    selected: bool
+
+
+def map_selected(
+    draw: Callable[[KeyLike, Leaf], Any],
+    spare: Callable[[Any], Any],
+    key: KeyLike,
+    params: PyTree,
+    rate: RateLike | PyTree,
+    where: Where | None,
+    deterministic: bool,
+) -> PyTree:
+    """Draws on the selected leaves, each with its own key, and spares the others."""
+    leaves = _leaves(params, rate, where)
+    check_selected([leaf.path for leaf in leaves if leaf.selected], where)
+    tossed = [leaf for leaf in leaves if _is_tossed(leaf, deterministic)]
+    paths = [leaf.path for leaf in tossed]
+    own = iter(leaf_keys(check_key(key), paths) if tossed else ())
+    drawn = [
+        draw(next(own) if _is_tossed(leaf, deterministic) else None, leaf)
+        if leaf.selected
+        else spare(leaf.value)
+        for leaf in leaves
+    ]
+    return jax.tree.unflatten(jax.tree.structure(params), drawn)
+
+
+def named(tree: PyTree) -> dict[str, Any]:
+    """The leaves of a tree by their paths."""
+    located = jax.tree_util.tree_leaves_with_path(tree)
+    return {path_name(location): leaf for location, leaf in located}
+
+
+def unless_same(new: PyTree, old: PyTree) -> PyTree:
+    """The old tree itself where no leaf of it is another one in the new tree."""
+    pairs = zip(jax.tree.leaves(new), jax.tree.leaves(old), strict=True)
+    return old if all(one is other for one, other in pairs) else new
+
+
+def _leaves(params: PyTree, rate: RateLike | PyTree, where: Where | None) -> list[Leaf]:
+    located = jax.tree_util.tree_leaves_with_path(params)
+    leaves = []
+    for (location, value), own in zip(located, _spread(rate, params), strict=True):
+        path = path_name(location)
+        selected = own is not None and _is_selected(path, value, where)
+        leaves.append(Leaf(path, value, own, selected))
+    return leaves
+
+
+def _is_tossed(leaf: Leaf, deterministic: bool) -> bool:
+    return leaf.selected and is_drawn(leaf.rate, deterministic)
+
+
+def path_name(location: tuple[Any, ...]) -> str:
+    """A leaf's path in names, without the box in which flax keeps a variable."""
+    boxed = len(location) > 1 and location[-1] == GetAttrKey("value")
+    names = location[:-1] if boxed else location
+    return keystr(names, simple=True, separator="/")
+
+
+def _spread(rate: RateLike | PyTree, params: PyTree) -> list[RateLike | None]:
+    """The rate of each leaf of params, None where nothing is dropped."""
+    rates: list[Any] = []
+
+    def spread(rate: Any, part: PyTree) -> None:
+        rates.extend([rate] * len(jax.tree.leaves(part)))
+
+    try:
+        jax.tree.map(spread, rate, params, is_leaf=lambda node: node is None)
+    except ValueError as error:
+        raise prefix_error(error) from None
+    return [None if rate is None else check_rate(rate) for rate in rates]
+
+
+def _is_selected(path: str, leaf: Any, where: Where | None) -> bool:
+    if where is None:
+        return path == "" or _is_kernel(path, leaf)
+    if where(path, leaf):
+        check_leaf(leaf, path)
+        return True
+    return False
+
+
+def _is_kernel(path: str, leaf: Any) -> bool:
+    """Floating, two axes or more, and by its name no embedding, bias or scale."""
+    dtype = getattr(leaf, "dtype", None)
+    if dtype is None or not jnp.issubdtype(dtype, jnp.inexact) or leaf.ndim < 2:
+        return False
+    named_otherwise = path.rpartition("/")[2] in ("bias", "scale")
+    return not named_otherwise and "embed" not in path.lower()
