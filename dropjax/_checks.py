@@ -105,7 +105,8 @@ def check_same_shape(first: Any, second: Any) -> None:
 
 def check_same_tree(tree: Any, other: Any, name: str, whose: str) -> None:
     """Two trees of one structure."""
-    own, theirs = jax.tree.structure(tree), jax.tree.structure(other)
+    own: Any = jax.tree.structure(tree)
+    theirs = jax.tree.structure(other)
     if own != theirs:
         raise ValueError(f"{name} must have {whose} structure, {theirs}, got {own}")
 
@@ -338,7 +339,7 @@ def check_count(value: Any, name: str) -> int:
 
 def check_positive(value: Any, name: str) -> float:
     """A positive, finite number."""
-    if not isinstance(value, numbers.Real) or not 0 < value < float("inf"):
+    if not isinstance(value, numbers.Real) or not 0 < float(value) < float("inf"):
         raise ValueError(f"{name} must be a positive number, got {value!r}")
     return float(value)
 
@@ -433,7 +434,7 @@ def check_inner_rate(rate: Any, name: str) -> float:
     """A rate whose logit is finite."""
     if isinstance(rate, bool) or not isinstance(rate, numbers.Real):
         raise TypeError(f"{name} must be a real number, got {_describe(rate)}")
-    if not 0 < rate < 1:
+    if not 0 < float(rate) < 1:
         raise ValueError(
             f"{name} must lie between 0 and 1, where its logit is finite, got {rate}"
         )

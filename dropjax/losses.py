@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from dropjax._apply import working_dtype
 from dropjax._checks import check_array, check_axes, check_same_shape
 
 __all__ = ["r_drop"]
@@ -68,5 +69,5 @@ def r_drop(
 
 
 def _log_softmax(logits: Float[Array, "*shape"], axis: int) -> Float[Array, "*shape"]:
-    wide = jnp.promote_types(logits.dtype, jnp.float32)
+    wide = working_dtype(logits)
     return jax.nn.log_softmax(logits.astype(wide), axis)

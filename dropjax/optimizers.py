@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeAlias
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
+import optax  # type: ignore[import-untyped]
 from jax import lax
 from jaxtyping import Array, Int, PyTree
 
@@ -44,11 +44,11 @@ class GradientDropoutState(NamedTuple):
 
     Attributes:
       key: the key that was given, in the form in which it was given.
-      count: how many updates were made.
+      step: how many updates were made.
     """
 
     key: KeyLike
-    count: Int[Array, ""]
+    step: Int[Array, ""]
 
 
 def gradient_dropout(
@@ -95,7 +95,7 @@ def gradient_dropout(
       >>> gradients = {"kernel": jnp.ones((9, 9))}
       >>> updates, state = transform.update(gradients, transform.init(gradients))
       >>> assert set(np.unique(updates["kernel"])) == {0.0, 2.0}
-      >>> assert state.count == 1
+      >>> assert state.step == 1
 
     References:
       Xu, Luo, Zhang, Tan, Chang, Huang and Huang, 2021, "Raise a child in large
@@ -116,12 +116,11 @@ def gradient_dropout(
     def update(
         updates: PyTree, state: GradientDropoutState, params: PyTree | None = None
     ) -> tuple[PyTree, GradientDropoutState]:
-        now = rate(state.count) if callable(rate) else rate
-        own = jax.random.fold_in(check_key(state.key), state.count)
+        now = rate(state.step) if callable(rate) else rate
+        own = jax.random.fold_in(check_key(state.key), state.step)
         chosen = _is_inexact if where is None else where
         masked = dropconnect(own, updates, now, where=chosen, scaling=scaling)
-        count = optax.safe_increment(state.count)
-        return masked, GradientDropoutState(state.key, count)
+        return masked, GradientDropoutState(state.key, state.step + 1)
 
     return optax.GradientTransformation(init, update)
 

@@ -22,7 +22,10 @@ MASKS = [
     f for f in FUNCTIONS if f.__name__.endswith("_mask") and f is not dj.apply_mask
 ]
 MOMENTS = [dj.dropconnect_moments, dj.dropconnect_conv_moments]
-METHOD_FUNCTIONS = [f for f in FUNCTIONS if f not in (*MASKS, *MOMENTS, dj.apply_mask)]
+COSTS = [dj.concrete_dropout_regularizer]
+METHOD_FUNCTIONS = [
+    f for f in FUNCTIONS if f not in (*MASKS, *MOMENTS, *COSTS, dj.apply_mask)
+]
 LAYERS = [getattr(room, name) for room in (djl, djn) for name in room.__all__]
 
 HOST_NAMES = {"dilation": "kernel_dilation"}
@@ -30,6 +33,17 @@ CALL_ARGUMENTS = {"bias", "deterministic"}
 LINEN_HAS_NOT = {"preferred_element_type"}
 LAYER_DEFAULTS = {"dot_general", "conv_general_dilated"}
 FORBIDDEN = {"rng", "seed", "p", "keep_prob", "training", "train"}
+# Methods whose arguments between key and options are others than (x, rate).
+ARGUMENTS = {
+    dj.dropconnect: ["params", "rate"],
+    dj.dropconnect_dense: ["x", "kernel", "rate"],
+    dj.dropconnect_conv: ["x", "kernel", "rate"],
+    dj.mixout: ["params", "pretrained", "rate"],
+    dj.concrete_dropout: ["x", "logit"],
+}
+UNSCALED = {dj.concrete_dropout}
+# Methods whose mask is another function's, or soft.
+MASKLESS = {dj.dropconnect_dense, dj.dropconnect_conv, dj.mixout, dj.concrete_dropout}
 ROOMS = ["_types", "_checks", "_random", "_fast_prng", "_masks", "_apply"]
 
 
@@ -51,11 +65,10 @@ def test_key_first_rate_third_and_the_rest_by_keyword(function):
         for name, parameter in parameters(function).items()
         if parameter.kind is parameter.POSITIONAL_OR_KEYWORD
     ]
-    second = "params" if function is dj.dropconnect else "x"
-    kernel = ["kernel"] if "kernel" in parameters(function) else []
-    assert positional == ["key", second, *kernel, "rate"]
+    assert positional == ["key", *ARGUMENTS.get(function, ["x", "rate"])]
     assert parameters(function)["deterministic"].default is False
-    assert parameters(function)["scaling"].default == "inverted"
+    if function not in UNSCALED:
+        assert parameters(function)["scaling"].default == "inverted"
 
 
 @pytest.mark.parametrize("function", MASKS, ids=name_of)
@@ -78,8 +91,8 @@ def test_words(thing):
 @pytest.mark.parametrize("function", METHOD_FUNCTIONS, ids=name_of)
 def test_a_mask_has_its_functions_options(function):
     mask = getattr(dj, f"{function.__name__}_mask", None)
+    assert (mask is None) == (function in MASKLESS)
     if mask is None:
-        assert "kernel" in parameters(function)
         return
     own, theirs = parameters(mask), parameters(function)
     assert set(own) - {"shape"} == set(theirs) - {"x", "scaling"}
@@ -97,6 +110,14 @@ DEFAULTS = {
     dj.dropout: {"broadcast_dims": (), "noise_shape": None, **COMMON},
     dj.spatial_dropout: {"channel_axis": -1, "batch_axis": 0, **COMMON},
     dj.dropconnect: {"where": None, **COMMON},
+    dj.mixout: {"where": None, **COMMON},
+    dj.multi_sample_dropout: {"samples": 8, **COMMON},
+    dj.concrete_dropout: {
+        "temperature": 0.1,
+        "broadcast_dims": (),
+        "deterministic": False,
+    },
+    dj.concrete_dropout_regularizer: {"length_scale": 1e-2},
     dj.dropconnect_dense: {**PRODUCT, "dot_general": None},
     dj.dropconnect_conv: {
         **PRODUCT,

@@ -9,6 +9,7 @@ from flax import nnx
 import dropjax as dj
 import dropjax.linen as djl
 import dropjax.nnx as djn
+from dropjax import losses, optimizers, schedules
 
 KEY = jax.random.key(0)
 X = jnp.ones((4, 6))
@@ -23,6 +24,15 @@ def dense(**options):
 
 def conv(x=IMAGE, kernel=WINDOW, **options):
     return dj.dropconnect_conv(KEY, x, kernel, 0.5, **options)
+
+
+def mix(**options):
+    arguments = {"pretrained": {"a": KERNEL}, "rate": 0.5, **options}
+    return dj.mixout(KEY, {"a": KERNEL}, **arguments)
+
+
+def cost(logit=X[0, 0], kernel=KERNEL, examples=1, **options):
+    return dj.concrete_dropout_regularizer(logit, kernel, examples, **options)
 
 
 def both(a, b):
@@ -357,6 +367,137 @@ GOLDEN = {
         )(IMAGE),
         ValueError,
         "mask must have the kernel's shape (3, 3, 4, 5), got shape (3, 3)",
+    ),
+    "no pretrained leaf": (
+        lambda: mix(pretrained={"b": KERNEL}),
+        ValueError,
+        "pretrained has no leaf 'a', which is selected in params; leave it out with "
+        "where=lambda path, leaf: ...",
+    ),
+    "pretrained shape": (
+        lambda: mix(pretrained={"a": X}),
+        ValueError,
+        "pretrained leaf 'a' must have the shape of params', (6, 3), got (4, 6)",
+    ),
+    "pretrained dtype": (
+        lambda: mix(pretrained={"a": KERNEL.astype(jnp.bfloat16)}),
+        TypeError,
+        "pretrained leaf 'a' must have the dtype of params', float32, got bfloat16; "
+        "cast it first",
+    ),
+    "pretrained no array": (
+        lambda: mix(pretrained={"a": 1.0}),
+        TypeError,
+        "pretrained leaf 'a' must be an array, got 1.0 (float); wrap it in "
+        "jnp.asarray, or use jax.eval_shape for shapes alone",
+    ),
+    "samples": (
+        lambda: dj.multi_sample_dropout(KEY, X, 0.5, samples=0),
+        ValueError,
+        "samples must be a positive integer, got 0",
+    ),
+    "logit a number": (
+        lambda: dj.concrete_dropout(KEY, X, 0.5),
+        TypeError,
+        "logit must be a floating-point array, log(rate / (1 - rate)), got 0.5 (float)",
+    ),
+    "logit shape": (
+        lambda: dj.concrete_dropout(KEY, X, X[:, :3]),
+        ValueError,
+        "logit of shape (4, 3) must broadcast to the coins' shape (4, 6)",
+    ),
+    "temperature": (
+        lambda: dj.concrete_dropout(KEY, X, X[0, 0], temperature=0),
+        ValueError,
+        "temperature must be a positive number, got 0",
+    ),
+    "kernel of one axis": (
+        lambda: cost(kernel=X[0]),
+        ValueError,
+        "kernel must have shape (*window, features_in, features_out), got shape (6,)",
+    ),
+    "no examples": (
+        lambda: cost(examples=0.5),
+        ValueError,
+        "examples must be a positive integer, got 0.5",
+    ),
+    "length scale": (
+        lambda: cost(length_scale=float("inf")),
+        ValueError,
+        "length_scale must be a positive number, got inf",
+    ),
+    "no kernel to regularize": (
+        lambda: djn.ConcreteDropout(djn.Dropout(0.0), 1)(X, deterministic=True),
+        TypeError,
+        "module must be a layer with a parameter named 'kernel', as Dense, Linear and "
+        "Conv are, got Dropout",
+    ),
+    "init_rate at an end": (
+        lambda: djn.ConcreteDropout(djn.Dropout(0.5), 1, init_rate=0.0),
+        ValueError,
+        "init_rate must lie between 0 and 1, where its logit is finite, got 0.0",
+    ),
+    "init_rate of a wrong type": (
+        lambda: djn.ConcreteDropout(djn.Dropout(0.5), 1, init_rate="low"),
+        TypeError,
+        "init_rate must be a real number, got 'low' (str)",
+    ),
+    "convention": (
+        lambda: schedules.linear_over_depth(0.5, 3, convention="torch"),
+        ValueError,
+        "convention must be one of 'paper', 'timm', 'efficientnet', got 'torch'",
+    ),
+    "depth": (
+        lambda: schedules.linear_over_depth(0.5, 0),
+        ValueError,
+        "depth must be a positive integer, got 0",
+    ),
+    "steps": (
+        lambda: schedules.curriculum(0.5, -1),
+        ValueError,
+        "steps must be a positive integer, got -1",
+    ),
+    "sharpness": (
+        lambda: schedules.curriculum(0.5, 10, sharpness=-1.0),
+        ValueError,
+        "sharpness must be a positive number, got -1.0",
+    ),
+    "no layer": (
+        lambda: djn.set_rates(nnx.Dropout(0.5), 0.5),
+        ValueError,
+        "module has no layer of dropjax whose rate could be set; layers of other "
+        "libraries are left alone, and dropjax.linen.Dropout and dropjax.nnx.Dropout "
+        "are drop-ins for flax's",
+    ),
+    "no layer selected": (
+        lambda: djn.set_rates(djn.Dropout(0.5), 0.5, where=lambda *_: False),
+        ValueError,
+        "where selects no layer of dropjax whose rate could be set; layers of other "
+        "libraries are left alone, and dropjax.linen.Dropout and dropjax.nnx.Dropout "
+        "are drop-ins for flax's",
+    ),
+    "a traced share": (
+        lambda: optimizers.child_mask({"a": X}, X[0, 0]),
+        TypeError,
+        "rate must be a Python number here, since it fixes how many are dropped, got "
+        "ArrayImpl of shape (), dtype float32",
+    ),
+    "another tree": (
+        lambda: optimizers.mask_updates({"a": X > 0}).update({"b": X}, None),
+        ValueError,
+        "mask must have the updates' structure, PyTreeDef({'b': *}), got "
+        "PyTreeDef({'a': *})",
+    ),
+    "passes of two shapes": (
+        lambda: losses.r_drop(X, KERNEL),
+        ValueError,
+        "first and second must have one shape and dtype, got ArrayImpl of shape "
+        "(4, 6), dtype float32 and ArrayImpl of shape (6, 3), dtype float32",
+    ),
+    "complex logits": (
+        lambda: losses.r_drop(X.astype(jnp.complex64), X.astype(jnp.complex64)),
+        TypeError,
+        "first and second must be real logits, got complex64",
     ),
     "no flag": (
         lambda: djn.Dropout(0.5, deterministic=None)(X),

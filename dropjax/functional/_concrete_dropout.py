@@ -126,7 +126,7 @@ def concrete_dropout_regularizer(
     logit = check_logit(logit, ())
     kernel = check_kernel(kernel)
     count = check_count(examples, "examples")
-    wide = jnp.promote_types(logit.dtype, working_dtype(kernel))
+    wide = np.promote_types(logit.dtype, working_dtype(kernel))
     logit = logit.astype(wide)
     weights = jnp.square(jnp.abs(kernel).astype(wide)).sum() * (1 + jnp.exp(logit))
     prior = np.asarray(check_positive(length_scale, "length_scale") ** 2 / 2, wide)

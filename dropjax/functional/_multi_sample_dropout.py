@@ -65,8 +65,8 @@ def multi_sample_dropout(
     x = check_array(x)
     count = 1 if check_deterministic(deterministic) else check_count(samples, "samples")
     copies = jnp.broadcast_to(x, (count, *x.shape))
-    options = {"scaling": scaling, "deterministic": deterministic}
-    return drop(key, copies, rate, copies.shape, **options)
+    shape = copies.shape
+    return drop(key, copies, rate, shape, scaling=scaling, deterministic=deterministic)
 
 
 def multi_sample_dropout_mask(

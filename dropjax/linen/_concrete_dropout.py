@@ -93,8 +93,8 @@ class ConcreteDropout(nn.Module):
             deterministic=off,
         )
         outputs = self.module(dropped, *args, **kwargs)
-        kernel = self.get_variable("params", "kernel")
-        kernel = check_wrapped_kernel(self.module, kernel)
+        found: Any = self.get_variable("params", "kernel")
+        kernel = check_wrapped_kernel(self.module, found)
         cost = concrete_dropout_regularizer(
             logit, kernel, self.examples, length_scale=self.length_scale
         )

@@ -57,30 +57,37 @@ def set_rates(
     Example:
       >>> import dropjax.linen as djl
       >>> import flax.linen as nn
-      >>> net, x = nn.Sequential([nn.Dense(3), djl.Dropout(0.5)]), jnp.ones((2, 5))
-      >>> variables = net.init(key, x, deterministic=True)
-      >>> off = djl.set_rates(net, 0.0)
-      >>> y = off.apply(variables, x, deterministic=False)
-      >>> assert jnp.array_equal(y, net.apply(variables, x, deterministic=True))
+      >>> net = nn.Sequential([djl.Dropout(0.5, deterministic=False), nn.Dense(3)])
+      >>> x = jnp.ones((2, 5))
+      >>> variables = net.init(key, x)
+      >>> y = djl.set_rates(net, 0.0).apply(variables, x)
+      >>> dense = {"params": variables["params"]["layers_1"]}
+      >>> assert jnp.array_equal(y, nn.Dense(3).apply(dense, x))
     """
-    return _rated(type(module))(module, rate, where)
+    changes: tuple[tuple[NewRate, WhereLayer | None], ...] = ((rate, where),)
+    if isinstance(module, _Rated):
+        changes, module = changes + module.changes, module.rated_module
+    return _rated(type(module))(module, changes)  # type: ignore[arg-type]
 
 
 def rate_of(layer: nn.Module) -> Any:
     """The rate that a layer was made with, or the one set in its place."""
+    rate, found = layer.rate, False
     for change in _CHANGES.get():
-        path = "/".join((layer.path or ())[len(change.root) :])
+        path = "/".join(layer.path[len(change.root) :])
         if change.where is None or change.where(path, layer):
-            change.changed.append(path)
-            return change.rate(path, layer) if callable(change.rate) else change.rate
-    return layer.rate  # type: ignore[attr-defined]
+            change.selected.append(path)
+            if not found:
+                new = change.rate
+                rate, found = new(path, layer) if callable(new) else new, True
+    return rate
 
 
 class _Change(NamedTuple):
     root: tuple[str, ...]
     rate: NewRate
     where: WhereLayer | None
-    changed: list[str]
+    selected: list[str]
 
 
 # Outermost first: the first one that selects a layer decides.
@@ -88,8 +95,8 @@ _CHANGES: ContextVar[tuple[_Change, ...]] = ContextVar("_CHANGES", default=())
 
 
 @contextlib.contextmanager
-def _changing(change: _Change) -> Iterator[None]:
-    token = _CHANGES.set((*_CHANGES.get(), change))
+def _changing(changes: list[_Change]) -> Iterator[None]:
+    token = _CHANGES.set((*_CHANGES.get(), *changes))
     try:
         yield
     finally:
@@ -97,12 +104,11 @@ def _changing(change: _Change) -> Iterator[None]:
 
 
 class _Rated(nn.Module):
-    module: nn.Module
-    rate: Any
-    where: WhereLayer | None
+    rated_module: nn.Module
+    changes: tuple[tuple[NewRate, WhereLayer | None], ...]
 
     def setup(self) -> None:
-        nn.share_scope(self, self.module)
+        nn.share_scope(self, self.rated_module)
 
 
 @functools.cache
@@ -116,11 +122,12 @@ def _rated(wrapped: type[nn.Module]) -> type[_Rated]:
 
 def _forwarded(name: str) -> Callable[..., Any]:
     def forward(self: _Rated, *args: Any, **kwargs: Any) -> Any:
-        change = _Change(self.path, self.rate, self.where, [])
-        with _changing(change):
-            output = getattr(self.module, name)(*args, **kwargs)
+        changes = [_Change(self.path, *change, []) for change in self.changes]
+        with _changing(changes):
+            output = getattr(self.rated_module, name)(*args, **kwargs)
         if name == "__call__":
-            check_layers(change.changed, self.where)
+            for change in changes:
+                check_layers(change.selected, change.where)
         return output
 
     forward.__name__ = name

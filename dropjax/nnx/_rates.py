@@ -59,7 +59,8 @@ def set_rates(
     check_layers([path for path, _ in chosen], where)
     rates = [_checked(rate(*it) if callable(rate) else rate) for it in chosen]
     for (_, layer), new in zip(chosen, rates, strict=True):
-        layer.rate = new
+        arrays = any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(new))
+        layer.rate = nnx.data(new) if arrays else nnx.static(new)
 
 
 def _checked(rate: RateLike | PyTree) -> RateLike | PyTree:

@@ -1,5 +1,6 @@
 """DropConnect on trees: weights are set to zero."""
 
+import functools
 from typing import Any
 
 import jax.numpy as jnp
@@ -72,10 +73,10 @@ def dropconnect(
       using DropConnect", ICML.
     """
     check_scaling(scaling)
+    drop = functools.partial(dropout, scaling=scaling, deterministic=deterministic)
 
     def mask_leaf(key: KeyLike, leaf: Leaf) -> Any:
-        options = {"scaling": scaling, "deterministic": deterministic}
-        return dropout(key, leaf.value, leaf.rate, **options)
+        return drop(key, leaf.value, leaf.rate)
 
     masked = map_selected(
         mask_leaf, lambda leaf: leaf, key, params, rate, where, deterministic

@@ -1,8 +1,10 @@
 """Mixout: weights return to their pretrained values."""
 
+import functools
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Inexact, Key, PyTree
 
@@ -76,12 +78,12 @@ def mixout(
     """
     check_scaling(scaling)
     known = named(pretrained)
+    mix = functools.partial(_mix, scaling=scaling, deterministic=deterministic)
 
     def mix_leaf(key: KeyLike, leaf: Leaf) -> Any:
         value = check_array(leaf.value)
         back = check_pretrained(known, leaf.path, value)
-        options = {"scaling": scaling, "deterministic": deterministic}
-        return _mix(key, value, back, leaf.rate, **options)
+        return mix(key, value, back, leaf.rate)
 
     mixed = map_selected(
         mix_leaf, lambda leaf: leaf, key, params, rate, where, deterministic
@@ -138,7 +140,7 @@ def _between(
     u: Inexact[Array, "*shape"], w: Inexact[Array, "*shape"], share: Float[Array, "..."]
 ) -> Inexact[Array, "*shape"]:
     """`u + share * (w - u)` in float32 or better, rounded once."""
-    wide = jnp.result_type(share.dtype, w.dtype)
+    wide = np.promote_types(share.dtype, w.dtype)
     low, high = u.astype(wide), w.astype(wide)
     share = lax.broadcast_to_rank(share, w.ndim).astype(wide)
     return (low + share * (high - low)).astype(w.dtype)
