@@ -37,7 +37,7 @@ every_masked_activation = every(lambda method: method.mask and not method.produc
 every_fair_mask = every(lambda method: method.mask and method.fair)
 every_plain_method = every(lambda method: method.mask and method.fair and method.plain)
 every_face = pytest.mark.parametrize("face", FACES)
-every_generator = pytest.mark.parametrize("generator", GENERATORS)
+every_generator = pytest.mark.parametrize("generator", ["threefry", "fast"])
 
 
 @pytest.fixture
@@ -286,7 +286,7 @@ def test_raw_and_typed_keys_are_the_same(method, key):
 
 
 @every_method
-@pytest.mark.parametrize("generator", ["threefry", "fast"])
+@every_generator
 def test_key_reuse_is_noticed(method, generator):
     x = array(method.shape)
 
@@ -359,7 +359,7 @@ def test_second_derivatives(method, key):
 
 
 @every_method
-@pytest.mark.parametrize("generator", ["threefry", "fast"])
+@every_generator
 def test_export_to_every_platform(method, generator):
     def value_and_gradient(data, x):
         key = jax.random.wrap_key_data(data, impl=implementation)
@@ -389,7 +389,7 @@ def test_no_residual_of_the_arrays_size(method, generator):
 
 
 @pytest.mark.parametrize("scanned", [True, False])
-@pytest.mark.parametrize("generator", ["threefry", "fast"])
+@every_generator
 def test_a_deep_net_keeps_no_masks(scanned, generator):
     layers, x = 16, jnp.ones((512, 512))
 
@@ -405,7 +405,7 @@ def test_a_deep_net_keeps_no_masks(scanned, generator):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("generator", ["threefry", "fast"])
+@every_generator
 def test_no_scratch_memory(dtype, generator):
     x, key = jnp.ones((1024, 1024), dtype), GENERATORS[generator](0)
 
@@ -424,7 +424,7 @@ def test_no_scratch_memory(dtype, generator):
 
 
 @every_method
-@pytest.mark.parametrize("generator", ["threefry", "fast"])
+@every_generator
 @pytest.mark.parametrize("axis_type", ["Auto", "Explicit"])
 def test_any_mesh_draws_the_same_mask_without_talk(method, generator, axis_type):
     kind = (getattr(jax.sharding.AxisType, axis_type),)
@@ -541,6 +541,26 @@ def test_coins_are_independent_along_and_across(method, generator):
         assert correlation(mask, draw(other)) < 5, how
     first, second = (draw(jax.random.fold_in(key, step)) for step in (1, 2))
     assert correlation(first, second) < 5
+
+
+# Any other generator, as JAX's rbg, keeps the same laws.
+
+
+@every(lambda method: method.name in ("dropout", "spatial-2d", "dropconnect"))
+@pytest.mark.parametrize(
+    "law",
+    [
+        test_one_key_one_mask,
+        test_transforms,
+        test_three_faces_give_the_same_array,
+        test_the_mask_function_tells_who_is_dropped,
+        test_coins_drop_the_claimed_share,
+        test_coins_are_independent_along_and_across,
+    ],
+    ids=lambda law: law.__name__,
+)
+def test_other_generators_keep_the_laws(law, method):
+    law(method, "rbg")
 
 
 # Law 13: nothing public escapes the table.
