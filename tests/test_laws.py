@@ -256,7 +256,7 @@ def test_an_array_of_rates_gives_each_coin_its_own(method, key):
 
 @every_method
 @every_generator
-def test_one_key_one_mask(method, generator, key):
+def test_one_key_one_mask(method, generator):
     keys = jax.random.split(GENERATORS[generator](7), 3)
     x = array(method.shape)
     drop = functools.partial(method.function, x=x, rate=RATE)
