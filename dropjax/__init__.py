@@ -7,14 +7,17 @@ Every method answers two questions, who shares a coin and what fills the hole:
 Pure functions are here; Flax layers are in `dropjax.linen` and `dropjax.nnx`.
 """
 
+from . import inference as inference
 from ._apply import apply_mask as apply_mask
 from ._fast_prng import fast_prng as fast_prng
 from ._masks import keep_mask as keep_mask
 from .functional import concrete_dropout as concrete_dropout
 from .functional import concrete_dropout_regularizer as concrete_dropout_regularizer
 from .functional import dropconnect_conv as dropconnect_conv
+from .functional import dropconnect_conv_gaussian as dropconnect_conv_gaussian
 from .functional import dropconnect_conv_moments as dropconnect_conv_moments
 from .functional import dropconnect_dense as dropconnect_dense
+from .functional import dropconnect_gaussian as dropconnect_gaussian
 from .functional import dropconnect_moments as dropconnect_moments
 from .functional import dropout as dropout
 from .functional import dropout_mask as dropout_mask
@@ -32,8 +35,10 @@ __all__ = [
     "concrete_dropout_regularizer",
     "dropconnect",
     "dropconnect_conv",
+    "dropconnect_conv_gaussian",
     "dropconnect_conv_moments",
     "dropconnect_dense",
+    "dropconnect_gaussian",
     "dropconnect_mask",
     "dropconnect_moments",
     "dropout",

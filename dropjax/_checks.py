@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Inexact, Key
 
-from dropjax._types import Axes, KeyLike, RateLike, Scaling
+from dropjax._types import Axes, Inference, KeyLike, Noise, RateLike, Scaling
 
 _PADDINGS = ("SAME", "VALID", "CIRCULAR", "REFLECT", "CAUSAL")
 
@@ -123,6 +123,16 @@ def check_logit(logit: Any, coins: tuple[int, ...]) -> Array:
             f"logit of shape {logit.shape} must broadcast to the coins' shape {coins}"
         )
     return jnp.asarray(logit)
+
+
+def check_real(x: Any, name: str = "x") -> Any:
+    """A floating-point array: a Gaussian's variance is that of real numbers."""
+    if jnp.issubdtype(check_array(x, name).dtype, jnp.complexfloating):
+        raise TypeError(
+            f"{name} must be a floating-point array for a Gaussian, got dtype "
+            f"{x.dtype}; its real and imaginary parts are Gaussians of their own"
+        )
+    return x
 
 
 def check_mask(mask: Any, shape: tuple[int, ...]) -> Any:
@@ -356,6 +366,41 @@ def check_mask_per(mask_per: Any) -> int | None:
             f"a mask, a positive integer, got {mask_per!r}"
         )
     return int(mask_per)
+
+
+def check_classes(y: Array) -> Array:
+    """Class probabilities, of many passes, have an axis of classes."""
+    if y.ndim < 2 or not jnp.issubdtype(y.dtype, jnp.floating):
+        raise ValueError(
+            "probabilities=True is for outputs that are class probabilities, real "
+            f"numbers with the classes along the last axis, got shape {y.shape[1:]}, "
+            f"dtype {y.dtype}; apply jax.nn.softmax in apply_fn"
+        )
+    return y
+
+
+def check_noise(noise: Any, mask_per: Any) -> None:
+    """Masks or a Gaussian, which has no masks to share."""
+    if noise not in get_args(Noise):
+        raise ValueError(
+            "noise must be 'bernoulli' (weights are masked) or 'gaussian' (outputs get "
+            f"the noise that many masks come to), got {noise!r}"
+        )
+    if noise == "gaussian" and _is_int(mask_per):
+        raise ValueError(
+            "noise='gaussian' draws no mask that examples could share, each has noise "
+            f"of its own: leave mask_per away, got {mask_per}"
+        )
+
+
+def check_inference(inference: Any) -> Inference:
+    """The mean network, or a mean of activations."""
+    if inference not in get_args(Inference):
+        raise ValueError(
+            "inference must be 'mean' (the mean network), 'gaussian' or 'monte_carlo' "
+            f"(activations averaged over samples), got {inference!r}"
+        )
+    return inference
 
 
 def check_selected(paths: Sequence[str], where: object) -> None:

@@ -17,3 +17,9 @@ Scaling: TypeAlias = Literal["inverted", "standard"]
 
 MaskPer: TypeAlias = int | Literal["batch", "example"]
 """Who shares a mask of the weights: all examples, none, or so many."""
+
+Noise: TypeAlias = Literal["bernoulli", "gaussian"]
+"""What drops weights: masks, or the Gaussian noise that many of them come to."""
+
+Inference: TypeAlias = Literal["mean", "gaussian", "monte_carlo"]
+"""What a layer answers where nothing is dropped."""

@@ -23,9 +23,9 @@ MASKS = [
 ]
 MOMENTS = [dj.dropconnect_moments, dj.dropconnect_conv_moments]
 COSTS = [dj.concrete_dropout_regularizer]
-METHOD_FUNCTIONS = [
-    f for f in FUNCTIONS if f not in (*MASKS, *MOMENTS, *COSTS, dj.apply_mask)
-]
+SAMPLERS = [dj.dropconnect_gaussian, dj.dropconnect_conv_gaussian]
+OTHERS = [*MASKS, *MOMENTS, *COSTS, *SAMPLERS, dj.apply_mask]
+METHOD_FUNCTIONS = [f for f in FUNCTIONS if f not in OTHERS]
 LAYERS = [getattr(room, name) for room in (djl, djn) for name in room.__all__]
 
 HOST_NAMES = {"dilation": "kernel_dilation"}
@@ -71,6 +71,23 @@ def test_key_first_rate_third_and_the_rest_by_keyword(function):
         assert parameters(function)["scaling"].default == "inverted"
 
 
+@pytest.mark.parametrize("moments", MOMENTS, ids=name_of)
+def test_inference_has_its_methods_arguments(moments):
+    name = moments.__name__.removesuffix("_moments")
+    method = getattr(dj, name if "conv" in name else f"{name}_dense")
+    sampler = getattr(dj, f"{name}_gaussian")
+    own, sampled = parameters(moments), parameters(sampler)
+    drawing = {"key", "mask_per", "noise", "deterministic"}
+    for option, parameter in parameters(method).items():
+        if option not in drawing:
+            assert own[option].default == parameter.default, option
+    assert set(own) == set(parameters(method)) - drawing
+    assert list(sampled) == [
+        *("key", *list(own)[:3], "activation", "num_samples"),
+        *list(own)[3:],
+    ]
+
+
 @pytest.mark.parametrize("function", MASKS, ids=name_of)
 def test_masks_take_a_shape_and_never_scale(function):
     names = list(parameters(function))
@@ -100,9 +117,10 @@ def test_a_mask_has_its_functions_options(function):
         assert own[name].default == theirs[name].default
 
 
+INFERENCE = {"inference": "mean", "activation": None, "num_samples": 100}
 COMMON = {"scaling": "inverted", "deterministic": False}
 PRODUCT = {"bias": None, "bias_rate": None, "mask_per": "batch", "precision": None}
-PRODUCT |= {"preferred_element_type": None, **COMMON}
+PRODUCT |= {"noise": "bernoulli", "preferred_element_type": None, **COMMON}
 WINDOW = {"strides": 1, "padding": "SAME", "dilation": 1, "input_dilation": 1}
 DEFAULTS = {
     dj.apply_mask: {"keep": 1.0, "fill": 0.0},
@@ -173,9 +191,24 @@ def test_everything_that_the_host_takes_is_taken(ours, host, added):
             callable(default) and default.__qualname__ == option.default.__qualname__
         )
         assert same, name
-    drop = {"rate", "bias_rate", "mask_per", "scaling"}
+    drop = {"rate", "bias_rate", "mask_per", "noise", "scaling", *INFERENCE}
     drop |= {"deterministic", "rng_collection"}
     assert set(own) - set(theirs) == (drop if added is None else added)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        djl.DropConnectDense,
+        djl.DropConnectConv,
+        djn.DropConnectLinear,
+        djn.DropConnectConv,
+    ],
+    ids=name_of,
+)
+def test_layers_of_dropconnect_choose_their_inference(layer):
+    found = parameters(layer)
+    assert {name: found[name].default for name in INFERENCE} == INFERENCE
 
 
 def test_drop_in_layers_have_their_hosts_calls():

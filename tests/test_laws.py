@@ -576,6 +576,7 @@ def test_every_public_name_is_in_the_table():
     elsewhere |= {dj.concrete_dropout, dj.concrete_dropout_regularizer}
     elsewhere |= {djl.ConcreteDropout, djn.ConcreteDropout}
     elsewhere |= {djl.set_rates, djn.set_rates}  # tests/test_rates.py
+    elsewhere |= {dj.dropconnect_gaussian, dj.dropconnect_conv_gaussian}
     for room in (dj, djl, djn):
         for name in room.__all__:
             thing = getattr(room, name)

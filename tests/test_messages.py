@@ -265,6 +265,51 @@ GOLDEN = {
         "mask_per must be 'batch', 'example' or the number of examples that share a "
         "mask, a positive integer, got 0",
     ),
+    "a Gaussian of complex numbers": (
+        lambda: dj.dropconnect_moments(X.astype(complex), KERNEL, 0.5),
+        TypeError,
+        "x must be a floating-point array for a Gaussian, got dtype complex64; its "
+        "real and imaginary parts are Gaussians of their own",
+    ),
+    "num_samples": (
+        lambda: dj.dropconnect_gaussian(KEY, X, KERNEL, 0.5, jnp.tanh, num_samples=0),
+        ValueError,
+        "num_samples must be a positive integer, got 0",
+    ),
+    "batch_size": (
+        lambda: dj.inference.monte_carlo(dj.dropout, 2, batch_size=1.5),
+        ValueError,
+        "batch_size must be a positive integer, got 1.5",
+    ),
+    "probabilities without classes": (
+        lambda: dj.inference.monte_carlo(
+            lambda key: jnp.zeros(()), 2, probabilities=True
+        )(KEY),
+        ValueError,
+        "probabilities=True is for outputs that are class probabilities, real numbers "
+        "with the classes along the last axis, got shape (), dtype float32; apply "
+        "jax.nn.softmax in apply_fn",
+    ),
+    "noise": (
+        lambda: dense(noise="gauss"),
+        ValueError,
+        "noise must be 'bernoulli' (weights are masked) or 'gaussian' (outputs get the "
+        "noise that many masks come to), got 'gauss'",
+    ),
+    "Gaussian noise and shared masks": (
+        lambda: conv(noise="gaussian", mask_per=4),
+        ValueError,
+        "noise='gaussian' draws no mask that examples could share, each has noise of "
+        "its own: leave mask_per away, got 4",
+    ),
+    "inference": (
+        lambda: djl.DropConnectDense(3, 0.5, inference="sampled").apply(
+            {"params": {"kernel": KERNEL, "bias": jnp.ones(3)}}, X, True
+        ),
+        ValueError,
+        "inference must be 'mean' (the mean network), 'gaussian' or 'monte_carlo' "
+        "(activations averaged over samples), got 'sampled'",
+    ),
     "window too small": (
         lambda: conv(kernel=jnp.ones((4, 5))),
         ValueError,

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from sidebyside import contenders as who
+from sidebyside import weight_rows
 from sidebyside.timing import Result
 
 SCRATCH_BYTES = 1024
@@ -46,6 +47,15 @@ _SPEEDS = (
     _Speed(f"unmodified flax, fast key, float32, {_BIG}", who.FLAX_FAST, "float32",
            False, {"cpu": (4, None), "gpu": (None, None)}),
 )  # fmt: skip
+# How many times faster than drawing all masks, and what share of its scratch memory.
+_EXAMPLES = {
+    (0.5, "forward"): (25, 0.01),
+    (0.5, "forward+backward"): (12, 0.02),
+    (0.3, "forward"): (12, 0.01),
+    (0.3, "forward+backward"): (6, 0.02),
+}
+_WIDE_BYTES = 2**30
+_DENSE_LAYERS = 3
 _PAIRS = {
     "compile": ((who.OURS, who.FLAX), (who.OURS_FAST, who.FLAX)),
     "eager call": (
@@ -70,6 +80,8 @@ def verdicts(results: Sequence[Result], backend: str) -> list[Verdict]:
         *_scratch(results),
         *_residuals(results),
         *_overheads(results, backend),
+        *_masks_per_example(results),
+        *_without_masks(results),
         *_no_slower(results),
     ]
 
@@ -147,6 +159,46 @@ def _overheads(results: Sequence[Result], backend: str) -> Iterator[Verdict]:
                 f"under {most:.0%}" if held else "-",
                 measured if clear or not held else f"{measured}, too noisy to tell",
                 own < most if held and clear else None,
+            )
+
+
+def _masks_per_example(results: Sequence[Result]) -> Iterator[Verdict]:
+    for row in _group(results, weight_rows.EXAMPLES):
+        shape = "x".join(map(str, row.settings["shape"]))
+        case = row.settings["rate"], row.settings["pass"]
+        if shape == weight_rows.QUICK:
+            continue
+        for name in (who.OURS, who.OURS_FAST):
+            own = row.contenders[name]
+            bar = f"mask per example, {shape}, rate {case[0]}, {case[1]}, {name}"
+            mib = own["scratch_bytes"] / 2**20
+            plain = row.contenders.get(weight_rows.EINSUM)
+            if plain is None:
+                fits = own["scratch_bytes"] < _WIDE_BYTES
+                yield Verdict(bar, "under 1 GiB of scratch", f"{mib:.0f} MiB", fits)
+                continue
+            least, share = _EXAMPLES[case]
+            most = share * plain["scratch_bytes"]
+            package = row.contenders.get(weight_rows.PACKAGE, {}).get("median_s")
+            beside = package and f", {package / own['median_s']:.0f}x the package"
+            yield Verdict(
+                bar,
+                f"at least {least}x the plain way, {share:.0%} of its scratch",
+                f"{own['times_faster']:.1f}x, {mib:.1f} of "
+                f"{plain['scratch_bytes'] / 2**20:.0f} MiB{beside or ''}",
+                own["times_faster"] >= least and own["scratch_bytes"] <= most,
+            )
+
+
+def _without_masks(results: Sequence[Result]) -> Iterator[Verdict]:
+    for row in _group(results, weight_rows.GAUSSIAN):
+        for name in (weight_rows.NOISE, weight_rows.MOMENTS):
+            times = row.contenders[name]["times_floor"]
+            yield Verdict(
+                f"{name}, {row.settings['pass']}",
+                f"at most {_DENSE_LAYERS}x a dense layer",
+                f"{times:.2f}x",
+                times <= _DENSE_LAYERS,
             )
 
 

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from sidebyside import contenders as who
-from sidebyside import training
+from sidebyside import training, weight_rows
 from sidebyside.contenders import RATE, Contender
 from sidebyside.net_rows import SITES, Nets, compile_row, rows_of
 from sidebyside.timing import Call, Row, input_sets, jitted
@@ -31,6 +31,7 @@ def all_rows(*, quick: bool) -> list[Row]:
         *_dropout_rows(quick),
         *_spatial_rows(quick),
         _tree_row(quick),
+        *weight_rows.rows_of(quick),
         *rows_of(_nets(quick)),
         compile_row(*((6, 2) if quick else (SITES, None))),
         eager_row(),

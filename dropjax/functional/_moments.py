@@ -1,9 +1,12 @@
 """What DropConnect does to a layer's outputs on average, without drawing a mask."""
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
 from jax import lax
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from dropjax._apply import apply_mask
@@ -14,11 +17,13 @@ from dropjax._checks import (
     check_dense_shapes,
     check_rate,
     check_rate_shape,
+    check_real,
     check_scaling,
 )
 from dropjax._masks import keep_probability
 from dropjax._types import RateLike, Scaling
 from dropjax.functional._conv import Padding, Window, conv
+from dropjax.functional._dense import dense, given
 
 Moments = tuple[Float[Array, "*outputs"], Float[Array, "*outputs"]]
 
@@ -31,6 +36,9 @@ def dropconnect_moments(
     bias: Float[Array, " features_out"] | None = None,
     bias_rate: RateLike | None = None,
     scaling: Scaling = "inverted",
+    precision: lax.PrecisionLike = None,
+    preferred_element_type: DTypeLike | None = None,
+    dot_general: Callable[..., Array] | None = None,
 ) -> Moments:
     r"""The mean and the variance of `dropconnect_dense` over its masks.
 
@@ -48,6 +56,9 @@ def dropconnect_moments(
       bias: b, added after the product. None for none.
       bias_rate: the probability of dropping an element of the bias; None keeps it.
       scaling: "inverted" or "standard", as in `dropout`.
+      precision: of both products, as in `jax.lax.dot_general`.
+      preferred_element_type: of both products, as in `jax.lax.dot_general`.
+      dot_general: a replacement for `jax.lax.dot_general`, called twice.
 
     Returns:
       The mean and the variance, each of shape (*batch, features_out).
@@ -65,11 +76,18 @@ def dropconnect_moments(
       Wan, Zeiler, Zhang, LeCun and Fergus, 2013, "Regularization of neural networks
       using DropConnect", ICML, section 3.2.
     """
-    check_dense_shapes(check_array(x), check_array(kernel, "kernel"))
-    mean, variance = weight_moments(kernel, rate, "rate", scaling)
-    return _add_bias(
-        jnp.matmul(x, mean), jnp.matmul(x * x, variance), bias, bias_rate, scaling
+    mean, variance = dense_moments(
+        x,
+        kernel,
+        rate,
+        bias=bias,
+        bias_rate=bias_rate,
+        scaling=scaling,
+        precision=precision,
+        preferred_element_type=preferred_element_type,
+        dot_general=dot_general,
     )
+    return mean, variance.astype(mean.dtype)
 
 
 def dropconnect_conv_moments(
@@ -85,6 +103,9 @@ def dropconnect_conv_moments(
     input_dilation: Window = 1,
     feature_group_count: int = 1,
     scaling: Scaling = "inverted",
+    precision: lax.PrecisionLike = None,
+    preferred_element_type: DTypeLike | None = None,
+    conv_general_dilated: Callable[..., Array] | None = None,
 ) -> Moments:
     r"""The mean and the variance of `dropconnect_conv` over its masks.
 
@@ -108,6 +129,10 @@ def dropconnect_conv_moments(
       input_dilation: the input's, as in `dropconnect_conv`.
       feature_group_count: the number of groups of features.
       scaling: "inverted" or "standard", as in `dropout`.
+      precision: of both, as in `jax.lax.conv_general_dilated`.
+      preferred_element_type: of both, as in `jax.lax.conv_general_dilated`.
+      conv_general_dilated: a replacement for `jax.lax.conv_general_dilated`, called
+        twice.
 
     Returns:
       The mean and the variance, each of shape (*batch, *spatial, features_out).
@@ -125,41 +150,106 @@ def dropconnect_conv_moments(
       Wan, Zeiler, Zhang, LeCun and Fergus, 2013, "Regularization of neural networks
       using DropConnect", ICML, section 3.2.
     """
-    check_conv_shapes(
-        check_array(x), check_array(kernel, "kernel"), feature_group_count
+    mean, variance = conv_moments(
+        x,
+        kernel,
+        rate,
+        bias=bias,
+        bias_rate=bias_rate,
+        strides=strides,
+        padding=padding,
+        dilation=dilation,
+        input_dilation=input_dilation,
+        feature_group_count=feature_group_count,
+        scaling=scaling,
+        precision=precision,
+        preferred_element_type=preferred_element_type,
+        conv_general_dilated=conv_general_dilated,
     )
-    options: dict[str, Any] = {
-        "strides": strides,
-        "padding": padding,
-        "dilation": dilation,
-        "input_dilation": input_dilation,
-        "feature_group_count": feature_group_count,
-        "conv_general_dilated": lax.conv_general_dilated,
-    }
-    mean, variance = weight_moments(kernel, rate, "rate", scaling)
-    outputs = conv(x, mean, **options), conv(x * x, variance, **options)
-    return _add_bias(*outputs, bias, bias_rate, scaling)
+    return mean, variance.astype(mean.dtype)
+
+
+def dense_moments(
+    x: Array,
+    kernel: Array,
+    rate: RateLike,
+    *,
+    bias: Array | None,
+    bias_rate: RateLike | None,
+    scaling: Scaling,
+    precision: lax.PrecisionLike,
+    preferred_element_type: DTypeLike | None,
+    dot_general: Callable[..., Array] | None,
+) -> Moments:
+    """The moments of a dense layer, the variance in what it was made in."""
+    check_dense_shapes(check_real(x), check_array(kernel, "kernel"))
+    options = given(precision, preferred_element_type)
+    product = functools.partial(dense, dot_general=dot_general, **options)
+    return layer_moments(product, x, kernel, rate, bias, bias_rate, scaling)
+
+
+def conv_moments(
+    x: Array,
+    kernel: Array,
+    rate: RateLike,
+    *,
+    bias: Array | None,
+    bias_rate: RateLike | None,
+    feature_group_count: int,
+    scaling: Scaling,
+    precision: lax.PrecisionLike,
+    preferred_element_type: DTypeLike | None,
+    conv_general_dilated: Callable[..., Array] | None,
+    **window: Any,
+) -> Moments:
+    """The moments of a convolution, the variance in what it was made in."""
+    check_conv_shapes(check_real(x), check_array(kernel, "kernel"), feature_group_count)
+    product = functools.partial(
+        conv,
+        **window,
+        feature_group_count=feature_group_count,
+        conv_general_dilated=conv_general_dilated or lax.conv_general_dilated,
+        **given(precision, preferred_element_type),
+    )
+    return layer_moments(product, x, kernel, rate, bias, bias_rate, scaling)
+
+
+def layer_moments(
+    product: Callable[[Array, Array], Array],
+    x: Array,
+    kernel: Array,
+    rate: RateLike,
+    bias: Array | None,
+    bias_rate: RateLike | None,
+    scaling: Scaling,
+) -> Moments:
+    """The moments of any product; squares of float16, which leave its range, wide."""
+    wide = jnp.dtype(jnp.float32 if x.dtype == jnp.float16 else x.dtype)
+    own, spread = weight_moments(kernel, rate, "rate", scaling)
+    mean = product(x, own.astype(kernel.dtype))
+    variance = product(x.astype(wide) ** 2, spread.astype(wide))
+    return _add_bias(mean, variance, bias, bias_rate, scaling)
 
 
 def weight_moments(
     weights: Float[Array, "*shape"], rate: RateLike, name: str, scaling: Scaling
 ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
-    """The mean and the variance of weights that are dropped."""
+    """The mean and the variance of weights that are dropped, in float32 or better."""
     rate = check_rate(rate, name)
     check_rate_shape(rate, weights.shape)
     check_scaling(scaling)
     wide = weights.dtype if jnp.finfo(weights.dtype).bits >= 32 else jnp.float32
     keep = jnp.asarray(keep_probability(rate, jnp.dtype(wide)))
-    left = jnp.broadcast_to(keep > 0, weights.shape)
+    left = jnp.broadcast_to(keep != 0, weights.shape)
     if scaling == "standard":
         mean, spread = keep, keep * (1 - keep)
     else:
         mean = jnp.ones_like(keep)
-        spread = (1 - keep) / jnp.where(keep > 0, keep, 1)
+        spread = (1 - keep) / jnp.where(keep == 0, jnp.ones_like(keep), keep)
     values = weights.astype(wide)
     factors = (lax.broadcast_to_rank(f, weights.ndim) for f in (mean, spread))
     moments = (value * f for value, f in zip((values, values**2), factors, strict=True))
-    first, second = (apply_mask(m, left).astype(weights.dtype) for m in moments)
+    first, second = (apply_mask(m, left) for m in moments)
     return first, second
 
 
@@ -175,6 +265,7 @@ def _add_bias(
     check_bias(bias, mean.shape[-1])
     along = (1,) * (mean.ndim - 1) + (-1,)
     if bias_rate is None:
-        return mean + bias.reshape(along), variance
+        return mean + bias.astype(mean.dtype).reshape(along), variance
     own, spread = weight_moments(bias, bias_rate, "bias_rate", scaling)
-    return mean + own.reshape(along), variance + spread.reshape(along)
+    shifted = mean + own.astype(mean.dtype).reshape(along)
+    return shifted, variance + spread.astype(variance.dtype).reshape(along)

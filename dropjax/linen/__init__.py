@@ -7,8 +7,8 @@ collection "params" instead; without either it raises.
 
 from ._concrete_dropout import ConcreteDropout as ConcreteDropout
 from ._dropconnect import DropConnect as DropConnect
-from ._dropconnect import DropConnectConv as DropConnectConv
-from ._dropconnect import DropConnectDense as DropConnectDense
+from ._dropconnect_conv import DropConnectConv as DropConnectConv
+from ._dropconnect_dense import DropConnectDense as DropConnectDense
 from ._dropout import Dropout as Dropout
 from ._multi_sample_dropout import MultiSampleDropout as MultiSampleDropout
 from ._rates import set_rates as set_rates

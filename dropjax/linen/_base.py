@@ -1,11 +1,16 @@
 """What every layer does before it calls its function."""
 
+from collections.abc import Callable
+from typing import Any
+
 import flax.linen as nn
 import jax
-from jaxtyping import PyTree
+from jaxtyping import Array, PyTree
 
+from dropjax._checks import check_fixed_mask
 from dropjax._masks import is_drawn
 from dropjax._types import KeyLike, RateLike
+from dropjax.functional._answer import is_sampled
 from dropjax.linen._rates import rate_of
 
 
@@ -22,6 +27,30 @@ def resolve(
         *jax.tree.leaves(rate),
         *jax.tree.leaves(getattr(layer, "bias_rate", None)),
     ]
-    if rng is None and any(is_drawn(one, deterministic) for one in rates):
+    off = deterministic and not is_sampled(layer)
+    if rng is None and any(is_drawn(one, off) for one in rates):
         rng = layer.make_rng(layer.rng_collection)
     return rng, rate, deterministic
+
+
+def parameters(
+    layer: Any,
+    inputs: Array,
+    shape: tuple[int, ...],
+    mask: Array | None = None,
+) -> tuple[Array, Array, Array | None]:
+    """The parameters of flax's layer, in its order, brought to one dtype."""
+    kernel = layer.param("kernel", layer.kernel_init, shape, layer.param_dtype)
+    if mask is not None:
+        kernel = kernel * check_fixed_mask(mask, shape)
+    bias = None
+    if layer.use_bias:
+        width = (layer.features,)
+        bias = layer.param("bias", layer.bias_init, width, layer.param_dtype)
+    return layer.promote_dtype(inputs, kernel, bias, dtype=layer.dtype)
+
+
+def replacement(
+    function: Callable[..., Array] | None, maker: Callable[[], Any] | None
+) -> Callable[..., Array] | None:
+    return function if maker is None else maker()

@@ -8,8 +8,8 @@ in every call, and a captured one raises.
 
 from ._concrete_dropout import ConcreteDropout as ConcreteDropout
 from ._dropconnect import DropConnect as DropConnect
-from ._dropconnect import DropConnectConv as DropConnectConv
-from ._dropconnect import DropConnectLinear as DropConnectLinear
+from ._dropconnect_conv import DropConnectConv as DropConnectConv
+from ._dropconnect_linear import DropConnectLinear as DropConnectLinear
 from ._dropout import Dropout as Dropout
 from ._multi_sample_dropout import MultiSampleDropout as MultiSampleDropout
 from ._rates import set_rates as set_rates

@@ -1,17 +1,21 @@
 """What every layer has: a rate, a flag and a stream of keys."""
 
-from typing import TypeAlias
+import functools
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import jax
 from flax import nnx
-from jaxtyping import PyTree
+from jaxtyping import Array, PyTree
 
 from dropjax._checks import (
+    check_fixed_mask,
     check_flag_given,
     rngs_error,
 )
 from dropjax._masks import is_drawn
 from dropjax._types import KeyLike, RateLike
+from dropjax.functional._answer import is_sampled
 
 Rngs: TypeAlias = nnx.Rngs | nnx.RngStream | None
 
@@ -52,7 +56,8 @@ class Drop:
             deterministic = check_flag_given(self.deterministic)
         rate = self.rate if rate is None else rate
         rates = jax.tree.leaves((rate, self.bias_rate))
-        if any(is_drawn(one, deterministic) for one in rates):
+        off = deterministic and not is_sampled(self)
+        if any(is_drawn(one, off) for one in rates):
             return self._key(self.rngs if rngs is None else rngs), rate, deterministic
         return None, rate, deterministic
 
@@ -73,3 +78,23 @@ class Drop:
         """
         if deterministic is not None:
             self.deterministic = deterministic
+
+
+def promoted(
+    layer: nnx.Linear | nnx.Conv, inputs: Array, mask: Array | None = None
+) -> tuple[Array, Array, Array | None]:
+    """The layer's inputs and parameters, brought to one dtype."""
+    kernel = layer.kernel[...]
+    if mask is not None:
+        kernel = kernel * check_fixed_mask(mask, kernel.shape)
+    bias = None if layer.bias is None else layer.bias[...]
+    return layer.promote_dtype((inputs, kernel, bias), dtype=layer.dtype)
+
+
+def replacement(
+    function: Callable[..., Array], stock: Callable[..., Array], out_sharding: Any
+) -> Callable[..., Array] | None:
+    """The layer's own product; None for the stock one, which functions know."""
+    if out_sharding is not None:
+        return functools.partial(function, out_sharding=out_sharding)
+    return None if function is stock else function

@@ -1,19 +1,10 @@
-"""The mean of an activation whose input is Gaussian: inference without sampling.
-
-With the moments of `dropjax.dropconnect_moments` these are the paper's inference, in
-closed form where there is one:
-
-    mean, variance = dropjax.dropconnect_moments(x, kernel, rate, bias=bias)
-    y = dropjax.inference.relu_mean(mean, variance)
-"""
+"""The mean of an activation whose input is Gaussian."""
 
 import jax.numpy as jnp
 import numpy as np
 from jax import nn
 from jax.scipy.stats import norm
 from jaxtyping import Array, Float
-
-__all__ = ["gelu_mean", "leaky_relu_mean", "relu_mean", "sigmoid_mean", "tanh_mean"]
 
 Moment = Float[Array, "*shape"]
 

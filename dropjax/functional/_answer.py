@@ -1,0 +1,58 @@
+"""What a layer answers: its activation in training, or a mean of it after."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from jaxtyping import Array
+
+from dropjax._checks import check_count, check_inference, check_key
+from dropjax._types import Inference, KeyLike, MaskPer, Noise, RateLike
+from dropjax.functional._samples import mean_of_samples, noise_is_drawn
+
+
+class Layer(Protocol):
+    """What Linen's and NNX's layers have in common."""
+
+    mask_per: MaskPer
+    noise: Noise
+    inference: Inference
+    activation: Callable[[Array], Array] | None
+    num_samples: int
+
+
+def is_sampled(layer: Any) -> bool:
+    """Whether inference needs samples: without an activation the mean is known."""
+    inference = check_inference(getattr(layer, "inference", "mean"))
+    return inference != "mean" and layer.activation is not None
+
+
+def answer(
+    layer: Layer,
+    functions: tuple[Callable[..., Array], Callable[..., Array]],
+    arrays: tuple[KeyLike, Array, Array, RateLike],
+    options: Mapping[str, Any],
+    deterministic: bool,
+) -> Array:
+    """The activation of a method, or the mean of it over samples.
+
+    The two functions are the method and the one that samples it from Gaussians, the
+    options are those that they have in common.
+    """
+    method, sampler = functions
+    key, x, kernel, rate = arrays
+    training = {"mask_per": layer.mask_per, "noise": layer.noise}
+
+    def activated(key: KeyLike, deterministic: bool = False) -> Array:
+        given = {**options, **training, "deterministic": deterministic}
+        y = method(key, x, kernel, rate, **given)
+        return y if layer.activation is None else layer.activation(y)
+
+    check_inference(layer.inference)
+    num_samples = check_count(layer.num_samples, "num_samples")
+    drawn = noise_is_drawn(rate, options["bias"], options["bias_rate"])
+    if not (deterministic and drawn and is_sampled(layer)):
+        return activated(key, deterministic)
+    if layer.inference == "monte_carlo":
+        return mean_of_samples(check_key(key), activated, num_samples)
+    given = {"num_samples": num_samples, **options}
+    return sampler(key, x, kernel, rate, layer.activation, **given)

@@ -1,0 +1,30 @@
+"""The product of a dense layer, as `flax.linen.Dense` does it."""
+
+from collections.abc import Callable
+from typing import Any
+
+from jax import lax
+from jax.typing import DTypeLike
+from jaxtyping import Array, Inexact
+
+
+def dense(
+    x: Inexact[Array, "*batch features_in"],
+    kernel: Inexact[Array, "features_in features_out"],
+    *,
+    dot_general: Callable[..., Array] | None,
+    **options: Any,
+) -> Inexact[Array, "*batch features_out"]:
+    """X's last axis contracted with the kernel's first."""
+    contract = (((x.ndim - 1,), (0,)), ((), ()))
+    return (dot_general or lax.dot_general)(x, kernel, contract, **options)
+
+
+def given(
+    precision: lax.PrecisionLike, preferred_element_type: DTypeLike | None
+) -> dict[str, Any]:
+    """The options of a product: some replacements do not know the second."""
+    options: dict[str, Any] = {"precision": precision}
+    if preferred_element_type is not None:
+        options["preferred_element_type"] = preferred_element_type
+    return options

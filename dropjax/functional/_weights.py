@@ -1,0 +1,181 @@
+"""What becomes of a product when its weights are dropped: masked, or made noisy."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Inexact, Key
+
+from dropjax._apply import apply_mask
+from dropjax._checks import (
+    check_bias,
+    check_key,
+    check_rate,
+    check_rate_shape,
+    check_real,
+    check_scaling,
+)
+from dropjax._masks import is_drawn
+from dropjax._random import leaf_keys
+from dropjax._types import KeyLike, RateLike, Scaling
+from dropjax.functional._dropout import dropout
+from dropjax.functional._examples import (
+    coins,
+    in_groups,
+    mask_levels,
+    masked_products,
+    masked_rows,
+    realized_rate,
+    weight_words,
+)
+from dropjax.functional._moments import layer_moments
+from dropjax.functional._samples import gaussian_sample
+
+
+def gaussian_product(
+    product: Callable[[Array, Array], Array],
+    key: KeyLike,
+    x: Array,
+    kernel: Array,
+    rate: RateLike,
+    bias: Array | None,
+    bias_rate: RateLike | None,
+    scaling: Scaling,
+) -> Array:
+    """The product, its sums of dropped weights replaced by Gaussians alike."""
+    key = check_key(key)
+    moments = layer_moments(
+        product, check_real(x), kernel, rate, bias, bias_rate, scaling
+    )
+    return gaussian_sample(key, *moments)
+
+
+def masked_product(
+    product: Callable[[Array, Array], Array],
+    key: KeyLike,
+    x: Array,
+    kernel: Array,
+    rate: RateLike,
+    redraw: bool,
+    scaling: Scaling,
+    deterministic: bool,
+) -> Array:
+    """The product with the masked kernel, which `redraw` makes anew to go back."""
+
+    def forward(key: KeyLike, x: Array, kernel: Array) -> Array:
+        masked = dropout(
+            key, kernel, rate, scaling=scaling, deterministic=deterministic
+        )
+        return product(x, masked)
+
+    own = _own_key(key, "kernel", rate, deterministic)
+    # The barrier is wanted here: without it CSE keeps the masked kernel after all.
+    return (jax.checkpoint(forward) if redraw else forward)(own, x, kernel)
+
+
+def streamed_rows(
+    key: KeyLike,
+    x: Array,
+    kernel: Array,
+    rate: RateLike,
+    scaling: Scaling,
+    preferred_element_type: DTypeLike | None,
+) -> Array:
+    """Every example's product with its own masked kernel, which is never stored."""
+    dtype = jnp.dtype(preferred_element_type or x.dtype)
+    wide = dtype if jnp.finfo(dtype).bits >= 32 else jnp.dtype(jnp.float32)
+    own = leaf_keys(check_key(key), ["kernel"])[0]
+    rows = in_groups(jnp.atleast_2d(x).astype(wide), 1)[:, :, 0]
+    weights = _scaled(kernel, rate, scaling).astype(wide)
+    y = masked_rows(own, rows, weights, mask_levels(rate)).astype(dtype)
+    return y.reshape(-1, y.shape[-1])[: x.size // x.shape[-1]].reshape(
+        *x.shape[:-1], -1
+    )
+
+
+def own_products(
+    product: Callable[[Array, Array], Array],
+    key: KeyLike,
+    x: Array,
+    kernel: Array,
+    rate: RateLike,
+    share: int,
+    scaling: Scaling,
+    batched: bool,
+) -> Array:
+    """The products of so many examples each with their masked kernels."""
+
+    def forward(key: Key[Array, ""], x: Array, kernel: Array) -> Array:
+        examples = in_groups(x if batched else x[None], share)
+        weights = _scaled(kernel, rate, scaling)
+        y = masked_products(product, key, examples, weights, mask_levels(rate))
+        y = y.reshape(-1, *y.shape[3:])
+        return y[: x.shape[0]] if batched else y[0]
+
+    own = leaf_keys(check_key(key), ["kernel"])[0]
+    return jax.checkpoint(forward)(own, x, kernel)
+
+
+def _scaled(weights: Array, rate: RateLike, scaling: Scaling) -> Array:
+    """The weights as they are where they are kept."""
+    check_rate_shape(rate, weights.shape)
+    check_scaling(scaling)
+    whole = jnp.ones_like(weights, bool)
+    return apply_mask(weights, whole, keep=1 - rate if scaling == "inverted" else 1.0)
+
+
+def settled(rate: RateLike, name: str, share: int | None) -> RateLike:
+    """The rate that is met: for masks of their own, to 16 bits."""
+    rate = check_rate(rate, name)
+    return rate if share is None else realized_rate(rate)
+
+
+def add_bias(
+    y: Array,
+    key: KeyLike,
+    bias: Array | None,
+    rate: RateLike | None,
+    share: int | None,
+    batched: bool,
+    scaling: Scaling,
+    deterministic: bool,
+) -> Array:
+    if bias is None:
+        return y
+    check_bias(bias, y.shape[-1])
+    if rate is not None:
+        rate = settled(rate, "bias_rate", share)
+        own = _own_key(key, "bias", rate, deterministic)
+        if share is not None and own is not None:
+            examples = y.shape[0] if batched else 1
+            biases = _own_biases(own, bias, rate, scaling, examples, share)
+            between = (1,) * (y.ndim - (2 if batched else 1))
+            biases = biases.reshape(*biases.shape[: int(batched)], *between, -1)
+            return y + biases.astype(y.dtype)
+        bias = dropout(own, bias, rate, scaling=scaling, deterministic=deterministic)
+    return y + bias.astype(y.dtype).reshape((1,) * (y.ndim - 1) + (-1,))
+
+
+def _own_biases(
+    key: Key[Array, ""],
+    bias: Array,
+    rate: RateLike,
+    scaling: Scaling,
+    examples: int,
+    share: int,
+) -> Inexact[Array, "examples features_out"]:
+    masks = -(-examples // share)
+    words = weight_words(key, mask_levels(rate), -(-masks // 32), bias.shape)
+    mask = coins(words, 32).reshape(-1, bias.size)
+    mask = jnp.repeat(mask, share, axis=0)[:examples]
+    scaled = jnp.broadcast_to(_scaled(bias, rate, scaling), mask.shape)
+    return apply_mask(scaled, mask)
+
+
+def _own_key(
+    key: KeyLike, name: str, rate: RateLike, deterministic: bool
+) -> Key[Array, ""] | None:
+    """The key with which `dropconnect` drops the leaf of that name, where one is."""
+    drawn = is_drawn(rate, deterministic)
+    return leaf_keys(check_key(key), [name])[0] if drawn else None
