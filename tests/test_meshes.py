@@ -21,7 +21,7 @@ KEYS = {
 AXES = ("a", "b", "c")
 SPECS = {
     (8,): [P("a"), P(None, "a"), P(None, None, "a")],
-    (4, 2): [P("a", "b"), P("b", None, "a"), P(("b", "a")), P(None, ("a", "b")), P("b")],
+    (4, 2): [P("a", "b"), P("b", None, "a"), P(("b", "a")), P(None, AXES[:2]), P("b")],
     (2, 2, 2): [P("a", "b", "c"), P(("c", "a"), "b"), P(None, None, AXES), P("c"), P()],
 }
 
