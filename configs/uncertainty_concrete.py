@@ -1,0 +1,11 @@
+"""Regression with a gap: where concrete dropout, which learns its rates, is sure."""
+
+from ml_collections import ConfigDict
+from training.regression import regression_config
+
+
+def get_config() -> ConfigDict:
+    """Return the settings."""
+    config = regression_config()
+    config.method = "concrete"
+    return config
