@@ -90,6 +90,24 @@ def _leaf_mask(key, shape, rate, deterministic=False):
     return masks["kernel"]
 
 
+def _realized(mask, x, rate):
+    """Masks of examples' own meet a rate, and scale by it, to 16 bits."""
+    dtype = np.float64 if x.real.dtype == np.float64 else np.float32
+    keep = 1 - np.round(rate * 2**16) / 2**16
+    return jnp.where(mask, x * np.asarray(dtype(1) / dtype(keep), x.dtype), 0)
+
+
+def _definition(function, options):
+    """The mask and the definition: of masks of examples' own, seen in ones."""
+    if "mask_per" not in options:
+        return {"mask": _leaf_mask}
+
+    def mask(key, shape, rate, **flag):
+        return function(key, jnp.ones(shape), rate, **flag) != 0
+
+    return {"mask": mask, "explicit": _realized}
+
+
 def _dense(name, **options):
     def function(key, x, rate, deterministic=False):
         options_now = {"deterministic": deterministic, **options}
@@ -119,13 +137,13 @@ def _dense(name, **options):
         shape,
         shape,
         function,
-        _leaf_mask,
-        linen,
-        call_nnx,
-        public,
-        options,
+        linen=linen,
+        nnx=call_nnx,
+        public=public,
+        options=options,
         product=True,
         off=_off(options),
+        **_definition(function, options),
     )
 
 
@@ -170,13 +188,13 @@ def _conv(name, window, **options):
         shape,
         shape,
         function,
-        _leaf_mask,
-        linen,
-        call_nnx,
-        public,
-        options,
+        linen=linen,
+        nnx=call_nnx,
+        public=public,
+        options=options,
         product=True,
         off=_off(options),
+        **_definition(function, options),
     )
 
 
@@ -185,6 +203,8 @@ ROWS = [
     _tree("dropconnect-standard", (30, 40), scaling="standard"),
     _dense("dropconnect_dense"),
     _dense("dropconnect_dense-standard", scaling="standard"),
+    _dense("dropconnect_dense-example", mask_per="example"),
+    _conv("dropconnect_conv-example", (1, 1), mask_per="example"),
     _conv("dropconnect_conv-1d", (1,)),
     _conv("dropconnect_conv-2d", (1, 1)),
     _conv("dropconnect_conv-3d", (1, 1, 1)),
