@@ -13,7 +13,7 @@ comma := ,
 accelerator := $(if $(EXTRA),$(comma)$(EXTRA))
 bin := $(VENV)/bin
 
-.PHONY: train compare test test-all cover lint format gpu bench clean
+.PHONY: train compare test test-all cover lint format gpu bench twins picture clean
 
 $(VENV)/%.installed: pyproject.toml
 	test -x $(bin)/python || $(PYTHON) -m venv $(VENV)
@@ -49,8 +49,14 @@ gpu: $(VENV)/tests.installed $(VENV)/benchmarks.installed
 	$(bin)/python -m pytest -m gpu
 	$(bin)/python benchmarks/run.py --out=benchmarks/results $(ARGS)
 
+twins: $(VENV)/twins.installed
+	$(bin)/python -m pytest -m torch $(ARGS)
+
 bench: $(VENV)/benchmarks.installed
 	$(bin)/python benchmarks/run.py $(ARGS)
+
+picture: $(VENV)/examples.installed
+	$(bin)/python docs/picture.py
 
 clean:
 	rm -rf $(VENV) build dist runs

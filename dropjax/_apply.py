@@ -135,9 +135,20 @@ def _toss_and_apply(
     coins: tuple[int, ...],
     scaling: Scaling,
 ) -> Inexact[Array, "*shape"]:
-    stored = math.prod(coins) * _SHARERS <= x.size
-    mask = toss(key, keep, coins, stored=stored)
+    mask = toss_for(x, key, keep, coins)
     return apply_mask(x, mask, keep=keep if scaling == "inverted" else 1.0)
+
+
+def toss_for(
+    x: Array, key: Key[Array, ""], keep: Float[Array, "..."], coins: tuple[int, ...]
+) -> Bool[Array, "..."]:
+    """The coins of an array, which broadcast to its shape."""
+    return toss(key, keep, coins, stored=are_stored(coins, x))
+
+
+def are_stored(coins: tuple[int, ...], x: Array) -> bool:
+    """Whether so many elements share each coin that it is better drawn once."""
+    return math.prod(coins) * _SHARERS <= x.size
 
 
 @redrawn()
@@ -165,6 +176,11 @@ def scale(
     if jnp.iscomplexobj(x):
         return lax.complex(x.real * factor, x.imag * factor)
     return (x.astype(factor.dtype) * factor).astype(x.dtype)
+
+
+def widened(x: Inexact[Array, "*shape"]) -> Inexact[Array, "*shape"]:
+    """X in a dtype of single precision or better, for sums to be rounded once."""
+    return x if jnp.iscomplexobj(x) else x.astype(working_dtype(x))
 
 
 def working_dtype(x: Inexact[Array, "..."]) -> np.dtype:

@@ -12,7 +12,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Inexact, Key
 
-from dropjax._types import Axes, Inference, KeyLike, Noise, RateLike, Scaling
+from dropjax._types import (
+    Axes,
+    DropPathMode,
+    Inference,
+    KeyLike,
+    Noise,
+    RateLike,
+    Scaling,
+)
 
 _PADDINGS = ("SAME", "VALID", "CIRCULAR", "REFLECT", "CAUSAL")
 
@@ -243,13 +251,15 @@ def check_channel_and_batch(
     return own
 
 
-def check_spatial_axes(x: Array, spatial: int, batch_axis: int | None) -> None:
+def check_spatial_axes(
+    x: Array, spatial: int, batch_axis: int | None, name: str = "SpatialDropout"
+) -> None:
     """As many spatial axes as the layer's name says."""
     wanted = spatial + (1 if batch_axis is None else 2)
     if x.ndim != wanted:
         batch = "no batch axis" if batch_axis is None else "a batch axis"
         raise ValueError(
-            f"SpatialDropout{spatial}D with {batch} needs inputs of {wanted} axes, "
+            f"{name}{spatial}D with {batch} needs inputs of {wanted} axes, "
             f"{spatial} of them spatial, got shape {x.shape}; batch_axis=None is for "
             "inputs without a batch"
         )
@@ -352,6 +362,112 @@ def check_positive(value: Any, name: str) -> float:
     if not isinstance(value, numbers.Real) or not 0 < float(value) < float("inf"):
         raise ValueError(f"{name} must be a positive number, got {value!r}")
     return float(value)
+
+
+def check_mode(mode: Any) -> None:
+    """A coin per example, or one for the batch."""
+    if mode not in get_args(DropPathMode):
+        raise ValueError(
+            "mode must be 'row' (a coin per example) or 'batch' (one coin), "
+            f"got {mode!r}"
+        )
+
+
+def check_noise_rate(rate: RateLike) -> RateLike:
+    """A rate whose noise has a finite variance."""
+    rate = check_rate(rate)
+    if not isinstance(rate, jax.Array) and np.any(np.asarray(rate) == 1):
+        raise ValueError(
+            "rate must be below 1 for Gaussian noise, whose variance rate / (1 - rate) "
+            f"has no bound there, got {rate}"
+        )
+    return rate
+
+
+def check_stddev(stddev: RateLike) -> RateLike:
+    """A host number of 0 or more as a float, an array as it is."""
+    if isinstance(stddev, bool | np.bool_) or not _is_real(stddev):
+        raise TypeError(
+            "stddev must be a real number or a floating-point array, "
+            f"got {_describe(stddev)}"
+        )
+    if isinstance(stddev, jax.Array):
+        return stddev
+    if not np.all((np.asarray(stddev) >= 0) & np.isfinite(stddev)):
+        raise ValueError(f"stddev must be finite and 0 or more, got {stddev}")
+    return stddev if isinstance(stddev, np.ndarray) else float(stddev)
+
+
+def check_stddev_shape(stddev: RateLike, coins: tuple[int, ...]) -> None:
+    """An array gives each noise one deviation: it must broadcast to the noise's."""
+    if not _broadcasts(np.shape(stddev), coins):
+        raise ValueError(
+            f"stddev of shape {np.shape(stddev)} must broadcast to the noise's shape "
+            f"{coins}"
+        )
+
+
+def check_tokens(x: Any) -> Any:
+    """An array of integers."""
+    if not isinstance(x, jax.Array | np.ndarray | np.generic):
+        raise TypeError(
+            f"x must be an array of token ids, got {_describe(x)}; "
+            "wrap it in jnp.asarray"
+        )
+    if not jnp.issubdtype(x.dtype, jnp.integer):
+        raise TypeError(
+            f"x must be an array of integers, the ids of tokens, got dtype {x.dtype}; "
+            "for embedded tokens use dropout with broadcast_dims=-1"
+        )
+    return x
+
+
+def check_id(one: Any, dtype: np.dtype, name: str) -> int:
+    """An integer that the tokens' dtype can hold."""
+    if not _is_int(one):
+        raise TypeError(f"{name} must be an integer, got {_describe(one)}")
+    if not jnp.iinfo(dtype).min <= one <= jnp.iinfo(dtype).max:
+        raise ValueError(f"{name} must fit the dtype of x, {dtype}, got {one}")
+    return int(one)
+
+
+def check_block(sizes: Any, rank: int, name: str) -> tuple[int, ...]:
+    """A side for each spatial axis, of which there is at least one."""
+    if rank < 1:
+        raise ValueError(
+            f"x must have at least one spatial axis for {name} to act on, got none; "
+            "batch_axis=None is for an x without a batch"
+        )
+    each = (sizes,) * rank if _is_int(sizes) else sizes
+    whole = isinstance(each, Sequence) and all(_is_int(n) and n > 0 for n in each)
+    if not whole or len(each) != rank:
+        raise ValueError(
+            f"{name} must be one positive integer, or one for each of the {rank} "
+            f"spatial axes, got {sizes!r}"
+        )
+    return tuple(int(size) for size in each)
+
+
+def check_two_axes(spatial: int) -> None:
+    """A rectangle has a height and a width."""
+    if spatial != 2:
+        raise ValueError(
+            "random_erasing needs an x with two spatial axes besides those of the "
+            f"channels and the batch, got {spatial}; cutout takes any number, and "
+            "batch_axis=None is for an x without a batch"
+        )
+
+
+def check_range(limits: Any, low: float, high: float, name: str) -> tuple[float, float]:
+    """Two numbers in order within bounds, the lower one excluded."""
+    pair = isinstance(limits, Sequence) and len(limits) == 2
+    if not pair or not all(isinstance(limit, numbers.Real) for limit in limits):
+        raise TypeError(f"{name} must be a pair of numbers, got {limits!r}")
+    if not low < limits[0] <= limits[1] <= high or not np.isfinite(limits[1]):
+        raise ValueError(
+            f"{name} must be (least, most), above {low} and up to {high}, got {limits}"
+        )
+    return float(limits[0]), float(limits[1])
 
 
 def check_mask_per(mask_per: Any) -> int | None:

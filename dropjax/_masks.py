@@ -69,9 +69,16 @@ def foregone(rate: RateLike, deterministic: bool) -> bool | None:
     return False if isinstance(rate, float) and rate == 1.0 else None
 
 
-def is_drawn(rate: RateLike, deterministic: bool) -> bool:
-    """Whether coins must be tossed, so that a key is needed."""
-    return foregone(check_rate(rate), check_deterministic(deterministic)) is None
+def is_drawn(
+    rate: RateLike, deterministic: bool, *, draws_at_one: bool = False
+) -> bool:
+    """Whether coins must be tossed, or something else drawn, so that a key is needed.
+
+    A method whose coins do not say everything, as where a square is cut, draws at a
+    rate of 1 too.
+    """
+    certain = foregone(check_rate(rate), check_deterministic(deterministic))
+    return certain is None or (draws_at_one and not certain)
 
 
 def keep_probability(rate: RateLike, dtype: jnp.dtype) -> Float[Array, "..."]:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Key, UInt32
+from jaxtyping import Array, Float, Key, UInt32
 
 Word = UInt32[Array, "..."]
 
@@ -30,6 +30,20 @@ def random_words(
     first, second = jax.random.key_data(key)
     high, low = element_index(shape)
     return jnp.bitwise_xor(*threefry2x32(first, second, high, low))
+
+
+def normals(
+    key: Key[Array, ""], shape: tuple[int, ...], *, stored: bool = False
+) -> Float[Array, "*shape"]:
+    """Standard normal float32, by the formula of `jax.random.normal(key, shape)`.
+
+    Drawn in the loop that reads them, as the words are.
+    """
+    words = random_words(key, shape, stored=stored)
+    fraction = (words >> np.uint32(9)).astype(jnp.float32)
+    least = np.nextafter(np.float32(-1), np.float32(0))
+    uniform = jnp.maximum(fraction * np.float32(2**-22) + least, least)
+    return np.float32(np.sqrt(2)) * lax.erf_inv(uniform)
 
 
 def leaf_keys(key: Key[Array, ""], paths: Sequence[str]) -> list[Key[Array, ""]]:

@@ -23,3 +23,6 @@ Noise: TypeAlias = Literal["bernoulli", "gaussian"]
 
 Inference: TypeAlias = Literal["mean", "gaussian", "monte_carlo"]
 """What a layer answers where nothing is dropped."""
+
+DropPathMode: TypeAlias = Literal["row", "batch"]
+"""Whether each example tosses a coin, or the batch tosses one."""

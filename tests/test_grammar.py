@@ -32,6 +32,8 @@ HOST_NAMES = {"dilation": "kernel_dilation"}
 CALL_ARGUMENTS = {"bias", "deterministic"}
 LINEN_HAS_NOT = {"preferred_element_type"}
 LAYER_DEFAULTS = {"dot_general", "conv_general_dilated"}
+# What happens to the dropped and the kept, which a mask does not say.
+NOT_OF_THE_MASK = {"scaling", "scale_by_keep", "fill", "unknown_id", "protected"}
 FORBIDDEN = {"rng", "seed", "p", "keep_prob", "training", "train"}
 # Methods whose arguments between key and options are others than (x, rate).
 ARGUMENTS = {
@@ -40,10 +42,15 @@ ARGUMENTS = {
     dj.dropconnect_conv: ["x", "kernel", "rate"],
     dj.mixout: ["params", "pretrained", "rate"],
     dj.concrete_dropout: ["x", "logit"],
+    dj.gaussian_noise: ["x", "stddev"],
 }
-UNSCALED = {dj.concrete_dropout}
+# What is scaled by a definition of its own, or not at all.
+UNSCALED = {dj.concrete_dropout, dj.gaussian_dropout, dj.gaussian_noise}
+UNSCALED |= {dj.alpha_dropout, dj.feature_alpha_dropout, dj.word_dropout}
+UNSCALED |= {dj.drop_path, dj.drop_block, dj.cutout, dj.random_erasing}
 # Methods whose mask is another function's, or soft.
 MASKLESS = {dj.dropconnect_dense, dj.dropconnect_conv, dj.mixout, dj.concrete_dropout}
+MASKLESS |= {dj.gaussian_dropout, dj.gaussian_noise}
 ROOMS = ["_types", "_checks", "_random", "_fast_prng", "_masks", "_apply"]
 
 
@@ -94,7 +101,7 @@ def test_masks_take_a_shape_and_never_scale(function):
     second = "params" if function is dj.dropconnect_mask else "shape"
     assert names[:3] == ["key", second, "rate"]
     assert names[-1] == "deterministic"
-    assert "scaling" not in names
+    assert not NOT_OF_THE_MASK & set(names)
 
 
 @pytest.mark.parametrize("thing", [*FUNCTIONS, *LAYERS], ids=name_of)
@@ -112,7 +119,7 @@ def test_a_mask_has_its_functions_options(function):
     if mask is None:
         return
     own, theirs = parameters(mask), parameters(function)
-    assert set(own) - {"shape"} == set(theirs) - {"x", "scaling"}
+    assert set(own) - {"shape"} == set(theirs) - {"x"} - NOT_OF_THE_MASK
     for name in set(own) - {"shape"}:
         assert own[name].default == theirs[name].default
 
@@ -122,11 +129,43 @@ COMMON = {"scaling": "inverted", "deterministic": False}
 PRODUCT = {"bias": None, "bias_rate": None, "mask_per": "batch", "precision": None}
 PRODUCT |= {"noise": "bernoulli", "preferred_element_type": None, **COMMON}
 WINDOW = {"strides": 1, "padding": "SAME", "dilation": 1, "input_dilation": 1}
+CHANNELS = {"channel_axis": -1, "batch_axis": 0}
 DEFAULTS = {
     dj.apply_mask: {"keep": 1.0, "fill": 0.0},
     dj.keep_mask: {"deterministic": False},
     dj.dropout: {"broadcast_dims": (), "noise_shape": None, **COMMON},
     dj.spatial_dropout: {"channel_axis": -1, "batch_axis": 0, **COMMON},
+    dj.drop_path: {
+        "mode": "row",
+        "batch_axis": 0,
+        "scale_by_keep": True,
+        "deterministic": False,
+    },
+    dj.variational_dropout: {"time_axis": -2, **COMMON},
+    dj.embedding_dropout: COMMON,
+    dj.word_dropout: {"protected": (), "deterministic": False},
+    dj.alpha_dropout: {
+        "broadcast_dims": (),
+        "noise_shape": None,
+        "deterministic": False,
+    },
+    dj.feature_alpha_dropout: {**CHANNELS, "deterministic": False},
+    dj.gaussian_dropout: {"broadcast_dims": (), "deterministic": False},
+    dj.gaussian_noise: {"broadcast_dims": (), "deterministic": False},
+    dj.drop_block: {
+        "block_size": 7,
+        "per_channel": True,
+        **CHANNELS,
+        "deterministic": False,
+    },
+    dj.cutout: {"fill": 0.0, "inside": False, **CHANNELS, "deterministic": False},
+    dj.random_erasing: {
+        "area": (0.02, 0.4),
+        "ratio": (0.3, 10 / 3),
+        "fill": 0.0,
+        **CHANNELS,
+        "deterministic": False,
+    },
     dj.dropconnect: {"where": None, **COMMON},
     dj.mixout: {"where": None, **COMMON},
     dj.multi_sample_dropout: {"samples": 8, **COMMON},

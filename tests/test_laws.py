@@ -385,7 +385,8 @@ def test_no_residual_of_the_arrays_size(method, generator):
     x, key = array(method.shape), GENERATORS[generator](1)
     _, back = jax.vjp(lambda x: method.function(key, x, RATE), x)
     saved = sum(leaf.size for leaf in jax.tree.leaves(back))
-    assert saved <= 8
+    # The key, the rate, and a small table where the definition has one.
+    assert saved <= (16 if "drop_block" in method.name else 8)
 
 
 @pytest.mark.parametrize("scanned", [True, False])
@@ -577,6 +578,9 @@ def test_every_public_name_is_in_the_table():
     elsewhere |= {djl.ConcreteDropout, djn.ConcreteDropout}
     elsewhere |= {djl.set_rates, djn.set_rates}  # tests/test_rates.py
     elsewhere |= {dj.dropconnect_gaussian, dj.dropconnect_conv_gaussian}
+    elsewhere |= {dj.word_dropout, dj.word_dropout_mask, dj.gaussian_noise}
+    elsewhere |= {djl.WordDropout, djn.WordDropout}
+    elsewhere |= {djl.GaussianNoise, djn.GaussianNoise}
     for room in (dj, djl, djn):
         for name in room.__all__:
             thing = getattr(room, name)

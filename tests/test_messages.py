@@ -14,6 +14,7 @@ from dropjax import losses, optimizers, schedules
 KEY = jax.random.key(0)
 X = jnp.ones((4, 6))
 KERNEL = jnp.ones((6, 3))
+TOKENS = jnp.zeros((4, 6), jnp.uint8)
 IMAGE = jnp.ones((2, 8, 8, 4))
 WINDOW = jnp.ones((3, 3, 4, 5))
 
@@ -543,6 +544,111 @@ GOLDEN = {
         lambda: losses.r_drop(X.astype(jnp.complex64), X.astype(jnp.complex64)),
         TypeError,
         "first and second must be real logits, got complex64",
+    ),
+    "mode": (
+        lambda: dj.drop_path(KEY, X, 0.5, mode="example"),
+        ValueError,
+        "mode must be 'row' (a coin per example) or 'batch' (one coin), got 'example'",
+    ),
+    "time axis": (
+        lambda: dj.variational_dropout(KEY, X, 0.5, time_axis=2),
+        ValueError,
+        "time_axis must name axes of an array with 2 axes, got 2",
+    ),
+    "a rate of unbounded noise": (
+        lambda: dj.gaussian_dropout(KEY, X, 1.0),
+        ValueError,
+        "rate must be below 1 for Gaussian noise, whose variance rate / (1 - rate) has "
+        "no bound there, got 1.0",
+    ),
+    "stddev negative": (
+        lambda: dj.gaussian_noise(KEY, X, -1.0),
+        ValueError,
+        "stddev must be finite and 0 or more, got -1.0",
+    ),
+    "stddev of a wrong type": (
+        lambda: dj.gaussian_noise(KEY, X, "1"),
+        TypeError,
+        "stddev must be a real number or a floating-point array, got '1' (str)",
+    ),
+    "stddev of a wrong shape": (
+        lambda: dj.gaussian_noise(KEY, X, jnp.ones((4, 6)), broadcast_dims=0),
+        ValueError,
+        "stddev of shape (4, 6) must broadcast to the noise's shape (1, 6)",
+    ),
+    "tokens a list": (
+        lambda: dj.word_dropout(KEY, [1, 2], 0.5, unknown_id=0),
+        TypeError,
+        "x must be an array of token ids, got [1, 2] (list); wrap it in jnp.asarray",
+    ),
+    "tokens of floats": (
+        lambda: dj.word_dropout(KEY, X, 0.5, unknown_id=0),
+        TypeError,
+        "x must be an array of integers, the ids of tokens, got dtype float32; for "
+        "embedded tokens use dropout with broadcast_dims=-1",
+    ),
+    "an id of a wrong type": (
+        lambda: dj.word_dropout(KEY, TOKENS, 0.5, unknown_id=0.5),
+        TypeError,
+        "unknown_id must be an integer, got 0.5 (float)",
+    ),
+    "an id that does not fit": (
+        lambda: dj.word_dropout(KEY, TOKENS, 0.5, unknown_id=0, protected=(256,)),
+        ValueError,
+        "protected must fit the dtype of x, uint8, got 256",
+    ),
+    "blocks of too many axes": (
+        lambda: dj.drop_block(KEY, IMAGE, 0.5, block_size=(2, 2, 2)),
+        ValueError,
+        "block_size must be one positive integer, or one for each of the 2 spatial "
+        "axes, got (2, 2, 2)",
+    ),
+    "blocks of no size": (
+        lambda: dj.drop_block(KEY, IMAGE, 0.5, block_size=0),
+        ValueError,
+        "block_size must be one positive integer, or one for each of the 2 spatial "
+        "axes, got 0",
+    ),
+    "blocks without a map": (
+        lambda: dj.drop_block(KEY, X, 0.5),
+        ValueError,
+        "x must have at least one spatial axis for block_size to act on, got none; "
+        "batch_axis=None is for an x without a batch",
+    ),
+    "blocks of a layer": (
+        lambda: djn.DropBlock2D(0.5, rngs=nnx.Rngs(0))(X),
+        ValueError,
+        "DropBlock2D with a batch axis needs inputs of 4 axes, 2 of them spatial, got "
+        "shape (4, 6); batch_axis=None is for inputs without a batch",
+    ),
+    "a rate per element of a block": (
+        lambda: dj.drop_block(KEY, IMAGE, jnp.full(IMAGE.shape, 0.5)),
+        ValueError,
+        "rate of shape (2, 8, 8, 4) must broadcast to the coins' shape (2, 1, 1, 4): "
+        "elements that share a coin share a rate, so give it axes of size 1 there",
+    ),
+    "a square of no size": (
+        lambda: dj.cutout(KEY, IMAGE, 0.5, size=-1),
+        ValueError,
+        "size must be one positive integer, or one for each of the 2 spatial axes, got "
+        "-1",
+    ),
+    "a rectangle in a sequence": (
+        lambda: dj.random_erasing(KEY, IMAGE[:, 0], 0.5),
+        ValueError,
+        "random_erasing needs an x with two spatial axes besides those of the channels "
+        "and the batch, got 1; cutout takes any number, and batch_axis=None is for an "
+        "x without a batch",
+    ),
+    "a share of more than the map": (
+        lambda: dj.random_erasing(KEY, IMAGE, 0.5, area=(0.1, 1.1)),
+        ValueError,
+        "area must be (least, most), above 0 and up to 1, got (0.1, 1.1)",
+    ),
+    "a range of a wrong type": (
+        lambda: dj.random_erasing(KEY, IMAGE, 0.5, ratio=2.0),
+        TypeError,
+        "ratio must be a pair of numbers, got 2.0",
     ),
     "no flag": (
         lambda: djn.Dropout(0.5, deterministic=None)(X),

@@ -1,20 +1,40 @@
 """The methods as pure functions: one method, one file, one paper."""
 
+from ._alpha_dropout import alpha_dropout as alpha_dropout
+from ._alpha_dropout import alpha_dropout_mask as alpha_dropout_mask
+from ._alpha_dropout import feature_alpha_dropout as feature_alpha_dropout
+from ._alpha_dropout import feature_alpha_dropout_mask as feature_alpha_dropout_mask
 from ._concrete_dropout import concrete_dropout as concrete_dropout
 from ._concrete_dropout import (
     concrete_dropout_regularizer as concrete_dropout_regularizer,
 )
+from ._cutout import cutout as cutout
+from ._cutout import cutout_mask as cutout_mask
+from ._drop_block import drop_block as drop_block
+from ._drop_block import drop_block_mask as drop_block_mask
+from ._drop_path import drop_path as drop_path
+from ._drop_path import drop_path_mask as drop_path_mask
 from ._dropconnect_conv import dropconnect_conv as dropconnect_conv
 from ._dropconnect_dense import dropconnect_dense as dropconnect_dense
 from ._dropout import dropout as dropout
 from ._dropout import dropout_mask as dropout_mask
+from ._embedding_dropout import embedding_dropout as embedding_dropout
+from ._embedding_dropout import embedding_dropout_mask as embedding_dropout_mask
 from ._gaussian import dropconnect_conv_gaussian as dropconnect_conv_gaussian
 from ._gaussian import dropconnect_gaussian as dropconnect_gaussian
+from ._gaussian_dropout import gaussian_dropout as gaussian_dropout
+from ._gaussian_dropout import gaussian_noise as gaussian_noise
 from ._moments import dropconnect_conv_moments as dropconnect_conv_moments
 from ._moments import dropconnect_moments as dropconnect_moments
 from ._multi_sample_dropout import multi_sample_dropout as multi_sample_dropout
 from ._multi_sample_dropout import (
     multi_sample_dropout_mask as multi_sample_dropout_mask,
 )
+from ._random_erasing import random_erasing as random_erasing
+from ._random_erasing import random_erasing_mask as random_erasing_mask
 from ._spatial_dropout import spatial_dropout as spatial_dropout
 from ._spatial_dropout import spatial_dropout_mask as spatial_dropout_mask
+from ._variational_dropout import variational_dropout as variational_dropout
+from ._variational_dropout import variational_dropout_mask as variational_dropout_mask
+from ._word_dropout import word_dropout as word_dropout
+from ._word_dropout import word_dropout_mask as word_dropout_mask

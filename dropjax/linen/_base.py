@@ -28,7 +28,9 @@ def resolve(
         *jax.tree.leaves(getattr(layer, "bias_rate", None)),
     ]
     off = deterministic and not is_sampled(layer)
-    if rng is None and any(is_drawn(one, off) for one in rates):
+    at_one = getattr(layer, "draws_at_one", False)
+    drawn = [is_drawn(one, off, draws_at_one=at_one) for one in rates]
+    if rng is None and any(drawn):
         rng = layer.make_rng(layer.rng_collection)
     return rng, rate, deterministic
 

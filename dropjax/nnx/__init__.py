@@ -6,26 +6,52 @@ new mask. Plain `jax.jit` lets no state out: a layer passed to it draws the same
 in every call, and a captured one raises.
 """
 
+from ._alpha_dropout import AlphaDropout as AlphaDropout
+from ._alpha_dropout import FeatureAlphaDropout as FeatureAlphaDropout
 from ._concrete_dropout import ConcreteDropout as ConcreteDropout
+from ._drop_block import DropBlock1D as DropBlock1D
+from ._drop_block import DropBlock2D as DropBlock2D
+from ._drop_block import DropBlock3D as DropBlock3D
+from ._drop_path import DropPath as DropPath
 from ._dropconnect import DropConnect as DropConnect
 from ._dropconnect_conv import DropConnectConv as DropConnectConv
 from ._dropconnect_linear import DropConnectLinear as DropConnectLinear
 from ._dropout import Dropout as Dropout
+from ._erasing import Cutout as Cutout
+from ._erasing import RandomErasing as RandomErasing
+from ._gaussian import GaussianDropout as GaussianDropout
+from ._gaussian import GaussianNoise as GaussianNoise
 from ._multi_sample_dropout import MultiSampleDropout as MultiSampleDropout
 from ._rates import set_rates as set_rates
+from ._sequences import EmbeddingDropout as EmbeddingDropout
+from ._sequences import VariationalDropout as VariationalDropout
+from ._sequences import WordDropout as WordDropout
 from ._spatial_dropout import SpatialDropout1D as SpatialDropout1D
 from ._spatial_dropout import SpatialDropout2D as SpatialDropout2D
 from ._spatial_dropout import SpatialDropout3D as SpatialDropout3D
 
 __all__ = [
+    "AlphaDropout",
     "ConcreteDropout",
+    "Cutout",
+    "DropBlock1D",
+    "DropBlock2D",
+    "DropBlock3D",
     "DropConnect",
     "DropConnectConv",
     "DropConnectLinear",
+    "DropPath",
     "Dropout",
+    "EmbeddingDropout",
+    "FeatureAlphaDropout",
+    "GaussianDropout",
+    "GaussianNoise",
     "MultiSampleDropout",
+    "RandomErasing",
     "SpatialDropout1D",
     "SpatialDropout2D",
     "SpatialDropout3D",
+    "VariationalDropout",
+    "WordDropout",
     "set_rates",
 ]

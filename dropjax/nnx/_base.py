@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import jax
 from flax import nnx
@@ -24,6 +24,8 @@ class Drop:
     """What every layer has: a rate, a flag and a stream of keys."""
 
     bias_rate: RateLike | None = None
+    # Whether a rate of 1 leaves something to draw, as the place of a box.
+    draws_at_one: ClassVar[bool] = False
 
     def _set_drop(
         self,
@@ -56,8 +58,8 @@ class Drop:
             deterministic = check_flag_given(self.deterministic)
         rate = self.rate if rate is None else rate
         rates = jax.tree.leaves((rate, self.bias_rate))
-        off = deterministic and not is_sampled(self)
-        if any(is_drawn(one, off) for one in rates):
+        off, at_one = deterministic and not is_sampled(self), self.draws_at_one
+        if any(is_drawn(one, off, draws_at_one=at_one) for one in rates):
             return self._key(self.rngs if rngs is None else rngs), rate, deterministic
         return None, rate, deterministic
 

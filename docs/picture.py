@@ -1,0 +1,289 @@
+"""Draws what each method does to the same feature maps, sentence and weights.
+
+`make picture` writes family.png, with the digest of what was drawn in its metadata;
+a test compares the digest, so that the picture cannot fall behind the library.
+"""
+
+import hashlib
+import itertools
+import pathlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import dropjax as dj
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+OUT = pathlib.Path(__file__).with_name("family.png")
+RATE = 0.3
+WORDS = ["the", "cat", "sat", "on", "the", "mat", "and", "the", "dog", "sat", "too"]
+UNKNOWN = len(WORDS)
+MAPS, SENTENCE, WEIGHTS = "feature maps", "a sentence", "weights"
+
+PAPER, INK, GREY = "#ffffff", "#1c1e21", "#70757d"
+HOLE, FLOOR, MARK = "#eceef1", "#20242e", "#f6cf57"
+HUES = {
+    MAPS: (
+        ("#e6e8fa", "#8d9be6", "#3f51c4", "#1d2a7a"),
+        ("#fdebdc", "#f5ab74", "#dd6a2b", "#8f3a10"),
+        ("#dcf3ec", "#74ccb4", "#1f9a7c", "#0c5847"),
+    ),
+    SENTENCE: (("#f1e6f8", "#c596e0", "#8d45b5", "#521c72"),),
+    WEIGHTS: (("#1d5a97", "#74a9d8", "#e9b0a6", "#b8392b"),),
+}
+
+
+def feature_maps() -> np.ndarray:
+    """Two examples of three channels: hills, waves and rings, from 0 to 1."""
+    y, x = np.mgrid[0:12, 0:12] / 11
+    first = [
+        np.exp(-((x - 0.35) ** 2 + (y - 0.4) ** 2) / 0.12),
+        0.5 + 0.5 * np.sin(7 * (x + 0.7 * y)),
+        0.5 + 0.5 * np.cos(9 * np.hypot(x - 0.5, y - 0.6)),
+    ]
+    maps = np.stack([np.stack(first, -1), np.stack([f.T[::-1] for f in first], -1)])
+    return (0.15 + 0.85 * maps).astype(np.float32)
+
+
+def words() -> np.ndarray:
+    """Each word's place in the vocabulary."""
+    vocabulary = list(dict.fromkeys(WORDS))
+    return np.array([vocabulary.index(word) for word in WORDS])
+
+
+def table() -> np.ndarray:
+    """A vector for each word, and last one for what is unknown."""
+    numbers = np.random.default_rng(3).uniform(0.2, 1.0, (UNKNOWN + 1, 7))
+    numbers[-1] = 0.08
+    return numbers.astype(np.float32)
+
+
+def weights() -> np.ndarray:
+    """A matrix of signed numbers, none of them small."""
+    generator = np.random.default_rng(8)
+    numbers = generator.uniform(0.35, 1.0, (12, 18)) * generator.choice(
+        [-1, 1], (12, 18)
+    )
+    return numbers.astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A method, its note, what it makes of the subject, and who is kept."""
+
+    name: str
+    note: str
+    subject: str
+    values: np.ndarray
+    mask: np.ndarray
+    hole: str = HOLE
+    labels: tuple[str, ...] = ()
+
+
+def on_maps(
+    name: str,
+    note: str,
+    seed: int,
+    hole: str = HOLE,
+    rate: float = RATE,
+    **options: object,
+) -> Panel:
+    """The feature maps under a function that has its mask beside it."""
+    x, key = jnp.asarray(feature_maps()), jax.random.key(seed)
+    y = getattr(dj, name)(key, x, rate, **options)
+    mask = getattr(dj, f"{name}_mask")(key, x.shape, rate, **options)
+    return Panel(name, note, MAPS, np.asarray(y), np.broadcast_to(mask, x.shape), hole)
+
+
+def on_words(name: str, note: str, seed: int, **options: object) -> Panel:
+    """The looked-up sentence, (steps, features), under a function."""
+    x, key = jnp.asarray(table()[words()]), jax.random.key(seed)
+    y = getattr(dj, name)(key, x, RATE, **options)
+    mask = getattr(dj, f"{name}_mask")(key, x.shape, RATE, **options)
+    return Panel(
+        name,
+        note,
+        SENTENCE,
+        np.asarray(y),
+        np.broadcast_to(mask, x.shape),
+        labels=tuple(WORDS),
+    )
+
+
+def all_kept(name: str, note: str, subject: str, values: np.ndarray) -> Panel:
+    """A panel without holes."""
+    labels = tuple(WORDS) if subject == SENTENCE else ()
+    return Panel(
+        name, note, subject, values, np.ones(values.shape, bool), labels=labels
+    )
+
+
+def gaussian() -> Panel:
+    """Noise on all elements."""
+    y = dj.gaussian_dropout(jax.random.key(0), jnp.asarray(feature_maps()), RATE)
+    note = "noise instead of coins"
+    return all_kept("gaussian_dropout", note, MAPS, np.asarray(y))
+
+
+def embedding() -> Panel:
+    """The table is masked, then looked up."""
+    key, vectors = jax.random.key(25), jnp.asarray(table())
+    y = dj.embedding_dropout(key, vectors, RATE)[words()]
+    mask = dj.embedding_dropout_mask(key, vectors.shape, RATE)[words()]
+    kept = np.broadcast_to(mask, y.shape)
+    note = "a word, wherever it stands"
+    return Panel(
+        "embedding_dropout", note, SENTENCE, np.asarray(y), kept, labels=tuple(WORDS)
+    )
+
+
+def word() -> Panel:
+    """Tokens are replaced, then looked up."""
+    tokens, key = jnp.asarray(words()), jax.random.key(1)
+    ids = np.asarray(dj.word_dropout(key, tokens, RATE, unknown_id=UNKNOWN))
+    labels = tuple(
+        "?" if token == UNKNOWN else word
+        for token, word in zip(ids, WORDS, strict=True)
+    )
+    mask = np.asarray(dj.word_dropout_mask(key, tokens.shape, RATE))[:, None]
+    y = table()[ids]
+    kept = np.broadcast_to(mask, y.shape)
+    note = "a token becomes the unknown one"
+    return Panel("word_dropout", note, SENTENCE, y, kept, MARK, labels)
+
+
+def connections() -> Iterator[Panel]:
+    """One mask of the weights for a whole batch, and masks as examples have them."""
+    matrix = jnp.asarray(weights())
+    names = ["dropconnect", 'dropconnect_dense(mask_per="example")', "", ""]
+    notes = ["no weight shares a coin", "every example tosses its own", "", ""]
+    keys = jax.random.split(jax.random.key(11), 4)
+    for name, note, key in zip(names, notes, keys, strict=True):
+        mask = np.asarray(dj.dropconnect_mask(key, matrix, RATE))
+        y = np.asarray(dj.dropconnect(key, matrix, RATE))
+        yield Panel(name, note, WEIGHTS, y, mask)
+
+
+def rows() -> list[list[Panel]]:
+    """The figure's panels, row by row."""
+    return [
+        [
+            all_kept(MAPS, "2 examples, 3 channels", MAPS, feature_maps()),
+            on_maps("dropout", "nobody shares a coin", 0),
+            on_maps("spatial_dropout", "a channel shares a coin", 9),
+            on_maps("drop_block", "a block shares a coin", 19, block_size=4),
+            on_maps("drop_path", "an example shares a coin", 3, rate=0.5),
+        ],
+        [
+            gaussian(),
+            on_maps("alpha_dropout", "holes take SELU's lower limit", 0, FLOOR),
+            on_maps("feature_alpha_dropout", "so do whole channels", 9, FLOOR),
+            on_maps("cutout", "one square per example", 5, rate=1.0, size=5),
+            on_maps("random_erasing", "one rectangle per example", 2, rate=1.0),
+        ],
+        [
+            all_kept(
+                "a sentence", "7 features of 11 words", SENTENCE, table()[words()]
+            ),
+            on_words("dropout", "nobody shares a coin", 0),
+            on_words("variational_dropout", "all steps share a coin", 8, time_axis=0),
+            embedding(),
+            word(),
+        ],
+        [
+            all_kept(WEIGHTS, "a matrix of 12 x 18", WEIGHTS, weights()),
+            *connections(),
+        ],
+    ]
+
+
+def digest(panels: list[list[Panel]]) -> str:
+    """Of what is drawn: this file, and everybody who is kept."""
+    seen = hashlib.sha256(pathlib.Path(__file__).read_bytes())
+    for panel in itertools.chain(*panels):
+        seen.update(np.packbits(panel.mask).tobytes())
+    return seen.hexdigest()
+
+
+def paint(panel: Panel) -> np.ndarray:
+    """The panel as an image: a square per element, with gaps between maps."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    hues = [LinearSegmentedColormap.from_list("", hue) for hue in HUES[panel.subject]]
+    top = 1 / (1 - RATE)
+    low = -top if panel.subject == WEIGHTS else 0.0
+    shade, mask = np.clip((panel.values - low) / (top - low), 0, 1), panel.mask
+    if panel.subject == SENTENCE:
+        return squares(shade.T, mask.T, hues[0], panel.hole)
+    if panel.subject == WEIGHTS:
+        return squares(shade, mask, hues[0], panel.hole)
+    gap = ((0, 16), (0, 16), (0, 0))
+    maps = [
+        [
+            np.pad(squares(s, m, hue, panel.hole), gap, constant_values=1.0)
+            for s, m, hue in zip(
+                *(np.moveaxis(a, -1, 0) for a in (shades, masks)), hues, strict=True
+            )
+        ]
+        for shades, masks in zip(shade, mask, strict=True)
+    ]
+    return np.vstack([np.hstack(example) for example in maps])[:-16, :-16]
+
+
+def squares(
+    shade: np.ndarray, mask: np.ndarray, hue: Callable, hole: str
+) -> np.ndarray:
+    """A colour for each element, or for its hole, in squares with thin seams."""
+    from matplotlib.colors import to_rgb
+
+    colours = np.where(mask[..., None], hue(shade)[..., :3], to_rgb(hole))
+    image = np.kron(colours, np.ones((12, 12, 1)))
+    image[::12] = image[:, ::12] = to_rgb(PAPER)
+    return image[1:, 1:]
+
+
+def draw(path: pathlib.Path) -> None:
+    """Lays the panels out on a grid, in inches, from the top."""
+    import matplotlib.pyplot as plt
+
+    width, height, column, top, high = 2.36, 1.58, 2.62, 0.62, 10.0
+    figure = plt.figure(figsize=(5 * column, high), facecolor=PAPER)
+    panels = rows()
+    for row in panels:
+        for place, panel in enumerate(row):
+            left, bottom = place * column + (column - width) / 2, high - top - height
+            box = (left / column / 5, bottom / high, width / column / 5, height / high)
+            axes = figure.add_axes(box)
+            axes.imshow(paint(panel), aspect="auto", interpolation="none")
+            axes.axis("off")
+            write(axes, panel)
+        top += height + (1.14 if row[0].labels else 0.82)
+    figure.savefig(
+        path, dpi=150, metadata={"dropjax": digest(panels), "Software": None}
+    )
+    plt.close(figure)
+
+
+def write(axes: "Axes", panel: Panel) -> None:
+    """The name and the note above, and the words below."""
+    title = {"transform": axes.transAxes, "ha": "left", "va": "bottom"}
+    method = hasattr(dj, panel.name.split("(")[0])
+    font = {"family": "monospace"} if method else {}
+    axes.text(0, 1.165, panel.name, size=11, weight="bold", color=INK, **font, **title)
+    axes.text(0, 1.045, panel.note, size=8.8, color=GREY, **title)
+    for place, word in enumerate(panel.labels):
+        lost = not panel.mask[place].any() and word != "?"
+        color, where = "#b9bdc4" if lost else INK, (12 * place + 5.5, 86)
+        text = axes.text(*where, word, size=8, color=color, rotation=90)
+        text.set(ha="center", va="top")
+
+
+if __name__ == "__main__":
+    draw(OUT)
+    print(f"wrote {OUT.name}")

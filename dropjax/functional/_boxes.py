@@ -1,0 +1,144 @@
+"""One box per example: what cutout and random erasing have in common."""
+
+from collections.abc import Iterator, Sequence
+from typing import ClassVar, Protocol
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, ArrayLike, Bool, Float, Inexact, Int, Key
+
+from dropjax._apply import apply_mask, redrawn
+from dropjax._checks import (
+    check_array,
+    check_axes,
+    check_channel_and_batch,
+    check_deterministic,
+    check_fill,
+    check_key,
+    check_rate,
+    check_rate_shape,
+)
+from dropjax._masks import foregone, keep_probability, toss
+from dropjax._types import KeyLike, RateLike
+
+
+class Box(Protocol):
+    """How boxes are made of chance: hashable, so that it is compiled once."""
+
+    numbers: ClassVar[int]
+    """Of uniform numbers, beside one for each axis."""
+
+    def spans(
+        self, uniform: Float[Array, "numbers ..."], sizes: Sequence[int]
+    ) -> Iterator[tuple[Int[Array, "..."], Int[Array, "..."]]]:
+        """The first position and the one past the last, for each spatial axis."""
+
+
+def place(
+    uniform: Float[Array, "..."], places: int | Int[Array, "..."]
+) -> Int[Array, "..."]:
+    """One of so many places, counted from 0."""
+    last = jnp.asarray(places, jnp.int32) - 1
+    scaled = uniform * (last + 1).astype(jnp.float32)
+    return jnp.clip(scaled.astype(jnp.int32), 0, jnp.maximum(last, 0))
+
+
+def spatial_axes(
+    ndim: int, channel_axis: int, batch_axis: int | None
+) -> tuple[int, ...]:
+    """All axes but the channels' and the batch's."""
+    own = check_channel_and_batch(channel_axis, batch_axis, ndim)
+    return tuple(axis for axis in range(ndim) if axis not in own)
+
+
+def erase(
+    key: KeyLike,
+    x: Inexact[Array, "*shape"],
+    rate: RateLike,
+    box: Box,
+    fill: ArrayLike,
+    *,
+    spatial: tuple[int, ...],
+    batch_axis: int | None,
+    deterministic: bool,
+) -> Inexact[Array, "*shape"]:
+    """Fills one box in each example whose coin says so."""
+    x, rate = check_array(x), check_rate(rate)
+    examples = _examples(x.shape, batch_axis)
+    check_rate_shape(rate, examples)
+    fill = check_fill(fill, x)
+    if foregone(rate, check_deterministic(deterministic)):
+        return x
+    keep = keep_probability(rate, jnp.dtype("float32"))
+    options = {"box": box, "spatial": spatial, "examples": examples}
+    return _erase(check_key(key), x, keep, fill, **options)
+
+
+def box_mask(
+    key: KeyLike,
+    shape: tuple[int, ...],
+    rate: RateLike,
+    box: Box,
+    *,
+    spatial: tuple[int, ...],
+    channel_axis: int,
+    batch_axis: int | None,
+    deterministic: bool,
+) -> Bool[Array, "..."]:
+    """The mask that `erase` draws, with one channel."""
+    rate, examples = check_rate(rate), _examples(shape, batch_axis)
+    check_rate_shape(rate, examples)
+    (channels,) = check_axes(channel_axis, len(shape), "channel_axis")
+    shape = tuple(1 if axis == channels else n for axis, n in enumerate(shape))
+    if foregone(rate, check_deterministic(deterministic)):
+        return jnp.ones(shape, bool)
+    keep = keep_probability(rate, jnp.dtype("float32"))
+    options = {"box": box, "spatial": spatial, "examples": examples}
+    return _mask(check_key(key), keep, shape=shape, **options)
+
+
+def _examples(shape: tuple[int, ...], batch_axis: int | None) -> tuple[int, ...]:
+    own = () if batch_axis is None else check_axes(batch_axis, len(shape), "batch_axis")
+    return tuple(n if axis in own else 1 for axis, n in enumerate(shape))
+
+
+@redrawn("box", "spatial", "examples")
+def _erase(
+    key: Key[Array, ""],
+    x: Inexact[Array, "*shape"],
+    keep: Float[Array, "..."],
+    fill: Inexact[Array, "..."],
+    *,
+    box: Box,
+    spatial: tuple[int, ...],
+    examples: tuple[int, ...],
+) -> Inexact[Array, "*shape"]:
+    mask = _draw(key, keep, shape=x.shape, box=box, spatial=spatial, examples=examples)
+    y = apply_mask(x, mask, fill=fill)
+    # A NaN rate must be seen: everything is kept, and becomes NaN.
+    seen = jnp.isnan(lax.broadcast_to_rank(jnp.asarray(keep), x.ndim))
+    return jnp.where(seen, jnp.asarray(jnp.nan, x.dtype), y)
+
+
+def _draw(
+    key: Key[Array, ""],
+    keep: Float[Array, "..."],
+    *,
+    shape: tuple[int, ...],
+    box: Box,
+    spatial: tuple[int, ...],
+    examples: tuple[int, ...],
+) -> Bool[Array, "*shape"]:
+    coins, places = jax.random.split(key)
+    outside = jnp.broadcast_to(toss(coins, keep, examples, stored=True), shape)
+    numbers = (box.numbers + len(spatial), *examples)
+    uniform = jax.random.uniform(places, numbers, jnp.float32)
+    spans = box.spans(uniform, [shape[axis] for axis in spatial])
+    for axis, (start, stop) in zip(spatial, spans, strict=True):
+        position = lax.broadcasted_iota(jnp.int32, shape, axis)
+        outside = outside | (position < start) | (position >= stop)
+    return outside
+
+
+_mask = jax.jit(_draw, static_argnames=("shape", "box", "spatial", "examples"))

@@ -1,0 +1,195 @@
+"""Drop block: contiguous regions of a feature map are dropped together."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Inexact, Key
+
+from dropjax._apply import apply_mask, redrawn, working_dtype
+from dropjax._checks import (
+    check_array,
+    check_block,
+    check_channel_and_batch,
+    check_deterministic,
+    check_key,
+    check_rate,
+    check_rate_shape,
+    check_shape,
+)
+from dropjax._masks import foregone, keep_probability
+from dropjax._types import KeyLike, RateLike
+from dropjax.functional._blocks import draw
+
+
+def drop_block(
+    key: KeyLike,
+    x: Inexact[Array, "*shape"],
+    rate: RateLike,
+    *,
+    block_size: int | Sequence[int] = 7,
+    channel_axis: int = -1,
+    batch_axis: int | None = 0,
+    per_channel: bool = True,
+    deterministic: bool = False,
+) -> Inexact[Array, "*shape"]:
+    r"""Drops blocks of a feature map, and scales each example by the share it keeps.
+
+    $$y_{nsc} = \frac{m_{nsc}}{\bar m_n} x_{nsc}, \qquad
+      m_{nsc} = \prod_{t \,:\, s \in B_t} (1 - z_{ntc}), \quad
+      z_{ntc} \sim \text{Bernoulli}(\gamma)$$
+
+    for example n, position s and channel c. Seeds z are tossed at each place t where a
+    whole block B_t fits into the map, and $\bar m_n$ is the mean of the mask over the
+    example. With $k_s$ the number of blocks that cover position s, of S positions,
+    gamma is the solution of
+
+    $$\frac{1}{S} \sum_s (1 - \gamma)^{k_s} = 1 - rate$$
+
+    so that the share dropped is the rate, exactly, in the mean over masks. The paper's
+    gamma, of which this is the limit for small rates, ignores that blocks overlap and
+    drops less; torchvision uses it. timm's fast form tosses seeds where no block fits,
+    too, and drops more.
+
+    Any number of spatial axes, blocks of even sizes, and rates that change while
+    training (the paper's grow from 0 to `rate`) are fine.
+
+    Args:
+      key: a PRNG key, typed or raw. None where nothing is drawn.
+      x: a floating-point or complex array, by default (batch, *spatial, channels).
+      rate: the share to be dropped, in [0, 1], a number, or an array that broadcasts
+        to the shape of x with spatial axes, and shared channels, of size 1.
+      block_size: the side of the blocks, or one for each spatial axis; no more than
+        the map's is used.
+      channel_axis: the axis of the feature maps; 1 for PyTorch's layout.
+      batch_axis: the axis of the examples, None if there is none.
+      per_channel: if False, the channels of an example share their blocks.
+      deterministic: if True, nothing is dropped.
+
+    Returns:
+      An array of x's shape and dtype; x itself where nothing is to be done. An example
+      of which nothing is kept is 0.
+
+    Raises:
+      ValueError: the rate is outside [0, 1], an axis is out of range or named twice,
+        the block's size does not fit the number of axes, or the key is missing.
+      TypeError: x is not floating-point or complex, or an argument has a wrong type.
+
+    Example:
+      >>> x = jnp.ones((64, 20, 20, 8))
+      >>> y = drop_block(key, x, 0.2, block_size=5)
+      >>> assert abs((y == 0).mean() - 0.2) < 0.01
+      >>> assert jnp.allclose(y.mean((1, 2, 3)), 1, atol=1e-5)
+
+    References:
+      Ghiasi, Lin and Le, 2018, "DropBlock: a regularization method for convolutional
+      networks", NeurIPS.
+    """
+    x, rate = check_array(x), check_rate(rate)
+    window = _window(x.shape, block_size, channel_axis, batch_axis)
+    maps = _maps(x.shape, window, channel_axis, per_channel)
+    check_rate_shape(rate, maps)
+    certain = foregone(rate, check_deterministic(deterministic))
+    if certain is None:
+        keep = keep_probability(rate, jnp.dtype("float32"))
+        example = None if batch_axis is None else batch_axis % x.ndim
+        return _drop_blocks(
+            check_key(key), x, keep, window=window, maps=maps, example=example
+        )
+    return x if certain else jnp.zeros_like(x)
+
+
+def drop_block_mask(
+    key: KeyLike,
+    shape: Sequence[int],
+    rate: RateLike,
+    *,
+    block_size: int | Sequence[int] = 7,
+    channel_axis: int = -1,
+    batch_axis: int | None = 0,
+    per_channel: bool = True,
+    deterministic: bool = False,
+) -> Bool[Array, "..."]:
+    """The mask that `drop_block` draws for an array of this shape.
+
+    Args:
+      key: a PRNG key, typed or raw. None where nothing is drawn.
+      shape: the shape of the array to be masked.
+      rate: the share to be dropped, in [0, 1], a number or an array.
+      block_size: the side of the blocks, or one for each spatial axis.
+      channel_axis: the axis of the feature maps.
+      batch_axis: the axis of the examples, None if there is none.
+      per_channel: if False, the channels of an example share their blocks.
+      deterministic: if True, the mask is all True.
+
+    Returns:
+      A boolean array, True where an element is kept, of `shape`, or with one channel
+      if the channels share.
+
+    Raises:
+      ValueError: as `drop_block`.
+      TypeError: as `drop_block`.
+
+    Example:
+      >>> mask = drop_block_mask(key, (4, 20, 20, 8), 0.2, per_channel=False)
+      >>> assert mask.shape == (4, 20, 20, 1)
+    """
+    shape, rate = check_shape(shape), check_rate(rate)
+    window = _window(shape, block_size, channel_axis, batch_axis)
+    maps = _maps(shape, window, channel_axis, per_channel)
+    check_rate_shape(rate, maps)
+    certain = foregone(rate, check_deterministic(deterministic))
+    if certain is not None:
+        sizes = zip(maps, shape, window, strict=True)
+        return jnp.full([n if side else m for m, n, side in sizes], certain)
+    keep = keep_probability(rate, jnp.dtype("float32"))
+    return _block_mask(check_key(key), keep, shape=shape, window=window, maps=maps)
+
+
+def _window(
+    shape: tuple[int, ...],
+    block_size: int | Sequence[int],
+    channel_axis: int,
+    batch_axis: int | None,
+) -> tuple[int, ...]:
+    """The block's side along each axis, no more than the map's; 0 if not spatial."""
+    own = check_channel_and_batch(channel_axis, batch_axis, len(shape))
+    sides = iter(check_block(block_size, len(shape) - len(own), "block_size"))
+    return tuple(
+        0 if axis in own else max(1, min(next(sides), n))
+        for axis, n in enumerate(shape)
+    )
+
+
+def _maps(
+    shape: tuple[int, ...],
+    window: tuple[int, ...],
+    channel_axis: int,
+    per_channel: bool,
+) -> tuple[int, ...]:
+    """The shape of x with one position per map."""
+    shared = () if per_channel else (channel_axis % len(shape),)
+    sizes = zip(range(len(shape)), shape, window, strict=True)
+    return tuple(1 if side or axis in shared else n for axis, n, side in sizes)
+
+
+@redrawn("window", "maps", "example")
+def _drop_blocks(
+    key: Key[Array, ""],
+    x: Inexact[Array, "*shape"],
+    keep: Float[Array, "..."],
+    *,
+    window: tuple[int, ...],
+    maps: tuple[int, ...],
+    example: int | None,
+) -> Inexact[Array, "*shape"]:
+    mask = draw(key, keep, shape=x.shape, window=window, maps=maps)
+    axes = tuple(axis for axis in range(x.ndim) if axis != example)
+    kept = jnp.sum(mask, axes, jnp.int32, keepdims=True)
+    share = kept.astype(working_dtype(x)) / max(1, mask.size // max(1, kept.size))
+    # A NaN rate must be seen: everything is kept, and scaled by NaN.
+    seen = jnp.any(jnp.isnan(keep))
+    return apply_mask(x, mask, keep=jnp.where(seen, jnp.nan, share))
+
+
+_block_mask = jax.jit(draw, static_argnames=("shape", "window", "maps"))

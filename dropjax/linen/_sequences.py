@@ -1,0 +1,171 @@
+"""Variational, embedding and word dropout."""
+
+from collections.abc import Sequence
+
+import flax.linen as nn
+from jaxtyping import Array, Inexact, Int
+
+from dropjax._types import KeyLike, RateLike, Scaling
+from dropjax.functional import embedding_dropout, variational_dropout, word_dropout
+from dropjax.linen._base import resolve
+
+
+class VariationalDropout(nn.Module):
+    """`dropjax.variational_dropout` as a layer, also known as locked dropout.
+
+    Attributes:
+      rate: the probability of dropping, in [0, 1].
+      time_axis: the axis of the steps, which share their coins.
+      scaling: "inverted" or "standard".
+      deterministic: if True, nothing is dropped. Give it here or in the call.
+      rng_collection: the collection of rngs that the key is taken from.
+
+    Example:
+      >>> import dropjax.linen as djl
+      >>> layer, x = djl.VariationalDropout(0.5), jnp.ones((8, 20, 32))
+      >>> y = layer.apply({}, x, deterministic=False, rngs={"dropout": key})
+      >>> assert jnp.array_equal(y, jnp.broadcast_to(y[:, :1], x.shape))
+    """
+
+    rate: RateLike
+    time_axis: int = -2
+    scaling: Scaling = "inverted"
+    deterministic: bool | None = None
+    rng_collection: str = "dropout"
+
+    @nn.compact
+    def __call__(
+        self,
+        inputs: Inexact[Array, "*shape"],
+        deterministic: bool | None = None,
+        rng: KeyLike = None,
+        *,
+        rate: RateLike | None = None,
+    ) -> Inexact[Array, "*shape"]:
+        """Drops features of sequences in all of their steps.
+
+        Args:
+          inputs: a floating-point or complex array, by default (*batch, steps,
+            features).
+          deterministic: if True, nothing is dropped.
+          rng: a key to use instead of one from the collection.
+          rate: overrides the attribute; it may be traced, as from a schedule.
+
+        Returns:
+          An array of the inputs' shape and dtype.
+        """
+        key, rate, deterministic = resolve(self, rng, rate, deterministic)
+        return variational_dropout(
+            key,
+            inputs,
+            rate,
+            time_axis=self.time_axis,
+            scaling=self.scaling,
+            deterministic=deterministic,
+        )
+
+
+class EmbeddingDropout(nn.Module):
+    """`dropjax.embedding_dropout` as a layer: its input is the table.
+
+    Attributes:
+      rate: the probability of dropping a row, in [0, 1].
+      scaling: "inverted" or "standard".
+      deterministic: if True, nothing is dropped. Give it here or in the call.
+      rng_collection: the collection of rngs that the key is taken from.
+
+    Example:
+      >>> import dropjax.linen as djl
+      >>> layer, x = djl.EmbeddingDropout(0.5), jnp.ones((100, 16))
+      >>> y = layer.apply({}, x, deterministic=False, rngs={"dropout": key})
+      >>> assert jnp.array_equal(y, jnp.broadcast_to(y[:, :1], x.shape))
+    """
+
+    rate: RateLike
+    scaling: Scaling = "inverted"
+    deterministic: bool | None = None
+    rng_collection: str = "dropout"
+
+    @nn.compact
+    def __call__(
+        self,
+        inputs: Inexact[Array, "*shape"],
+        deterministic: bool | None = None,
+        rng: KeyLike = None,
+        *,
+        rate: RateLike | None = None,
+    ) -> Inexact[Array, "*shape"]:
+        """Drops rows of a table.
+
+        Args:
+          inputs: a table (words, features), floating-point or complex.
+          deterministic: if True, nothing is dropped.
+          rng: a key to use instead of one from the collection.
+          rate: overrides the attribute; it may be traced, as from a schedule.
+
+        Returns:
+          An array of the inputs' shape and dtype.
+        """
+        key, rate, deterministic = resolve(self, rng, rate, deterministic)
+        return embedding_dropout(
+            key,
+            inputs,
+            rate,
+            scaling=self.scaling,
+            deterministic=deterministic,
+        )
+
+
+class WordDropout(nn.Module):
+    """`dropjax.word_dropout` as a layer, before the embedding.
+
+    Attributes:
+      rate: the probability of dropping a token, in [0, 1].
+      unknown_id: what takes the dropped places.
+      protected: ids that are never dropped, as those of padding and separators.
+      deterministic: if True, nothing is dropped. Give it here or in the call.
+      rng_collection: the collection of rngs that the key is taken from.
+
+    Example:
+      >>> import dropjax.linen as djl
+      >>> layer, x = djl.WordDropout(0.5, unknown_id=1), jnp.arange(2, 102)
+      >>> y = layer.apply({}, x, deterministic=False, rngs={"dropout": key})
+      >>> assert ((y == x) | (y == 1)).all()
+      >>> assert 20 < (y == 1).sum() < 80
+    """
+
+    rate: RateLike
+    unknown_id: int
+    protected: Sequence[int] = ()
+    deterministic: bool | None = None
+    rng_collection: str = "dropout"
+
+    @nn.compact
+    def __call__(
+        self,
+        inputs: Int[Array, "*shape"],
+        deterministic: bool | None = None,
+        rng: KeyLike = None,
+        *,
+        rate: RateLike | None = None,
+    ) -> Int[Array, "*shape"]:
+        """Replaces tokens by the unknown one.
+
+        Args:
+          inputs: an array of integers, the ids of tokens.
+          deterministic: if True, nothing is dropped.
+          rng: a key to use instead of one from the collection.
+          rate: overrides the attribute; it may be traced, as from a schedule.
+
+        Returns:
+          An array of the inputs' shape and dtype.
+        """
+        key, rate, deterministic = resolve(self, rng, rate, deterministic)
+        return word_dropout(
+            key,
+            inputs,
+            rate,
+            unknown_id=self.unknown_id,
+            protected=self.protected,
+            deterministic=deterministic,
+        )

@@ -1,0 +1,200 @@
+"""Variational, embedding and word dropout."""
+
+from collections.abc import Sequence
+
+from flax import nnx
+from jaxtyping import Array, Inexact, Int
+
+from dropjax._types import KeyLike, RateLike, Scaling
+from dropjax.functional import embedding_dropout, variational_dropout, word_dropout
+from dropjax.nnx._base import Drop, Rngs
+
+
+class VariationalDropout(Drop, nnx.Module):
+    """`dropjax.variational_dropout` as a layer, also known as locked dropout.
+
+    Args:
+      rate: the probability of dropping, in [0, 1].
+      time_axis: the axis of the steps, which share their coins.
+      scaling: "inverted" or "standard".
+      deterministic: if True, nothing is dropped.
+      rng_collection: the stream of rngs that the keys are taken from.
+      rngs: the source of keys; None if every call brings its own.
+
+    Example:
+      >>> import dropjax.nnx as djn
+      >>> from flax import nnx
+      >>> layer = djn.VariationalDropout(0.5, rngs=nnx.Rngs(0))
+      >>> x = jnp.ones((8, 20, 32))
+      >>> y = layer(x)
+      >>> assert jnp.array_equal(y, jnp.broadcast_to(y[:, :1], x.shape))
+    """
+
+    def __init__(
+        self,
+        rate: RateLike,
+        *,
+        time_axis: int = -2,
+        scaling: Scaling = "inverted",
+        deterministic: bool | None = False,
+        rng_collection: str = "dropout",
+        rngs: Rngs = None,
+    ) -> None:
+        self._set_drop(rate, deterministic, rng_collection, rngs)
+        self.time_axis = time_axis
+        self.scaling = scaling
+
+    def __call__(
+        self,
+        inputs: Inexact[Array, "*shape"],
+        *,
+        deterministic: bool | None = None,
+        rngs: Rngs | KeyLike = None,
+        rate: RateLike | None = None,
+    ) -> Inexact[Array, "*shape"]:
+        """Drops features of sequences in all of their steps.
+
+        Args:
+          inputs: a floating-point or complex array, by default (*batch, steps,
+            features).
+          deterministic: overrides the attribute.
+          rngs: overrides the layer's; it may also be a key.
+          rate: overrides the attribute; it may be traced, as from a schedule.
+
+        Returns:
+          An array of the inputs' shape and dtype.
+        """
+        key, rate, deterministic = self._resolve(deterministic, rngs, rate)
+        return variational_dropout(
+            key,
+            inputs,
+            rate,
+            time_axis=self.time_axis,
+            scaling=self.scaling,
+            deterministic=deterministic,
+        )
+
+
+class EmbeddingDropout(Drop, nnx.Module):
+    """`dropjax.embedding_dropout` as a layer: its input is the table.
+
+    Args:
+      rate: the probability of dropping a row, in [0, 1].
+      scaling: "inverted" or "standard".
+      deterministic: if True, nothing is dropped.
+      rng_collection: the stream of rngs that the keys are taken from.
+      rngs: the source of keys; None if every call brings its own.
+
+    Example:
+      >>> import dropjax.nnx as djn
+      >>> from flax import nnx
+      >>> layer = djn.EmbeddingDropout(0.5, rngs=nnx.Rngs(0))
+      >>> x = jnp.ones((100, 16))
+      >>> y = layer(x)
+      >>> assert jnp.array_equal(y, jnp.broadcast_to(y[:, :1], x.shape))
+    """
+
+    def __init__(
+        self,
+        rate: RateLike,
+        *,
+        scaling: Scaling = "inverted",
+        deterministic: bool | None = False,
+        rng_collection: str = "dropout",
+        rngs: Rngs = None,
+    ) -> None:
+        self._set_drop(rate, deterministic, rng_collection, rngs)
+        self.scaling = scaling
+
+    def __call__(
+        self,
+        inputs: Inexact[Array, "*shape"],
+        *,
+        deterministic: bool | None = None,
+        rngs: Rngs | KeyLike = None,
+        rate: RateLike | None = None,
+    ) -> Inexact[Array, "*shape"]:
+        """Drops rows of a table.
+
+        Args:
+          inputs: a table (words, features), floating-point or complex.
+          deterministic: overrides the attribute.
+          rngs: overrides the layer's; it may also be a key.
+          rate: overrides the attribute; it may be traced, as from a schedule.
+
+        Returns:
+          An array of the inputs' shape and dtype.
+        """
+        key, rate, deterministic = self._resolve(deterministic, rngs, rate)
+        return embedding_dropout(
+            key,
+            inputs,
+            rate,
+            scaling=self.scaling,
+            deterministic=deterministic,
+        )
+
+
+class WordDropout(Drop, nnx.Module):
+    """`dropjax.word_dropout` as a layer, before the embedding.
+
+    Args:
+      rate: the probability of dropping a token, in [0, 1].
+      unknown_id: what takes the dropped places.
+      protected: ids that are never dropped, as those of padding and separators.
+      deterministic: if True, nothing is dropped.
+      rng_collection: the stream of rngs that the keys are taken from.
+      rngs: the source of keys; None if every call brings its own.
+
+    Example:
+      >>> import dropjax.nnx as djn
+      >>> from flax import nnx
+      >>> layer = djn.WordDropout(0.5, unknown_id=1, rngs=nnx.Rngs(0))
+      >>> x = jnp.arange(2, 102)
+      >>> y = layer(x)
+      >>> assert ((y == x) | (y == 1)).all()
+      >>> assert 20 < (y == 1).sum() < 80
+    """
+
+    def __init__(
+        self,
+        rate: RateLike,
+        *,
+        unknown_id: int,
+        protected: Sequence[int] = (),
+        deterministic: bool | None = False,
+        rng_collection: str = "dropout",
+        rngs: Rngs = None,
+    ) -> None:
+        self._set_drop(rate, deterministic, rng_collection, rngs)
+        self.unknown_id = unknown_id
+        self.protected = protected
+
+    def __call__(
+        self,
+        inputs: Int[Array, "*shape"],
+        *,
+        deterministic: bool | None = None,
+        rngs: Rngs | KeyLike = None,
+        rate: RateLike | None = None,
+    ) -> Int[Array, "*shape"]:
+        """Replaces tokens by the unknown one.
+
+        Args:
+          inputs: an array of integers, the ids of tokens.
+          deterministic: overrides the attribute.
+          rngs: overrides the layer's; it may also be a key.
+          rate: overrides the attribute; it may be traced, as from a schedule.
+
+        Returns:
+          An array of the inputs' shape and dtype.
+        """
+        key, rate, deterministic = self._resolve(deterministic, rngs, rate)
+        return word_dropout(
+            key,
+            inputs,
+            rate,
+            unknown_id=self.unknown_id,
+            protected=self.protected,
+            deterministic=deterministic,
+        )

@@ -1,0 +1,152 @@
+"""Drop block: the share dropped is the rate, and blocks are whole."""
+
+import functools
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import dropjax as dj
+from dropjax.functional._blocks import covers, solve_seedless
+
+RATES = (0.0, 1e-4, 0.01, 0.1, 0.3, 0.5, 0.9, 0.999)
+MAPS = [((5,), (3,)), ((6,), (2,)), ((4,), (4,)), ((3, 4), (2, 2)), ((4, 3), (1, 2))]
+
+
+@pytest.fixture
+def key():
+    return jax.random.key(2018)
+
+
+def every_outcome(sizes, sides):
+    """All patterns of seeds: how many seeds there are, and the share dropped."""
+    places = [n - side + 1 for n, side in zip(sizes, sides, strict=True)]
+    for seeds in itertools.product((False, True), repeat=int(np.prod(places))):
+        dropped = np.zeros(sizes, bool)
+        for place in zip(*np.nonzero(np.reshape(seeds, places)), strict=True):
+            spans = zip(place, sides, strict=True)
+            dropped[tuple(slice(start, start + side) for start, side in spans)] = True
+        yield sum(seeds), len(seeds), dropped.mean()
+
+
+@pytest.mark.parametrize(("sizes", "sides"), MAPS)
+def test_the_mean_share_over_all_masks_is_the_rate(sizes, sides):
+    solved = solve_seedless(1 - jnp.float32(RATES), *covers(sizes, sides))
+    outcomes = list(every_outcome(sizes, sides))
+    for rate, seedless in zip(RATES, np.float64(solved), strict=True):
+        mean = sum(
+            (1 - seedless) ** seeds * seedless ** (places - seeds) * share
+            for seeds, places, share in outcomes
+        )
+        assert abs(mean - rate) < 1e-6 + 1e-4 * rate, rate
+    assert solve_seedless(jnp.float32(0.0), *covers(sizes, sides)) == 0
+
+
+@pytest.mark.parametrize("sizes", [(7, 7), (56, 56), (224, 224), (32, 32, 32)])
+@pytest.mark.parametrize("side", [2, 7, 31, 500])
+def test_large_maps_are_solved_for_all_rates(sizes, side):
+    sides = tuple(min(side, n) for n in sizes)
+    blocks, share = covers(sizes, sides)
+    rates = np.concatenate([np.geomspace(1e-3, 0.5), 1 - np.geomspace(1e-6, 0.5)])
+    seedless = np.float64(solve_seedless(1 - jnp.float32(rates), blocks, share))
+    kept = np.sum(share * seedless[:, None] ** np.float64(blocks), -1)
+    np.testing.assert_allclose(kept, 1 - rates, rtol=1e-3, atol=1e-5)
+
+
+def published(rate, size, side):
+    """The paper's gamma, in the mean over masks, by where seeds are tossed."""
+    gamma = rate / side**2 * size**2 / (size - side + 1) ** 2
+    blocks, share = covers((size, size), (side, side))
+    inside = 1 - np.sum(share * (1 - gamma) ** np.float64(blocks))
+    position = np.arange(size)
+    reach = np.minimum(position + side // 2, size - 1) - np.maximum(
+        position - side // 2, 0
+    )
+    everywhere = 1 - np.mean((1 - gamma) ** np.outer(reach + 1.0, reach + 1.0))
+    return inside, everywhere
+
+
+@pytest.mark.parametrize(("size", "side"), [(14, 7), (10, 5), (28, 7), (7, 5)])
+def test_the_papers_gamma_misses_the_rate(size, side):
+    inside, everywhere = published(0.1, size, side)
+    assert inside < 0.0975, "seeds where blocks fit: overlap is not accounted for"
+    assert everywhere > 0.11, "seeds everywhere, as in timm's fast form"
+
+
+def opened(dropped, side):
+    """What remains of a 2d pattern if only whole squares are kept."""
+    windows = np.lib.stride_tricks.sliding_window_view(dropped, (side, side))
+    remains = np.zeros_like(dropped)
+    for row, column in zip(*np.nonzero(windows.all((-2, -1))), strict=True):
+        remains[row : row + side, column : column + side] = True
+    return remains
+
+
+@pytest.mark.parametrize("side", [2, 3, 4])
+def test_only_whole_blocks_are_dropped(side, key):
+    mask = dj.drop_block_mask(key, (3, 11, 9, 2), 0.3, block_size=side)
+    for dropped in np.moveaxis(~np.asarray(mask), -1, 1).reshape(-1, 11, 9):
+        np.testing.assert_array_equal(opened(dropped, side), dropped)
+
+
+@pytest.mark.parametrize(
+    ("shape", "options"),
+    [
+        ((8, 24, 24, 8), {"block_size": 7}),
+        ((8, 17, 30, 8), {"block_size": (4, 6)}),
+        ((8, 8, 30, 30), {"block_size": 7, "channel_axis": 1}),
+        ((64, 5, 6, 64), {"block_size": 9}),
+        ((64, 50, 16), {"block_size": 8}),
+        ((8, 12, 12, 12, 4), {"block_size": 3}),
+    ],
+)
+@pytest.mark.parametrize("rate", [0.1, 0.5])
+def test_the_share_dropped_is_the_rate(shape, options, rate, key):
+    draw = jax.jit(functools.partial(dj.drop_block_mask, **options), static_argnums=1)
+    shares = [
+        draw(own, shape, jnp.float32(rate)).mean() for own in jax.random.split(key, 16)
+    ]
+    error = np.std(shares) / 4
+    assert abs(1 - np.mean(shares) - rate) < 5 * error
+    assert error < 0.01
+
+
+def test_blocks_of_one_element_are_dropout(key):
+    mask = dj.drop_block_mask(key, (4, 6, 7, 3), 0.25, block_size=1)
+    np.testing.assert_array_equal(mask, dj.dropout_mask(key, mask.shape, 0.25))
+
+
+def test_each_example_keeps_its_mean(key):
+    x = jnp.ones((6, 12, 12, 4))
+    y = dj.drop_block(key, x, 0.4, block_size=5)
+    np.testing.assert_allclose(y.mean((1, 2, 3)), 1, rtol=1e-5)
+    assert len(np.unique(y.max((1, 2, 3)))) > 1
+
+
+def test_what_is_dropped_as_a_whole_is_finite(key):
+    x = jnp.ones((64, 4, 4, 1))
+    draw = lambda x: dj.drop_block(key, x, 0.5, block_size=4)  # noqa: E731
+    y, gradient = draw(x), jax.grad(lambda x: draw(x).sum())(x)
+    assert set(np.unique(y)) == {0.0, 1.0}
+    np.testing.assert_array_equal(gradient, y)
+
+
+def test_rates_per_example_and_channel(key):
+    x = jnp.ones((3, 12, 12, 2))
+    rates = jnp.array([0.0, 0.5, 1.0])[:, None, None, None]
+    y = dj.drop_block(key, x, rates, block_size=3)
+    np.testing.assert_array_equal(y[0], x[0])
+    assert 0 < (y[1] == 0).mean() < 1
+    assert not y[2].any()
+    y = dj.drop_block(key, x, jnp.array([[[[0.0, 1.0]]]]), block_size=3)
+    np.testing.assert_array_equal(y[..., 0], jnp.full((3, 12, 12), 2.0))
+
+
+@pytest.mark.parametrize("shape", [(0, 4, 4, 2), (2, 0, 4, 2), (2, 4, 4, 0)])
+def test_nothing_to_drop(shape, key):
+    x = jnp.ones(shape)
+    for rate in (0.3, jnp.float32(0.3)):
+        assert dj.drop_block(key, x, rate, block_size=3).shape == shape
+        assert dj.drop_block_mask(key, shape, rate, block_size=3).shape == shape

@@ -1,0 +1,34 @@
+"""The picture of the family shows what the library draws today."""
+
+import dataclasses
+import importlib.util
+import pathlib
+
+import pytest
+from PIL import Image
+
+PLACE = pathlib.Path(__file__).parent.parent / "docs"
+
+
+@pytest.fixture(scope="module")
+def picture():
+    spec = importlib.util.spec_from_file_location("picture", PLACE / "picture.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def panels(picture):
+    return picture.rows()
+
+
+def test_the_picture_is_up_to_date(picture, panels):
+    with Image.open(PLACE / "family.png") as image:
+        drawn = image.text["dropjax"]
+    assert drawn == picture.digest(panels), "run `make picture`"
+
+
+def test_the_digest_sees_a_mask_that_changes(picture, panels):
+    changed = dataclasses.replace(panels[0][1], mask=~panels[0][1].mask)
+    assert picture.digest([[changed]]) != picture.digest([[panels[0][1]]])
