@@ -32,7 +32,7 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
 )
-from sidebyside import contenders, report, rows, timing
+from sidebyside import contenders, memory, report, rows, timing
 
 HERE = Path(__file__).resolve().parent
 
@@ -44,6 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
       The process's exit code: 130 after Ctrl-C, 2 where no row matches, else 0.
     """
     options = _parse(argv)
+    memory.prepare()
     console = Console(stderr=True)
     chosen = [
         row

@@ -1,11 +1,12 @@
 """The bars that dropjax is held to, and whether the rows measured meet them."""
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from sidebyside import contenders as who
-from sidebyside import weight_rows
+from sidebyside import memory, weight_rows
 from sidebyside.timing import Result
 
 SCRATCH_BYTES = 1024
@@ -87,17 +88,21 @@ def verdicts(results: Sequence[Result], backend: str) -> list[Verdict]:
 
 
 def _speeds(results: Sequence[Result], backend: str) -> Iterator[Verdict]:
-    for speed in _SPEEDS:
-        for passes in ("forward", "forward+backward"):
-            rows = [
-                row
-                for row in _group(results, "dropout")
-                if row.settings["dtype"] == speed.dtype
-                and row.settings["pass"] == passes
-                and (row.settings["mib"] < 64) == speed.in_cache
-            ]
-            if rows:
-                yield _speed(f"{speed.bar}, {passes}", speed, backend, rows)
+    forms = itertools.product(
+        _SPEEDS, ("forward", "forward+backward"), (memory.FRESH, memory.REUSED)
+    )
+    for speed, passes, how in forms:
+        rows = [
+            row
+            for row in _group(results, "dropout")
+            if row.settings["dtype"] == speed.dtype
+            and row.settings["pass"] == passes
+            and row.settings["memory"] == how
+            and (row.settings["mib"] < 64) == speed.in_cache
+        ]
+        if rows:
+            reused = ", memory reused" if how == memory.REUSED else ""
+            yield _speed(f"{speed.bar}, {passes}{reused}", speed, backend, rows)
 
 
 def _speed(bar: str, speed: _Speed, backend: str, rows: Sequence[Result]) -> Verdict:

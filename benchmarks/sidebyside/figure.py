@@ -37,12 +37,15 @@ def draw(path: Path, results: Sequence[Result], source: str) -> list[Path]:
     if not shown:
         return []
     figure, axes = plt.subplots(
-        1, len(shown), figsize=(4.6 * len(shown), 3.3), sharey=True, squeeze=False
+        1, len(shown), figsize=(3.4 * len(shown), 3.3), sharey=True, squeeze=False
     )
     for ax, row in zip(axes[0], shown, strict=True):
         _panel(ax, row)
     axes[0, 0].invert_yaxis()
-    figure.suptitle("Dropout's time, as a multiple of a jitted x * c", fontsize=12)
+    figure.suptitle(
+        "The time of a dropout at rate 0.1, as a multiple of a jitted x * c",
+        fontsize=12,
+    )
     figure.text(0.5, 0.01, f"{source}; shorter is better", ha="center", fontsize=7)
     figure.tight_layout(rect=(0, 0.03, 1, 1))
     figure.savefig(path, dpi=160, facecolor="white")
@@ -67,7 +70,8 @@ def _panel(ax: Axes, row: Result) -> None:
     ]
     drawn = ax.barh([LABELS[name] for name in names], values, color=colors)
     ax.bar_label(drawn, [f"{value:.1f}x" for value in values], padding=3, fontsize=8)
-    ax.set_title(f"{row.settings['dtype']}, 64 MiB, rate 0.1, forward", fontsize=9)
+    title = f"{row.settings['dtype']}, 64 MiB, {row.settings['memory']} memory"
+    ax.set_title(title, fontsize=9)
     ax.set_xlim(0, 1.15 * max(values))
     ax.tick_params(left=False, labelsize=9)
     ax.xaxis.set_visible(False)

@@ -70,7 +70,9 @@ def _markdown(content: Mapping[str, Any], results: Sequence[Result]) -> Iterator
     yield (
         f"{_source(content)}; {host['memory_gib']} GiB of memory. Medians of turns "
         "taken in one process, quartiles in brackets. The floor is a jitted `x * c` "
-        "of the same array; in a training step it is the net without dropout."
+        "of the same array; in a training step it is the net without dropout. "
+        "Where memory is reused, results take the memory of the call before, instead "
+        "of fresh pages that the system clears first."
     )
     yield ""
     yield ", ".join(f"{name} {found}" for name, found in content["versions"].items())

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from sidebyside import contenders as who
-from sidebyside import training, weight_rows
+from sidebyside import memory, training, weight_rows
 from sidebyside.contenders import RATE, Contender
 from sidebyside.net_rows import SITES, Nets, compile_row, rows_of
 from sidebyside.timing import Call, Row, input_sets, jitted
@@ -22,7 +22,8 @@ def all_rows(*, quick: bool) -> list[Row]:
     """Every row.
 
     Dropout in both dtypes runs forward and forward+backward at rate 0.1, in cache and
-    at 64 MiB; rate 0.5 and 256 MiB, which change little, run forward only.
+    at 64 MiB, there in fresh and in reused memory; rate 0.5 and 256 MiB, which change
+    little, run forward only.
 
     Args:
       quick: a few of the rows, with small nets.
@@ -53,9 +54,18 @@ def _dropout_rows(quick: bool) -> Iterator[Row]:
                 ((4 * large[0], large[1]), RATE, False),
             ]
         for shape, rate, backward in cases:
-            yield array_row("dropout", shape, dtype, rate, backward=backward)
+            for how in _memories(shape is not small):
+                yield array_row(
+                    "dropout", shape, dtype, rate, backward=backward, memory_is=how
+                )
     if quick:
         yield array_row("dropout", (512, 1024), "float32", RATE, backward=True)
+
+
+def _memories(large: bool) -> tuple[str, ...]:
+    """Both ways where they differ: large arrays in the system's memory, under glibc."""
+    both = large and jax.default_backend() == "cpu" and memory.prepare()
+    return (memory.FRESH, memory.REUSED) if both else (memory.FRESH,)
 
 
 def _spatial_rows(quick: bool) -> Iterator[Row]:
@@ -74,6 +84,7 @@ def array_row(
     *,
     backward: bool = False,
     shared: tuple[int, ...] = (),
+    memory_is: str = memory.FRESH,
 ) -> Row:
     """Dropout of one array, coins shared along the given axes."""
     settings = {
@@ -82,9 +93,12 @@ def array_row(
         "rate": rate,
         "mib": jnp.dtype(dtype).itemsize * math.prod(shape) / MIB,
         "pass": "forward+backward" if backward else "forward",
+        "memory": memory_is,
     }
     size = "x".join(map(str, shape))
     name = f"{group} {dtype} {size} rate {rate} {settings['pass']}"
+    if memory_is == memory.REUSED:
+        name += ", memory reused"
     build = functools.partial(_array_calls, shape, dtype, rate, backward, shared)
     return Row(name, group, settings, build, who.FLOOR, who.FLAX)
 

@@ -12,6 +12,8 @@ from typing import Any
 
 import jax
 
+from sidebyside import memory
+
 MIN_SAMPLE_S = 2e-3
 PAUSE_S = 5e-3
 MAX_CALLS = 1000
@@ -38,7 +40,8 @@ class Row:
     Attributes:
       name: what is asked for with `--only`.
       group: the table that the row belongs to.
-      settings: what was run: dtype, shape, rate, and so on.
+      settings: what was run: dtype, shape, rate, and so on. `memory` says whether
+        results take the memory of the call before; see `sidebyside.memory`.
       build: makes the contenders; nothing is allocated before.
       floor: the contender that the others are multiples of, None if there is none.
       baseline: the contender that the others are compared with.
@@ -76,6 +79,7 @@ def measure(row: Row, repeats: int, tick: Callable[[], object]) -> Result:
       The medians and quartiles, the ratios to the floor and to the baseline (how many
       times faster), and the facts of each call.
     """
+    memory.choose(row.settings.get("memory", memory.FRESH))
     calls = row.build()
     samples = interleave(
         {name: call.run for name, call in calls.items()}, repeats, tick
