@@ -13,7 +13,7 @@ comma := ,
 accelerator := $(if $(EXTRA),$(comma)$(EXTRA))
 bin := $(VENV)/bin
 
-.PHONY: train compare test test-all cover lint format gpu bench twins picture clean
+.PHONY: train compare test test-all cover battery lint format gpu bench twins picture clean
 
 $(VENV)/%.installed: pyproject.toml
 	test -x $(bin)/python || $(PYTHON) -m venv $(VENV)
@@ -35,6 +35,9 @@ test-all: $(VENV)/tests.installed
 cover: $(VENV)/tests.installed
 	$(bin)/python -m pytest -n $(JOBS) -m 'not slow' --cov --cov-report=term-missing \
 	    --cov-fail-under=95 $(ARGS)
+
+battery: $(VENV)/tests.installed
+	$(bin)/python -m tests.battery $(ARGS)
 
 lint: $(VENV)/dev.installed
 	$(bin)/ruff check .

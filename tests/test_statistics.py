@@ -41,7 +41,7 @@ def test_every_statistic_of_every_generator(generator, keep):
 
 def test_the_words_examined_are_those_of_masks():
     key = jax.random.key(3)
-    words = draw(key[None], (64, 64))[0]
+    words = np.asarray(draw(key[None], (64, 64))[0])
     mask = toss(key, jnp.float32(0.9), (64, 64))
     np.testing.assert_array_equal(mask, words >> 9 < np.ceil(np.float32(0.9) * 2**23))
 

@@ -149,6 +149,9 @@ def _rank_chance(rank: int, size: int = 32) -> float:
 def gaps(words: np.ndarray, chance: float = 1 / 32) -> PValues:
     """The distances between words below a bound are geometric."""
     places = np.nonzero(words.reshape(-1) < np.uint32(chance * 2**32))[0]
+    if len(places) < words.size * chance / 2:
+        yield "gaps", 0.0
+        return
     distances = np.minimum(np.diff(places) - 1, 160)
     counts = np.bincount(distances, minlength=161)
     expected = chance * (1 - chance) ** np.arange(160)
