@@ -1,8 +1,8 @@
 """Whatever is given, a function works or says in our words what is wrong with it.
 
 Never an internal error, never a wrong number: what is raised is a ValueError or a
-TypeError that the package itself raises, and what is returned is of x's dtype and has no
-NaN that was not there.
+TypeError that the package itself raises, and what is returned is of x's dtype and
+has no NaN that was not there.
 """
 
 import functools

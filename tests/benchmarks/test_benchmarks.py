@@ -73,6 +73,7 @@ def test_the_figure(tmp_path):
 
     entry = {"times_floor": 2.0}
     settings = {"dtype": "float32", "mib": 64.0, "rate": 0.1, "pass": "forward"}
+    settings["memory"] = "fresh"
     names = (contenders.FLOOR, contenders.OURS, contenders.FLAX)
     row = timing.Result("a", "dropout", settings, dict.fromkeys(names, entry))
     path = tmp_path / "cpu.png"
