@@ -237,6 +237,12 @@ def test_nnx_array_rates_are_state_and_need_no_new_compilation():
     np.testing.assert_array_equal(call(net, KEY), second)
 
 
+def test_nnx_a_number_after_an_array_is_known_to_the_compiler_again():
+    layer = djn.Dropout(jnp.float32(0.3))
+    djn.set_rates(layer, 0.0)
+    assert jnp.array_equal(nnx.jit(lambda layer: layer(X))(layer), X)
+
+
 def test_nnx_array_rates_are_no_parameters():
     net = NnxNet(nnx.Rngs(0))
     djn.set_rates(net, jnp.float32(0.3))
