@@ -162,7 +162,7 @@ def check_mask(mask: Any, shape: tuple[int, ...]) -> Any:
 def check_fill(fill: Any, x: Inexact[Array, "..."]) -> Array:
     """A number, or an array of x's dtype that broadcasts to x."""
     if not hasattr(fill, "dtype"):
-        return jnp.asarray(fill, x.dtype)
+        return jnp.asarray(fill, jax.dtypes.canonicalize_dtype(x.dtype))
     if fill.dtype != x.dtype:
         raise TypeError(f"fill must have the dtype of x, {x.dtype}, got {fill.dtype}")
     if not _broadcasts(fill.shape, x.shape):
