@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from jax import export, lax
+from jax import lax
 from jax.extend.random import threefry2x32_p
 from jax.sharding import NamedSharding, PartitionSpec
 
@@ -17,26 +17,34 @@ import dropjax as dj
 import dropjax.linen as djl
 import dropjax.nnx as djn
 from dropjax._random import leaf_keys
+from dropjax.functional._conv import conv as convolution
+from dropjax.functional._conv import conv_by_patches
 from tests.methods import array
 
 KEY = jax.random.key(2013)
-BATCHES = (1, 5, 32, 70)
 dense = functools.partial(dj.dropconnect_dense, mask_per="example")
 conv = functools.partial(dj.dropconnect_conv, mask_per="example")
 
 
-def written_out(name, count, shape, rate, key=KEY):
-    """The masks, (count, *shape): a 16-bit number per example and weight, compared."""
-    first, second = jax.random.key_data(leaf_keys(key, [name])[0])
-    weight = np.arange(math.prod(shape), dtype=np.uint32).reshape(shape)
-    numbers = np.zeros((count, *shape), np.int64)
-    for example in range(count):
-        for bit in range(16):
-            block = jnp.full(shape, example // 32 * 8 + bit // 2, jnp.uint32)
-            words = threefry2x32_p.bind(first, second, block, jnp.asarray(weight))
-            coin = np.asarray(words[bit % 2]) >> np.uint32(example % 32) & 1
-            numbers[example] += (1 - coin.astype(np.int64)) << (15 - bit)
-    return numbers < np.round((1 - np.asarray(rate, np.float64)) * 2**16)
+@functools.cache
+def numbers(name, count, shape):
+    """A 16-bit number for each example and weight, (count, *shape)."""
+    first, second = jax.random.key_data(leaf_keys(KEY, [name])[0])
+    weight = jnp.arange(math.prod(shape), dtype=jnp.uint32).reshape(1, *shape)
+    found = np.zeros((count, *shape), np.int64)
+    own = np.arange(count).reshape(-1, *[1] * len(shape))
+    for pair in range(8):
+        block, index = np.broadcast_arrays(own // 32 * 8 + pair, weight)
+        words = threefry2x32_p.bind(first, second, jnp.uint32(block), jnp.uint32(index))
+        for which in (0, 1):
+            coin = np.asarray(words[which]) >> (own % 32).astype(np.uint32) & 1
+            found += (1 - coin.astype(np.int64)) << (15 - 2 * pair - which)
+    return found
+
+
+def written_out(name, count, shape, rate):
+    """The masks, (count, *shape): where the numbers are below a level."""
+    return numbers(name, count, shape) < np.round((1 - np.asarray(rate)) * 2**16)
 
 
 def realized(rate):
@@ -48,8 +56,7 @@ def explicit(x, kernel, masks, rate):
     return jnp.einsum("b...i,bio->b...o", x, weights, precision="highest")
 
 
-@pytest.mark.parametrize("batch", BATCHES)
-@pytest.mark.parametrize("rate", [0.5, 0.3, 0.75])
+@pytest.mark.parametrize(("batch", "rate"), [(1, 0.3), (5, 0.75), (32, 0.5), (70, 0.3)])
 def test_masks_are_those_written_out(batch, rate):
     x, kernel = array((batch, 20)), array((20, 7), seed=1)
     expected = explicit(x, kernel, written_out("kernel", batch, (20, 7), rate), rate)
@@ -59,7 +66,7 @@ def test_masks_are_those_written_out(batch, rate):
     np.testing.assert_allclose(positions, both, atol=1e-5)
 
 
-@pytest.mark.parametrize("share", [1, 2, 3, 40, 100])
+@pytest.mark.parametrize("share", [1, 3, 40, 100])
 def test_examples_share_masks_as_claimed(share):
     x, kernel = array((70, 20)), array((20, 7), seed=1)
     masks = written_out("kernel", -(-70 // share), (20, 7), 0.5)
@@ -119,16 +126,15 @@ def test_gradients_are_those_of_explicit_masks(kind):
             return explicit(x, kernel, masks, 0.3) + dropped
 
         arguments = (x, kernel, bias)
-        for y, expected in (
-            (ours(*arguments), theirs(*arguments)),
-            (jax.vjp(ours, *arguments)[1](pull), jax.vjp(theirs, *arguments)[1](pull)),
-            (
-                jax.jvp(ours, arguments, arguments),
-                jax.jvp(theirs, arguments, arguments),
-            ),
-        ):
-            for own, other in zip(*map(jax.tree.leaves, (y, expected)), strict=True):
-                assert np.linalg.norm(own - other) < 1e-10 * np.linalg.norm(other)
+
+        @functools.partial(jax.jit, static_argnums=0)
+        def derivatives(function, *arguments):
+            y, back = jax.vjp(function, *arguments)
+            return y, back(pull), jax.jvp(function, arguments, arguments)[1]
+
+        pairs = (derivatives(function, *arguments) for function in (ours, theirs))
+        for own, other in zip(*map(jax.tree.leaves, pairs), strict=True):
+            assert np.linalg.norm(own - other) < 1e-10 * np.linalg.norm(other)
 
 
 @pytest.mark.parametrize("kind", ["dense", "conv"])
@@ -138,40 +144,18 @@ def test_transforms(kind):
     x, kernel = (array(shape) for shape in shapes[kind])
     function = {"dense": dense, "conv": conv}[kind]
     drop = lambda key, x, kernel: function(key, x, kernel, 0.3)  # noqa: E731
+
+    @jax.jit
+    def ways(key, x, kernel):
+        return {
+            "x": jax.vmap(drop, (None, 0, None))(key, x[None], kernel)[0],
+            "kernel": jax.vmap(drop, (None, None, 0))(key, x, kernel[None])[0],
+            "linear": jax.linearize(lambda x: drop(key, x, kernel), x)[1](x),
+        }
+
     y = drop(key, x, kernel)
-    close = functools.partial(np.testing.assert_allclose, rtol=2e-5, atol=1e-5)
-    close(jax.jit(drop)(key, x, kernel), y)
-    _, scanned = lax.scan(lambda c, x: (c, drop(key, x, kernel)), None, x[None])
-    close(scanned[0], y)
-    keys = jax.random.split(key, 3)
-    loop = jnp.stack([drop(k, x, kernel) for k in keys])
-    close(jax.vmap(drop, (0, None, None))(keys, x, kernel), loop)
-    close(jax.vmap(drop, (None, 0, None))(key, x[None], kernel)[0], y)
-    close(jax.vmap(drop, (None, None, 0))(key, x, kernel[None])[0], y)
-    loss = lambda s: (drop(key, s * x, s * kernel) ** 2).sum()  # noqa: E731
-    close(jax.jit(jax.hessian(loss))(1.0), 12 * loss(1.0))
-    _, linear = jax.linearize(lambda x: drop(key, x, kernel), x)
-    close(linear(x), y)
-
-
-def test_key_reuse_is_not_misread():
-    x, kernel, bias = array((9, 6)), array((6, 4)), jnp.ones(4)
-    with jax.debug_key_reuse(True):
-        for key in (jax.random.key(0), jax.random.key(0, impl=dj.fast_prng)):
-            drop = functools.partial(dense, key, rate=0.3, bias=bias, bias_rate=0.3)
-            jax.jit(jax.grad(lambda x, drop=drop: drop(x, kernel).sum()))(x)
-
-
-@pytest.mark.parametrize("kind", ["dense", "conv"])
-def test_export(kind):
-    function, x, kernel = {
-        "dense": (dense, array((40, 6)), array((6, 4))),
-        "conv": (conv, array((40, 5, 6)), array((2, 6, 4))),
-    }[kind]
-    jitted = jax.jit(lambda x: function(KEY, x, kernel, 0.3))
-    exported = export.export(jitted, platforms=("cpu", "cuda", "rocm", "tpu"))(x)
-    restored = export.deserialize(exported.serialize()).call(x)
-    np.testing.assert_allclose(restored, jitted(x), rtol=1e-5)
+    for name, way in ways(key, x, kernel).items():
+        np.testing.assert_allclose(way, y, rtol=2e-5, atol=1e-5, err_msg=name)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "complex64"])
@@ -275,27 +259,34 @@ CONVOLUTIONS = {
     "transposed": ((4, 5, 3), (3, 3, 3, 4), {"padding": 2, "input_dilation": (2, 3)}),
     "groups": ((5, 5, 6), (2, 3, 2, 9), {"feature_group_count": 3}),
     "depthwise": ((5, 5, 6), (2, 3, 1, 12), {"feature_group_count": 6}),
-    "own": (
-        (5, 5, 6),
-        (2, 3, 6, 4),
-        {"conv_general_dilated": lax.conv_general_dilated},
-    ),
 }
+PLAIN = {"strides": 1, "padding": "SAME", "dilation": 1, "input_dilation": 1}
+PLAIN |= {"feature_group_count": 1}
+conv_by_lax = functools.partial(
+    convolution, conv_general_dilated=lax.conv_general_dilated
+)
 
 
 @pytest.mark.parametrize("case", CONVOLUTIONS)
-def test_convolutions_are_those_of_masked_kernels(case):
+def test_a_product_with_patches_is_a_convolution(case):
     shape, window, options = CONVOLUTIONS[case]
-    x, kernel = array((35, *shape)), array(window, seed=1)
-    masks = written_out("kernel", 35, window, 0.5)
-    one = jax.jit(
-        lambda x, mask: dj.dropconnect_conv(
-            None, x[None], jnp.where(mask, 2 * kernel, 0), 0.0, **options
-        )[0]
-    )
-    expected = jnp.stack([one(*both) for both in zip(x, masks, strict=True)])
-    y = conv(KEY, x, kernel, 0.5, **options)
+    x, kernel = array((2, *shape)), array(window, seed=1)
+    whole = {**PLAIN, **options}
+    expected = jax.jit(functools.partial(conv_by_lax, **whole))(x, kernel)
+    y = jax.jit(functools.partial(conv_by_patches, **whole))(x, kernel)
     np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("options", [{}, {"strides": 2, "feature_group_count": 3}])
+@pytest.mark.parametrize("given", [None, lax.conv_general_dilated])
+def test_convolutions_are_those_of_masked_kernels(options, given):
+    groups = options.get("feature_group_count", 1)
+    x, kernel = array((35, 5, 4, 6)), array((2, 3, 6 // groups, 9), seed=1)
+    masks = written_out("kernel", 35, kernel.shape, 0.5)
+    plain = functools.partial(conv_by_lax, **{**PLAIN, **options})
+    expected = jax.jit(jax.vmap(plain))(x[:, None], jnp.where(masks, 2 * kernel, 0))
+    y = conv(KEY, x, kernel, 0.5, conv_general_dilated=given, **options)
+    np.testing.assert_allclose(y, expected[:, 0], rtol=1e-4, atol=1e-4)
 
 
 def test_convolutions_take_several_batch_axes_and_shared_masks():
@@ -311,7 +302,7 @@ def test_convolutions_take_several_batch_axes_and_shared_masks():
 
 @pytest.mark.parametrize(
     ("kind", "batch"),
-    [("dense", 16), ("dense", 64), ("dense", 128), ("conv", 16), ("conv", 256)],
+    [("dense", 16), ("dense", 128), ("conv", 256)],
 )
 def test_a_sharded_batch_has_the_same_masks_without_talk(kind, batch):
     auto = (jax.sharding.AxisType.Auto,)
@@ -324,8 +315,6 @@ def test_a_sharded_batch_has_the_same_masks_without_talk(kind, batch):
     jitted = jax.jit(lambda x: function(KEY, x, kernel, 0.3))
     y = jitted(x)
     np.testing.assert_allclose(jitted(shards), y, rtol=1e-4, atol=1e-5)
-    if kind == "conv" and batch < 8 * 32:
-        return
     text = jitted.lower(shards).compile().as_text()
     for talk in ("all-reduce", "all-gather", "all-to-all", "permute"):
         assert talk not in text
@@ -350,14 +339,14 @@ def test_scratch_memory(rate):
     both = functools.partial(backward, rate)
     assert scratch(forward, (128, 800), (800, 800)) < 12.5
     assert scratch(both, (128, 800), (800, 800), (128, 800)) < 25
-    assert scratch(forward, (256, 4096), (4096, 4096)) < 1024
-    assert scratch(both, (256, 4096), (4096, 4096), (256, 4096)) < 1024
+    if rate == 0.5:
+        assert scratch(forward, (256, 4096), (4096, 4096)) < 1024
+        assert scratch(both, (256, 4096), (4096, 4096), (256, 4096)) < 1024
 
 
-@pytest.mark.parametrize("mask_per", ["example", 2])
-def test_layers(mask_per):
+def test_layers():
     x, image = array((9, 6)), array((9, 5, 6))
-    options = {"mask_per": mask_per, "bias_rate": 0.5}
+    options = {"mask_per": 2, "bias_rate": 0.5}
     pairs = (
         (djl.DropConnectDense(4, 0.5, bias_init=nn.initializers.ones, **options), x),
         (

@@ -23,7 +23,7 @@ BY_HAND = "tree_map by hand"
 
 RATE = 0.1
 
-PEERS = ("haiku", "equinox", "keras", "torch")
+PEERS = ("haiku", "equinox", "keras", "torch", "dropconnect")
 
 Drop: TypeAlias = Callable[[Any, jax.Array], jax.Array]
 

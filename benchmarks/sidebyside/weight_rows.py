@@ -1,7 +1,6 @@
 """Rows of DropConnect in a dense layer: a mask per example, Gaussian noise, moments."""
 
 import functools
-import importlib.util
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -137,8 +136,7 @@ def _both_ways(
 
 def _package_calls(batch: int, width: int, rate: float, passes: str) -> dict[str, Call]:
     """The package dropconnect, on torch: there where both are installed."""
-    names = ("torch", "dropconnect")
-    if not all(importlib.util.find_spec(name) for name in names):
+    if {"torch", "dropconnect"} & set(who.absent()):
         return {}
     import torch
     from dropconnect import Dropconnect

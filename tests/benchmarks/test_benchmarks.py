@@ -23,7 +23,7 @@ def _as_the_program_is_run(monkeypatch):
 @pytest.fixture
 def tiny(monkeypatch):
     """The rows that are small whatever the grid: one array, one net, one call."""
-    from sidebyside import contenders, net_rows, rows, training
+    from sidebyside import contenders, net_rows, rows, training, weight_rows
 
     monkeypatch.setattr(contenders, "absent", lambda: list(contenders.PEERS))
     monkeypatch.setattr(net_rows, "growth", lambda *net: 1.0)
@@ -32,6 +32,9 @@ def tiny(monkeypatch):
         rows.array_row("dropout", (16, 32), "float32", 0.1, backward=True),
         scanned,
         rows.eager_row(),
+        weight_rows.examples_row(128, 8, 0.5, "forward"),
+        weight_rows.examples_row(4, 8, 0.5, "forward", plain=False),
+        weight_rows.gaussian_row(4, 8, "forward+backward"),
     ]
 
 
