@@ -46,10 +46,10 @@ def drop_block(
 
     $$\frac{1}{S} \sum_s (1 - \gamma)^{k_s} = 1 - rate$$
 
-    so that the share dropped is the rate, exactly, in the mean over masks. The paper's
-    gamma, of which this is the limit for small rates, ignores that blocks overlap and
-    drops less; torchvision uses it. timm's fast form tosses seeds where no block fits,
-    too, and drops more.
+    so that the share dropped is the rate in the mean over masks, to 2^-23 times the
+    positions of a block. The paper's gamma ignores that blocks overlap and drops less;
+    torchvision uses it. timm's fast form tosses seeds where no block fits, too, and
+    drops more.
 
     Any number of spatial axes, blocks of even sizes, and rates that change while
     training (the paper's grow from 0 to `rate`) are fine.
