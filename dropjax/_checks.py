@@ -162,6 +162,12 @@ def check_mask(mask: Any, shape: tuple[int, ...]) -> Any:
 def check_fill(fill: Any, x: Inexact[Array, "..."]) -> Array:
     """A number, or an array of x's dtype that broadcasts to x."""
     if not hasattr(fill, "dtype"):
+        number = numbers.Complex if jnp.iscomplexobj(x) else numbers.Real
+        if not isinstance(fill, number):
+            raise TypeError(
+                f"fill must be a number that fits {x.dtype}, the dtype of x, or an "
+                f"array of it, got {_describe(fill)}"
+            )
         return jnp.asarray(fill, jax.dtypes.canonicalize_dtype(x.dtype))
     if fill.dtype != x.dtype:
         raise TypeError(f"fill must have the dtype of x, {x.dtype}, got {fill.dtype}")
@@ -232,6 +238,11 @@ def check_axes(axes: Axes, ndim: int, name: str) -> tuple[int, ...]:
     if len(set(counted)) < len(counted):
         raise ValueError(f"{name} must name each axis once, got {tuple(given)}")
     return counted
+
+
+def check_batch(batch_axis: int | None, ndim: int) -> tuple[int, ...]:
+    """The axis of the examples, if there is one."""
+    return () if batch_axis is None else check_axes(batch_axis, ndim, "batch_axis")
 
 
 def check_channel_and_batch(

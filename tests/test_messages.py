@@ -222,6 +222,12 @@ GOLDEN = {
         TypeError,
         "fill must have the dtype of x, float32, got bfloat16",
     ),
+    "fill of a wrong type": (
+        lambda: dj.cutout(KEY, IMAGE, 0.5, size=2, fill="mean"),
+        TypeError,
+        "fill must be a number that fits float32, the dtype of x, or an array of it, "
+        "got 'mean' (str)",
+    ),
     "fill of a wrong shape": (
         lambda: dj.apply_mask(X, True, fill=jnp.ones((5, 6))),
         ValueError,

@@ -12,6 +12,7 @@ from dropjax._apply import apply_mask, redrawn
 from dropjax._checks import (
     check_array,
     check_axes,
+    check_batch,
     check_channel_and_batch,
     check_deterministic,
     check_fill,
@@ -89,8 +90,8 @@ def box_mask(
     """The mask that `erase` draws, with one channel."""
     rate, examples = check_rate(rate), _examples(shape, batch_axis)
     check_rate_shape(rate, examples)
-    (channels,) = check_axes(channel_axis, len(shape), "channel_axis")
-    shape = tuple(1 if axis == channels else n for axis, n in enumerate(shape))
+    channels = check_axes(channel_axis, len(shape), "channel_axis")
+    shape = tuple(1 if axis in channels else n for axis, n in enumerate(shape))
     if foregone(rate, check_deterministic(deterministic)):
         return jnp.ones(shape, bool)
     keep = keep_probability(rate, jnp.dtype("float32"))
@@ -99,7 +100,7 @@ def box_mask(
 
 
 def _examples(shape: tuple[int, ...], batch_axis: int | None) -> tuple[int, ...]:
-    own = () if batch_axis is None else check_axes(batch_axis, len(shape), "batch_axis")
+    own = check_batch(batch_axis, len(shape))
     return tuple(n if axis in own else 1 for axis, n in enumerate(shape))
 
 

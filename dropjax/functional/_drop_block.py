@@ -9,6 +9,8 @@ from jaxtyping import Array, Bool, Float, Inexact, Key
 from dropjax._apply import apply_mask, redrawn, working_dtype
 from dropjax._checks import (
     check_array,
+    check_axes,
+    check_batch,
     check_block,
     check_channel_and_batch,
     check_deterministic,
@@ -92,9 +94,9 @@ def drop_block(
     certain = foregone(rate, check_deterministic(deterministic))
     if certain is None:
         keep = keep_probability(rate, jnp.dtype("float32"))
-        example = None if batch_axis is None else batch_axis % x.ndim
+        examples = check_batch(batch_axis, x.ndim)
         return _drop_blocks(
-            check_key(key), x, keep, window=window, maps=maps, example=example
+            check_key(key), x, keep, window=window, maps=maps, examples=examples
         )
     return x if certain else jnp.zeros_like(x)
 
@@ -168,12 +170,12 @@ def _maps(
     per_channel: bool,
 ) -> tuple[int, ...]:
     """The shape of x with one position per map."""
-    shared = () if per_channel else (channel_axis % len(shape),)
+    shared = () if per_channel else check_axes(channel_axis, len(shape), "channel_axis")
     sizes = zip(range(len(shape)), shape, window, strict=True)
     return tuple(1 if side or axis in shared else n for axis, n, side in sizes)
 
 
-@redrawn("window", "maps", "example")
+@redrawn("window", "maps", "examples")
 def _drop_blocks(
     key: Key[Array, ""],
     x: Inexact[Array, "*shape"],
@@ -181,10 +183,10 @@ def _drop_blocks(
     *,
     window: tuple[int, ...],
     maps: tuple[int, ...],
-    example: int | None,
+    examples: tuple[int, ...],
 ) -> Inexact[Array, "*shape"]:
     mask = draw(key, keep, shape=x.shape, window=window, maps=maps)
-    axes = tuple(axis for axis in range(x.ndim) if axis != example)
+    axes = tuple(axis for axis in range(x.ndim) if axis not in examples)
     kept = jnp.sum(mask, axes, jnp.int32, keepdims=True)
     share = kept.astype(working_dtype(x)) / max(1, mask.size // max(1, kept.size))
     # A NaN rate must be seen: everything is kept, and scaled by NaN.
