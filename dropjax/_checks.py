@@ -32,7 +32,7 @@ def check_rate(rate: RateLike, name: str = "rate") -> RateLike:
 
 def check_share(rate: Any) -> float:
     """A host number in [0, 1], where the number of things dropped is a size."""
-    if isinstance(rate, jax.Array):
+    if isinstance(rate, jax.Array | np.ndarray):
         raise TypeError(
             "rate must be a Python number here, since it fixes how many are dropped, "
             f"got {_describe(rate)}"
@@ -98,6 +98,34 @@ def check_array(x: Any, name: str = "x") -> Any:
             f"cast it first, as in {name}.astype(jnp.float32)"
         )
     return x
+
+
+def check_scalar_rate(rate: RateLike) -> RateLike:
+    """One rate, where an array of them is made of it."""
+    if np.shape(check_rate(rate)):
+        raise ValueError(
+            f"rate must be one number or a scalar, got shape {np.shape(rate)}; "
+            "use jax.vmap for several"
+        )
+    return check_rate(rate)
+
+
+def check_information(leaves: Sequence[Any]) -> None:
+    """Real arrays, and at least one."""
+    if not leaves:
+        raise ValueError("information must have a leaf or more, got an empty tree")
+    for leaf in leaves:
+        if jnp.iscomplexobj(check_array(leaf, "information")):
+            raise TypeError(f"information must be real, got dtype {leaf.dtype}")
+
+
+def check_where(where: Any) -> None:
+    """A selection is a function, or none."""
+    if where is not None and not callable(where):
+        raise TypeError(
+            "where must be a function of a leaf's path and the leaf, or None, got "
+            f"{_describe(where)}"
+        )
 
 
 def check_same_shape(first: Any, second: Any) -> None:
@@ -347,7 +375,7 @@ def rngs_error(rngs: object, wanted: str) -> TypeError:
 
 def check_scaling(scaling: Any) -> None:
     """Inverted or standard."""
-    if scaling not in get_args(Scaling):
+    if not isinstance(scaling, str) or scaling not in get_args(Scaling):
         raise ValueError(
             "scaling must be 'inverted' (survivors are scaled in training) or "
             f"'standard' (everything is scaled after it), got {scaling!r}"
@@ -356,7 +384,7 @@ def check_scaling(scaling: Any) -> None:
 
 def check_choice(value: Any, choices: tuple[str, ...], name: str) -> None:
     """One of a few words."""
-    if value not in choices:
+    if not isinstance(value, str) or value not in choices:
         words = ", ".join(map(repr, choices))
         raise ValueError(f"{name} must be one of {words}, got {value!r}")
 

@@ -6,12 +6,13 @@ from jaxtyping import Array, Float
 
 from dropjax._apply import working_dtype
 from dropjax._checks import check_array, check_axes, check_same_shape
+from dropjax._types import Axes
 
 __all__ = ["r_drop"]
 
 
 def r_drop(
-    first: Float[Array, "*shape"], second: Float[Array, "*shape"], *, axis: int = -1
+    first: Float[Array, "*shape"], second: Float[Array, "*shape"], *, axis: Axes = -1
 ) -> Float[Array, "*rest"]:
     r"""R-Drop's consistency loss: how far two passes of one example lie apart.
 
@@ -34,7 +35,7 @@ def r_drop(
     Args:
       first: the logits of one pass, a real floating-point array.
       second: the logits of the other, of the same shape and dtype.
-      axis: the axis of the classes.
+      axis: the axis of the classes, or several.
 
     Returns:
       The loss of each example, 0 or more: the logits' shape without the axis, in
@@ -55,19 +56,21 @@ def r_drop(
       for neural networks", NeurIPS.
     """
     check_same_shape(check_array(first, "first"), check_array(second, "second"))
-    (axis,) = check_axes(axis, first.ndim, "axis")
-    log_p, log_q = _log_softmax(first, axis), _log_softmax(second, axis)
+    axes = check_axes(axis, first.ndim, "axis")
+    log_p, log_q = _log_softmax(first, axes), _log_softmax(second, axes)
     nowhere = jnp.isneginf(log_p) & jnp.isneginf(log_q)
-    difference = jnp.where(nowhere, 0, log_q) - jnp.where(nowhere, 0, log_p)
+    difference = jnp.where(nowhere, 0, log_q - log_p)
     # (p - q)(log p - log q) from the larger of the two: the exponent is 0 or less.
     grows = difference > 0
     down = jnp.where(grows, 0, difference)
     up = jnp.where(grows, -difference, 0)
     larger_p = jnp.exp(log_p) * jnp.expm1(down) * down
     larger_q = jnp.exp(log_q) * jnp.expm1(up) * up
-    return 0.5 * (larger_p + larger_q).sum(axis)
+    return 0.5 * (larger_p + larger_q).sum(axes)
 
 
-def _log_softmax(logits: Float[Array, "*shape"], axis: int) -> Float[Array, "*shape"]:
-    wide = working_dtype(logits)
-    return jax.nn.log_softmax(logits.astype(wide), axis)
+def _log_softmax(
+    logits: Float[Array, "*shape"], axes: tuple[int, ...]
+) -> Float[Array, "*shape"]:
+    logits = jnp.asarray(logits)
+    return jax.nn.log_softmax(logits.astype(working_dtype(logits)), axes)

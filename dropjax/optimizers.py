@@ -19,6 +19,7 @@ from jaxtyping import Array, Int, PyTree
 
 from dropjax._apply import apply_mask
 from dropjax._checks import (
+    check_information,
     check_key,
     check_rate,
     check_same_tree,
@@ -182,8 +183,8 @@ def child_mask(information: PyTree, rate: float) -> PyTree:
       always exact.
 
     Raises:
-      ValueError: the rate is outside [0, 1].
-      TypeError: the rate is no Python number.
+      ValueError: the rate is outside [0, 1], or the tree is empty.
+      TypeError: the rate is no Python number, or a leaf no real floating-point array.
 
     Example:
       >>> from dropjax.optimizers import child_mask
@@ -196,6 +197,7 @@ def child_mask(information: PyTree, rate: float) -> PyTree:
       language model: towards effective and generalizable fine-tuning", EMNLP.
     """
     leaves, structure = jax.tree.flatten(information)
+    check_information(leaves)
     flat = jnp.concatenate([jnp.ravel(leaf).astype(jnp.float32) for leaf in leaves])
     kept = round((1 - check_share(rate)) * flat.size)
     order = jnp.argsort(-flat, stable=True)

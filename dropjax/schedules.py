@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
-from dropjax._checks import check_choice, check_count, check_positive, check_rate
+from dropjax._checks import check_choice, check_count, check_positive, check_scalar_rate
 from dropjax._types import RateLike
 
 __all__ = ["curriculum", "linear_over_depth"]
@@ -53,8 +53,8 @@ def linear_over_depth(
       costs nothing, and traced for a traced rate.
 
     Raises:
-      ValueError: the rate is outside [0, 1], depth is no positive integer, or the
-        convention is unknown.
+      ValueError: the rate is outside [0, 1] or no scalar, depth is no positive integer,
+        or the convention is unknown.
       TypeError: the rate is of the wrong type.
 
     Example:
@@ -67,7 +67,7 @@ def linear_over_depth(
       Huang, Sun, Liu, Sedra and Weinberger, 2016, "Deep networks with stochastic
       depth", ECCV.
     """
-    rate = check_rate(rate)
+    rate = check_scalar_rate(rate)
     check_choice(convention, tuple(_CONVENTIONS), "convention")
     shift, growth = _CONVENTIONS[convention]
     layers = np.arange(check_count(depth, "depth"))
@@ -94,7 +94,8 @@ def curriculum(
       the rate, a float32 scalar.
 
     Raises:
-      ValueError: the rate is outside [0, 1], or steps or sharpness is not positive.
+      ValueError: the rate is outside [0, 1] or no scalar, or steps or sharpness is not
+        positive.
       TypeError: the rate is of the wrong type.
 
     Example:
@@ -106,7 +107,7 @@ def curriculum(
     References:
       Morerio, Cavazza, Volpi, Vidal and Murino, 2017, "Curriculum dropout", ICCV.
     """
-    rate = check_rate(rate)
+    rate = check_scalar_rate(rate)
     decay = check_positive(sharpness, "sharpness") / check_count(steps, "steps")
 
     def schedule(step: ArrayLike) -> Float[Array, ""]:

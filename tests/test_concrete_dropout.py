@@ -1,5 +1,7 @@
 """Concrete dropout: relaxed coins, a rate that is learned, what it costs."""
 
+import importlib
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -68,6 +70,16 @@ def test_certain_rates_are_finite_with_finite_gradients(logit):
     assert all(np.isfinite(leaf).all() for leaf in (y, *gradients))
     if logit < 0:
         np.testing.assert_allclose(y, X, rtol=1e-6)
+
+
+def test_the_noise_is_finite_for_every_word(monkeypatch):
+    room = importlib.import_module("dropjax.functional._concrete_dropout")
+    words = jnp.array([0, 1 << 9, 2**31, 2**32 - 1], jnp.uint32)
+    monkeypatch.setattr(room, "random_words", lambda key, shape: words)
+    noise = np.asarray(room._noise(KEY, (4,), np.dtype(np.float32)))
+    assert np.isfinite(noise).all()
+    np.testing.assert_allclose(noise[0], -noise[3], rtol=1e-2)
+    assert noise[0] < noise[1] < noise[2] < noise[3]
 
 
 def test_coins_are_shared_and_rates_may_differ_by_feature():

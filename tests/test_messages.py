@@ -528,6 +528,27 @@ GOLDEN = {
         "libraries are left alone, and dropjax.linen.Dropout and dropjax.nnx.Dropout "
         "are drop-ins for flax's",
     ),
+    "rates over depth of many rates": (
+        lambda: schedules.linear_over_depth(X[0] / 2, 3),
+        ValueError,
+        "rate must be one number or a scalar, got shape (6,); use jax.vmap for several",
+    ),
+    "no information": (
+        lambda: optimizers.child_mask({}, 0.5),
+        ValueError,
+        "information must have a leaf or more, got an empty tree",
+    ),
+    "complex information": (
+        lambda: optimizers.child_mask({"a": X.astype(jnp.complex64)}, 0.5),
+        TypeError,
+        "information must be real, got dtype complex64",
+    ),
+    "where no function": (
+        lambda: mix(where=["a"]),
+        TypeError,
+        "where must be a function of a leaf's path and the leaf, or None, got ['a'] "
+        "(list)",
+    ),
     "a traced share": (
         lambda: optimizers.child_mask({"a": X}, X[0, 0]),
         TypeError,

@@ -124,7 +124,7 @@ def concrete_dropout_regularizer(
       Gal, Hron and Kendall, 2017, "Concrete dropout", NeurIPS.
     """
     logit = check_logit(logit, ())
-    kernel = check_kernel(kernel)
+    kernel = jnp.asarray(check_kernel(kernel))
     count = check_count(examples, "examples")
     wide = np.promote_types(logit.dtype, working_dtype(kernel))
     logit = logit.astype(wide)

@@ -14,6 +14,7 @@ from dropjax._checks import (
     check_leaf,
     check_rate,
     check_selected,
+    check_where,
     prefix_error,
 )
 from dropjax._masks import is_drawn
@@ -48,6 +49,7 @@ def map_selected(
     deterministic: bool,
 ) -> PyTree:
     """Draws on the selected leaves, each with its own key, and spares the others."""
+    check_where(where)
     leaves = _leaves(params, rate, where)
     check_selected([leaf.path for leaf in leaves if leaf.selected], where)
     tossed = [leaf for leaf in leaves if _is_tossed(leaf, deterministic)]
