@@ -13,12 +13,19 @@ from ._fast_prng import fast_prng as fast_prng
 from ._masks import keep_mask as keep_mask
 from .functional import alpha_dropout as alpha_dropout
 from .functional import alpha_dropout_mask as alpha_dropout_mask
+from .functional import attention_dropout as attention_dropout
+from .functional import attention_dropout_mask as attention_dropout_mask
 from .functional import concrete_dropout as concrete_dropout
 from .functional import concrete_dropout_regularizer as concrete_dropout_regularizer
 from .functional import cutout as cutout
 from .functional import cutout_mask as cutout_mask
+from .functional import dot_product_attention as dot_product_attention
+from .functional import drop_activation as drop_activation
+from .functional import drop_activation_mask as drop_activation_mask
 from .functional import drop_block as drop_block
 from .functional import drop_block_mask as drop_block_mask
+from .functional import drop_head as drop_head
+from .functional import drop_head_mask as drop_head_mask
 from .functional import drop_path as drop_path
 from .functional import drop_path_mask as drop_path_mask
 from .functional import dropconnect_conv as dropconnect_conv
@@ -35,16 +42,24 @@ from .functional import feature_alpha_dropout as feature_alpha_dropout
 from .functional import feature_alpha_dropout_mask as feature_alpha_dropout_mask
 from .functional import gaussian_dropout as gaussian_dropout
 from .functional import gaussian_noise as gaussian_noise
+from .functional import layer_drop as layer_drop
+from .functional import max_dropout as max_dropout
+from .functional import max_dropout_mask as max_dropout_mask
 from .functional import multi_sample_dropout as multi_sample_dropout
 from .functional import multi_sample_dropout_mask as multi_sample_dropout_mask
+from .functional import patch_dropout as patch_dropout
 from .functional import random_erasing as random_erasing
 from .functional import random_erasing_mask as random_erasing_mask
+from .functional import shake_drop as shake_drop
 from .functional import spatial_dropout as spatial_dropout
 from .functional import spatial_dropout_mask as spatial_dropout_mask
 from .functional import variational_dropout as variational_dropout
 from .functional import variational_dropout_mask as variational_dropout_mask
+from .functional import weighted_channel_dropout as weighted_channel_dropout
 from .functional import word_dropout as word_dropout
 from .functional import word_dropout_mask as word_dropout_mask
+from .functional import zoneout as zoneout
+from .functional import zoneout_mask as zoneout_mask
 from .transforms import dropconnect as dropconnect
 from .transforms import dropconnect_mask as dropconnect_mask
 from .transforms import mixout as mixout
@@ -53,12 +68,19 @@ __all__ = [
     "alpha_dropout",
     "alpha_dropout_mask",
     "apply_mask",
+    "attention_dropout",
+    "attention_dropout_mask",
     "concrete_dropout",
     "concrete_dropout_regularizer",
     "cutout",
     "cutout_mask",
+    "dot_product_attention",
+    "drop_activation",
+    "drop_activation_mask",
     "drop_block",
     "drop_block_mask",
+    "drop_head",
+    "drop_head_mask",
     "drop_path",
     "drop_path_mask",
     "dropconnect",
@@ -79,15 +101,23 @@ __all__ = [
     "gaussian_dropout",
     "gaussian_noise",
     "keep_mask",
+    "layer_drop",
+    "max_dropout",
+    "max_dropout_mask",
     "mixout",
     "multi_sample_dropout",
     "multi_sample_dropout_mask",
+    "patch_dropout",
     "random_erasing",
     "random_erasing_mask",
+    "shake_drop",
     "spatial_dropout",
     "spatial_dropout_mask",
     "variational_dropout",
     "variational_dropout_mask",
+    "weighted_channel_dropout",
     "word_dropout",
     "word_dropout_mask",
+    "zoneout",
+    "zoneout_mask",
 ]

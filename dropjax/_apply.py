@@ -73,22 +73,26 @@ def apply_mask(
     return lax.select(jnp.broadcast_to(mask, x.shape), jnp.asarray(scaled), fill)
 
 
-def redrawn(*static: str) -> Callable[[Callable[..., Array]], Callable[..., Array]]:
+def redrawn(
+    *static: str, forgetful: bool = True
+) -> Callable[[Callable[..., Array]], Callable[..., Array]]:
     """Jit for a function of (key, x, ...) like x, made to save only its key.
 
     The backward pass draws the mask again. Arrays come as positional arguments, the
     options named in `static` by keyword. CSE need not be prevented, and the barrier
     that would do so keeps the select from fusing with its neighbours: a mask written
-    out as element-wise operations is drawn where it is read in either case.
+    out as element-wise operations is drawn where it is read in either case. Without
+    `forgetful` it saves what it likes: less than x, where few coins depend on x.
     """
 
     def decorate(function: Callable[..., Array]) -> Callable[..., Array]:
         @functools.partial(jax.jit, static_argnames=static)
         @functools.wraps(function)
         def redraw(key: KeyLike, x: Array, *others: Array, **options: object) -> Array:
-            draw = functools.partial(function, **options)
-            forgetful = jax.checkpoint(draw, prevent_cse=False)
-            return _sharded_like(x, forgetful)(key, x, *others)
+            draw: Callable[..., Array] = functools.partial(function, **options)
+            if forgetful:
+                draw = jax.checkpoint(draw, prevent_cse=False)
+            return _sharded_like(x, draw)(key, x, *others)
 
         return redraw
 
@@ -187,6 +191,16 @@ def working_dtype(x: Inexact[Array, "..."]) -> np.dtype:
     """X's real dtype, or float32 where that is better."""
     real = x.real.dtype if jnp.iscomplexobj(x) else x.dtype
     return real if real.itemsize > 4 else np.dtype(np.float32)
+
+
+def nan_seen(
+    share: float | Float[Array, "..."], keep: Float[Array, "..."]
+) -> float | Float[Array, "..."]:
+    """A share kept that is not the rate's own; NaN if the rate is, to be seen."""
+    if isinstance(keep, np.ndarray):
+        return share
+    nan = jnp.isnan(keep).any()
+    return jnp.where(nan, jnp.asarray(jnp.nan, keep.dtype), share)
 
 
 def _is_one(keep: Float[Array, "..."]) -> bool:

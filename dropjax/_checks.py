@@ -50,6 +50,17 @@ def check_rate_shape(rate: RateLike, coins: tuple[int, ...]) -> None:
         )
 
 
+def check_host_rate(rate: RateLike) -> float:
+    """A number of the host, where the rate decides a shape."""
+    rate = check_rate(rate)
+    if not isinstance(rate, float):
+        raise TypeError(
+            "rate must be a Python number, as it decides how many tokens are left, got "
+            f"{_describe(rate)}"
+        )
+    return rate
+
+
 def check_keep(keep: RateLike, shape: tuple[int, ...]) -> RateLike:
     """The share kept, a host number in [0, 1] or an array that broadcasts."""
     if not _broadcasts(np.shape(keep), shape):
@@ -274,20 +285,104 @@ def check_batch(batch_axis: int | None, ndim: int) -> tuple[int, ...]:
 
 
 def check_channel_and_batch(
-    channel_axis: int, batch_axis: int | None, ndim: int
+    channel_axis: int, batch_axis: int | None, ndim: int, name: str = "channel_axis"
 ) -> tuple[int, ...]:
     """The axes that have coins of their own: the channels', and the batch's if any."""
-    own = check_axes(channel_axis, ndim, "channel_axis")
+    own = check_axes(channel_axis, ndim, name)
     if batch_axis is None:
         return own
     own += check_axes(batch_axis, ndim, "batch_axis")
     if len(set(own)) < len(own):
         raise ValueError(
-            "channel_axis and batch_axis must be different axes, got "
+            f"{name} and batch_axis must be different axes, got "
             f"{channel_axis} and {batch_axis} for an array with {ndim} axes; "
             "batch_axis=None is for an array without a batch"
         )
     return own
+
+
+def check_attention_weights(shape: tuple[int, ...]) -> None:
+    """Attention weights have an axis of queries and one of keys."""
+    if len(shape) < 2:
+        raise ValueError(
+            "attention weights must have shape (*batch, heads, queries, keys), with "
+            f"two axes or more, got shape {shape}"
+        )
+
+
+def check_attention(query: Any, key: Any, value: Any) -> None:
+    """Queries, keys and values whose products exist, of one floating dtype."""
+    for name, x in (("query", query), ("key", key), ("value", value)):
+        if not jnp.issubdtype(check_array(x, name).dtype, jnp.floating):
+            raise TypeError(f"{name} must be of a real dtype, got {x.dtype}")
+    shapes = query.shape, key.shape, value.shape
+    fits = all(len(shape) >= 3 for shape in shapes) and (
+        query.shape[:-3] == key.shape[:-3] == value.shape[:-3]
+        and key.shape[-3:-1] == value.shape[-3:-1]
+        and query.shape[-1] == key.shape[-1]
+        and query.shape[-2] % max(key.shape[-2], 1) == 0
+    )
+    if not fits:
+        raise ValueError(
+            "query must have shape (*batch, queries, heads, depth), key (*batch, keys, "
+            "kv_heads, depth) and value (*batch, keys, kv_heads, width), kv_heads a "
+            "divisor of heads, got shapes {}, {} and {}".format(*shapes)
+        )
+    if not query.dtype == key.dtype == value.dtype:
+        raise TypeError(
+            "query, key and value must have one dtype, got "
+            f"{query.dtype}, {key.dtype} and {value.dtype}; pass dtype"
+        )
+
+
+def check_unsown(module: object) -> None:
+    """No module is given that the attention weights are to be sown into."""
+    if module is not None:
+        raise ValueError(
+            "module must be None, as the attention weights are not sown, got "
+            f"{type(module).__name__}; call the layer without sow_weights=True"
+        )
+
+
+def check_prefix_tokens(shape: tuple[int, ...], prefix_tokens: Any) -> int:
+    """How many tokens may be dropped: all after the prefix."""
+    if len(shape) < 2:
+        raise ValueError(
+            f"x must have shape (*batch, tokens, features), got shape {shape}"
+        )
+    if not _is_int(prefix_tokens) or not 0 <= prefix_tokens <= shape[-2]:
+        raise ValueError(
+            "prefix_tokens must be a number of tokens from 0 to the sequence's "
+            f"{shape[-2]}, got {prefix_tokens!r}"
+        )
+    return shape[-2] - int(prefix_tokens)
+
+
+def check_ascending(limits: Any, name: str) -> tuple[float, float]:
+    """The lowest and the highest of some numbers."""
+    if isinstance(limits, Sequence) and len(limits) == 2:
+        low, high = limits
+        if all(_is_real(limit) for limit in limits) and -np.inf < low <= high < np.inf:
+            return float(low), float(high)
+    raise ValueError(f"{name} must be two numbers, (lowest, highest), got {limits!r}")
+
+
+def check_recurrent_cell(cell: object, known: tuple[type, ...]) -> None:
+    """A cell whose state and products are known."""
+    if not isinstance(cell, known):
+        names = ", ".join(one.__name__ for one in known)
+        raise TypeError(f"cell must be one of flax's {names}, got {_describe(cell)}")
+
+
+def check_like(x: Array, other: Any, name: str) -> Any:
+    """An array of x's shape and dtype."""
+    check_array(other, name)
+    if (other.shape, other.dtype) != (x.shape, x.dtype):
+        raise ValueError(
+            f"{name} must have the shape and dtype of x, {x.shape} and {x.dtype}, got "
+            f"{other.shape} and {other.dtype}"
+        )
+    return other
 
 
 def check_spatial_axes(

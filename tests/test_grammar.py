@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import pytest
 from flax import nnx
@@ -24,7 +25,8 @@ MASKS = [
 MOMENTS = [dj.dropconnect_moments, dj.dropconnect_conv_moments]
 COSTS = [dj.concrete_dropout_regularizer]
 SAMPLERS = [dj.dropconnect_gaussian, dj.dropconnect_conv_gaussian]
-OTHERS = [*MASKS, *MOMENTS, *COSTS, *SAMPLERS, dj.apply_mask]
+HOSTS = [dj.dot_product_attention]  # It speaks flax's words.
+OTHERS = [*MASKS, *MOMENTS, *COSTS, *SAMPLERS, *HOSTS, dj.apply_mask]
 METHOD_FUNCTIONS = [f for f in FUNCTIONS if f not in OTHERS]
 LAYERS = [getattr(room, name) for room in (djl, djn) for name in room.__all__]
 
@@ -34,6 +36,7 @@ LINEN_HAS_NOT = {"preferred_element_type"}
 LAYER_DEFAULTS = {"dot_general", "conv_general_dilated"}
 # What happens to the dropped and the kept, which a mask does not say.
 NOT_OF_THE_MASK = {"scaling", "scale_by_keep", "fill", "unknown_id", "protected"}
+NOT_OF_THE_MASK |= {"renormalize", "activation"}
 FORBIDDEN = {"rng", "seed", "p", "keep_prob", "training", "train"}
 # Methods whose arguments between key and options are others than (x, rate).
 ARGUMENTS = {
@@ -42,14 +45,21 @@ ARGUMENTS = {
     dj.dropconnect_conv: ["x", "kernel", "rate"],
     dj.mixout: ["params", "pretrained", "rate"],
     dj.concrete_dropout: ["x", "logit"],
+    dj.layer_drop: ["x", "layer", "rate"],
+    dj.zoneout: ["x", "old", "rate"],
     dj.gaussian_noise: ["x", "stddev"],
 }
 # What is scaled by a definition of its own, or not at all.
 UNSCALED = {dj.concrete_dropout, dj.gaussian_dropout, dj.gaussian_noise}
 UNSCALED |= {dj.alpha_dropout, dj.feature_alpha_dropout, dj.word_dropout}
 UNSCALED |= {dj.drop_path, dj.drop_block, dj.cutout, dj.random_erasing}
+UNSCALED |= {dj.attention_dropout, dj.drop_activation, dj.drop_head, dj.layer_drop}
+UNSCALED |= {dj.max_dropout, dj.patch_dropout, dj.shake_drop, dj.zoneout}
+UNSCALED |= {dj.weighted_channel_dropout}
 # Methods whose mask is another function's, or soft.
 MASKLESS = {dj.dropconnect_dense, dj.dropconnect_conv, dj.mixout, dj.concrete_dropout}
+MASKLESS |= {dj.layer_drop, dj.patch_dropout, dj.shake_drop}
+MASKLESS |= {dj.weighted_channel_dropout}
 MASKLESS |= {dj.gaussian_dropout, dj.gaussian_noise}
 ROOMS = ["_types", "_checks", "_random", "_fast_prng", "_masks", "_apply"]
 
@@ -119,7 +129,7 @@ def test_a_mask_has_its_functions_options(function):
     if mask is None:
         return
     own, theirs = parameters(mask), parameters(function)
-    assert set(own) - {"shape"} == set(theirs) - {"x"} - NOT_OF_THE_MASK
+    assert set(own) - {"shape"} == set(theirs) - {"x", "old"} - NOT_OF_THE_MASK
     for name in set(own) - {"shape"}:
         assert own[name].default == theirs[name].default
 
@@ -168,6 +178,46 @@ DEFAULTS = {
     },
     dj.dropconnect: {"where": None, **COMMON},
     dj.mixout: {"where": None, **COMMON},
+    dj.attention_dropout: {
+        "broadcast_dropout": False,
+        "renormalize": False,
+        "deterministic": False,
+    },
+    dj.dot_product_attention: {
+        "bias": None,
+        "mask": None,
+        "broadcast_dropout": False,
+        "dropout_rng": None,
+        "dropout_rate": 0.0,
+        "renormalize": False,
+        "deterministic": False,
+        "dtype": None,
+        "precision": None,
+        "module": None,
+        "is_causal": False,
+    },
+    dj.drop_activation: {"activation": jax.nn.relu, "deterministic": False},
+    dj.drop_head: {"head_axis": -2, "batch_axis": 0, "deterministic": False},
+    dj.layer_drop: {"deterministic": False},
+    dj.max_dropout: {"broadcast_dims": None, "deterministic": False},
+    dj.patch_dropout: {
+        "prefix_tokens": 0,
+        "ordered": True,
+        "deterministic": False,
+    },
+    dj.shake_drop: {
+        "forward_range": (-1.0, 1.0),
+        "backward_range": (0.0, 1.0),
+        "broadcast_dims": None,
+        "deterministic": False,
+    },
+    dj.weighted_channel_dropout: {
+        "selected_rate": 0.0,
+        "channel_axis": -1,
+        "batch_axis": 0,
+        "deterministic": False,
+    },
+    dj.zoneout: {"deterministic": False},
     dj.multi_sample_dropout: {"samples": 8, **COMMON},
     dj.concrete_dropout: {
         "temperature": 0.1,
@@ -197,13 +247,13 @@ def test_defaults(function):
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
 def test_layers_have_their_functions_options_and_defaults(method):
-    function, *_, linen, nnx_layer = method.public
-    for layer in (linen, nnx_layer):
+    function, *others = method.public
+    for layer in filter(inspect.isclass, others):
         fields = parameters(layer)
         for name, option in parameters(function).items():
             if option.kind is not option.KEYWORD_ONLY or name in CALL_ARGUMENTS:
                 continue
-            if layer is linen and name in LINEN_HAS_NOT:
+            if issubclass(layer, nn.Module) and name in LINEN_HAS_NOT:
                 continue
             field = fields[HOST_NAMES.get(name, name)]
             if name not in LAYER_DEFAULTS:

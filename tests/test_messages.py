@@ -10,6 +10,7 @@ import dropjax as dj
 import dropjax.linen as djl
 import dropjax.nnx as djn
 from dropjax import losses, optimizers, schedules
+from dropjax.functional._recurrent import KeyedCarry
 
 KEY = jax.random.key(0)
 X = jnp.ones((4, 6))
@@ -571,6 +572,113 @@ GOLDEN = {
         lambda: losses.r_drop(X.astype(jnp.complex64), X.astype(jnp.complex64)),
         TypeError,
         "first and second must be real logits, got complex64",
+    ),
+    "attention weights of one axis": (
+        lambda: dj.attention_dropout(KEY, jnp.ones(3), 0.5),
+        ValueError,
+        "attention weights must have shape (*batch, heads, queries, keys), with two "
+        "axes or more, got shape (3,)",
+    ),
+    "attention of other heads": (
+        lambda: dj.dot_product_attention(IMAGE, IMAGE[:, :, :3], IMAGE[:, :, :3]),
+        ValueError,
+        "query must have shape (*batch, queries, heads, depth), key (*batch, keys, "
+        "kv_heads, depth) and value (*batch, keys, kv_heads, width), kv_heads a "
+        "divisor of heads, got shapes (2, 8, 8, 4), (2, 8, 3, 4) and (2, 8, 3, 4)",
+    ),
+    "attention of two dtypes": (
+        lambda: dj.dot_product_attention(IMAGE, IMAGE, IMAGE.astype(jnp.bfloat16)),
+        TypeError,
+        "query, key and value must have one dtype, got float32, float32 and bfloat16; "
+        "pass dtype",
+    ),
+    "attention of complex numbers": (
+        lambda: dj.dot_product_attention(*[IMAGE.astype(jnp.complex64)] * 3),
+        TypeError,
+        "query must be of a real dtype, got complex64",
+    ),
+    "attention weights to be sown": (
+        lambda: dj.dot_product_attention(IMAGE, IMAGE, IMAGE, module=nnx.Dict()),
+        ValueError,
+        "module must be None, as the attention weights are not sown, got Dict; call "
+        "the layer without sow_weights=True",
+    ),
+    "dropout_rate": (
+        lambda: dj.dot_product_attention(IMAGE, IMAGE, IMAGE, dropout_rate=2),
+        ValueError,
+        "dropout_rate is the probability of dropping and must lie in [0, 1], got 2",
+    ),
+    "one axis for heads and batch": (
+        lambda: dj.drop_head(KEY, X, 0.5),
+        ValueError,
+        "head_axis and batch_axis must be different axes, got -2 and 0 for an array "
+        "with 2 axes; batch_axis=None is for an array without a batch",
+    ),
+    "an old state of another shape": (
+        lambda: dj.zoneout(KEY, X, X[:2], 0.5),
+        ValueError,
+        "old must have the shape and dtype of x, (4, 6) and float32, got (2, 6) and "
+        "float32",
+    ),
+    "a layer that changes the shape": (
+        lambda: dj.layer_drop(KEY, X, lambda x: x[:2], 0.5),
+        ValueError,
+        "layer(x) must have the shape and dtype of x, (4, 6) and float32, got (2, 6) "
+        "and float32",
+    ),
+    "a rate for each example of a layer": (
+        lambda: dj.layer_drop(KEY, X, jnp.exp, jnp.full(4, 0.5)),
+        ValueError,
+        "rate of shape (4,) must broadcast to the coins' shape (): elements that share "
+        "a coin share a rate, so give it axes of size 1 there",
+    ),
+    "an activation that changes the dtype": (
+        lambda: dj.drop_activation(
+            KEY, X, 0.5, activation=lambda x: x.astype(jnp.bfloat16)
+        ),
+        ValueError,
+        "activation(x) must have the shape and dtype of x, (4, 6) and float32, got "
+        "(4, 6) and bfloat16",
+    ),
+    "a rate that decides a shape": (
+        lambda: dj.patch_dropout(KEY, X, jnp.float32(0.5)),
+        TypeError,
+        "rate must be a Python number, as it decides how many tokens are left, got "
+        "ArrayImpl of shape (), dtype float32",
+    ),
+    "tokens": (
+        lambda: dj.patch_dropout(KEY, jnp.ones(3), 0.5),
+        ValueError,
+        "x must have shape (*batch, tokens, features), got shape (3,)",
+    ),
+    "prefix tokens": (
+        lambda: dj.patch_dropout(KEY, X, 0.5, prefix_tokens=5),
+        ValueError,
+        "prefix_tokens must be a number of tokens from 0 to the sequence's 4, got 5",
+    ),
+    "a range": (
+        lambda: dj.shake_drop(KEY, X, 0.5, forward_range=(1.0, -1.0)),
+        ValueError,
+        "forward_range must be two numbers, (lowest, highest), got (1.0, -1.0)",
+    ),
+    "selected_rate": (
+        lambda: dj.weighted_channel_dropout(KEY, X, 0.5, selected_rate=-1),
+        ValueError,
+        "selected_rate is the probability of dropping and must lie in [0, 1], got -1",
+    ),
+    "a recurrent cell": (
+        lambda: djn.Zoneout(None, 0.5),
+        TypeError,
+        "cell must be one of flax's LSTMCell, OptimizedLSTMCell, GRUCell, SimpleCell, "
+        "got None (NoneType)",
+    ),
+    "a carry without keys": (
+        lambda: djn.Zoneout(
+            nnx.SimpleCell(6, 3, rngs=nnx.Rngs(0)), 0.5, rngs=nnx.Rngs(0)
+        )(KeyedCarry(jnp.ones((4, 3)), None), X),
+        ValueError,
+        "key is None, but this call draws a mask: pass a key, as in "
+        "jax.random.key(0), or deterministic=True",
     ),
     "mode": (
         lambda: dj.drop_path(KEY, X, 0.5, mode="example"),

@@ -1,6 +1,7 @@
 """What a row of the table says of a method, and how a layer becomes a row."""
 
 import functools
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -38,6 +39,8 @@ class Method:
     certain: bool = True
     # The axes along which the definition itself needs the neighbours' values.
     talks: tuple[int, ...] = ()
+    # How many numbers the backward pass may keep, where it needs x or its coins.
+    saved: int = 8
     # Whether x is a kernel, seen through a product.
     product: bool = False
 
@@ -70,7 +73,8 @@ def activation(
     **options: Any,
 ) -> Method:
     """A row of a method on activations: its layers take the rate and the options."""
-    mask_options = {k: v for k, v in options.items() if k != "scaling"}
+    of_mask = inspect.signature(mask).parameters if mask else ()
+    mask_options = {k: v for k, v in options.items() if k in of_mask}
     claims = dict(claims or {})
     if options.get("scaling") == "standard":
         claims["off"] = lambda x, rate: x * np.float32(1 - rate)

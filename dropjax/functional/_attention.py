@@ -1,0 +1,291 @@
+"""Attention dropout: the weights that a query gives to keys are dropped."""
+
+import functools
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.typing import DTypeLike
+from jaxtyping import Array, ArrayLike, Bool, Float, Inexact, Key
+
+from dropjax._apply import apply_mask, drop, redrawn, widened, working_dtype
+from dropjax._checks import (
+    check_array,
+    check_attention,
+    check_attention_weights,
+    check_deterministic,
+    check_key,
+    check_rate,
+    check_rate_shape,
+    check_shape,
+    check_unsown,
+)
+from dropjax._masks import (
+    foregone,
+    keep_mask,
+    keep_probability,
+    toss,
+)
+from dropjax._types import KeyLike, RateLike
+
+
+def attention_dropout(
+    key: KeyLike,
+    x: Inexact[Array, "*batch heads queries keys"],
+    rate: RateLike,
+    *,
+    broadcast_dropout: bool = False,
+    renormalize: bool = False,
+    deterministic: bool = False,
+) -> Inexact[Array, "*batch heads queries keys"]:
+    r"""Drops attention weights after the softmax.
+
+    $$y_{qk} = \frac{m_{qk}}{1 - rate} x_{qk}, \qquad
+      m_{qk} \sim \text{Bernoulli}(1 - rate)$$
+
+    for query q and key k. Every head of every example tosses its own coins.
+    `broadcast_dropout=True` tosses them once for all heads and examples; this is what
+    flax's attention does unless told otherwise.
+
+    After either, a query's weights sum to 1 only in the mean. With `renormalize=True`
+    they sum to 1 again, $y_{qk} = m_{qk} x_{qk} / \sum_j m_{qj} x_{qj}$, as if the
+    dropped keys had been masked out before the softmax; a query that lost all its keys
+    gets zeros.
+
+    Args:
+      key: a PRNG key, typed or raw. None where nothing is drawn.
+      x: attention weights, whose last axis sums to 1.
+      rate: the probability of dropping, in [0, 1], a number or an array that
+        broadcasts to the coins' shape.
+      broadcast_dropout: whether all heads and examples share the coins.
+      renormalize: whether the weights that are kept are brought back to a sum of 1.
+      deterministic: if True, nothing is dropped.
+
+    Returns:
+      An array of x's shape and dtype; x itself where nothing is to be done.
+
+    Raises:
+      ValueError: x has fewer than two axes; else as `dropout`.
+      TypeError: as `dropout`.
+
+    Example:
+      >>> x = jax.nn.softmax(jnp.ones((2, 4, 8, 8)))
+      >>> y = attention_dropout(jax.random.key(0), x, 0.5, renormalize=True)
+      >>> assert jnp.allclose(y.sum(-1), 1)
+
+    References:
+      Vaswani et al., 2017, "Attention is all you need", NeurIPS. For the variant that
+      renormalizes: Zehui, Liu, Huang, Chen, Qiu and Huang, 2019, "DropAttention: a
+      regularization method for fully-connected self-attention networks".
+    """
+    coins = _coins(check_array(x).shape, broadcast_dropout)
+    if not renormalize:
+        return drop(
+            key, x, rate, coins, scaling="inverted", deterministic=deterministic
+        )
+    rate = check_rate(rate)
+    check_rate_shape(rate, coins)
+    certain = foregone(rate, check_deterministic(deterministic))
+    if certain is not None:
+        return x if certain else jnp.zeros_like(x)
+    keep = keep_probability(rate, working_dtype(x))
+    return _renormalize(check_key(key), x, keep, coins=coins)
+
+
+def attention_dropout_mask(
+    key: KeyLike,
+    shape: Sequence[int],
+    rate: RateLike,
+    *,
+    broadcast_dropout: bool = False,
+    deterministic: bool = False,
+) -> Bool[Array, "..."]:
+    """The mask that `attention_dropout` draws for weights of this shape.
+
+    Args:
+      key: a PRNG key, typed or raw. None where nothing is drawn.
+      shape: the shape of the weights, (*batch, heads, queries, keys).
+      rate: the probability of dropping, in [0, 1], a number or an array.
+      broadcast_dropout: whether all heads and examples share the coins.
+      deterministic: if True, the mask is all True.
+
+    Returns:
+      A boolean array, True where a weight is kept, of size 1 along all axes but the
+      last two if these share the coins.
+
+    Raises:
+      ValueError: as `attention_dropout`.
+      TypeError: as `attention_dropout`.
+
+    Example:
+      >>> key, shape = jax.random.key(0), (2, 4, 8, 8)
+      >>> mask = attention_dropout_mask(key, shape, 0.5, broadcast_dropout=True)
+      >>> assert mask.shape == (1, 1, 8, 8)
+    """
+    coins = _coins(check_shape(shape), broadcast_dropout)
+    return keep_mask(key, coins, rate, deterministic=deterministic)
+
+
+def dot_product_attention(
+    query: Float[Array, "*batch queries heads depth"],
+    key: Float[Array, "*batch keys kv_heads depth"],
+    value: Float[Array, "*batch keys kv_heads width"],
+    *,
+    bias: Float[Array, "..."] | None = None,
+    mask: ArrayLike | None = None,
+    broadcast_dropout: bool = False,
+    dropout_rng: KeyLike = None,
+    dropout_rate: RateLike = 0.0,
+    renormalize: bool = False,
+    deterministic: bool = False,
+    dtype: DTypeLike | None = None,
+    precision: lax.PrecisionLike = None,
+    module: None = None,
+    is_causal: bool = False,
+) -> Float[Array, "*batch queries heads width"]:
+    r"""Attention whose weights are dropped, with no mask of theirs kept in memory.
+
+    $$Y = D(\text{softmax}(Q K^\top / \sqrt{d} + B)) \, V$$
+
+    with D for `attention_dropout`. It is an `attention_fn` for flax's attention
+    layers, and so speaks their words, `dropout_rng` and `dropout_rate`; note that
+    these layers ask for a mask that is shared by all heads and examples, unless they
+    are made with `broadcast_dropout=False`. For the same arguments it drops what
+    flax's drops.
+
+    Fewer heads of keys and values than of queries are shared by groups of them. Like
+    `jax.nn.dot_product_attention`, it takes the softmax in float32 or better. The
+    backward pass keeps the exponentials of the softmax, once, and draws the mask again.
+
+    Args:
+      query: a floating-point array.
+      key: of query's dtype and depth; its number of heads divides the query's.
+      value: of key's dtype and shape but for the last axis.
+      bias: is added to the logits; it broadcasts to (*batch, heads, queries, keys).
+      mask: True, or not 0, where a query sees a key; it broadcasts likewise.
+      broadcast_dropout: whether all heads and examples share the coins.
+      dropout_rng: a PRNG key, typed or raw. None where nothing is drawn.
+      dropout_rate: the probability of dropping a weight, in [0, 1].
+      renormalize: whether the weights that are kept are brought back to a sum of 1.
+      deterministic: if True, nothing is dropped.
+      dtype: that of the computation; None takes that of query.
+      precision: of the products, as in `jax.lax.dot_general`.
+      module: flax's way to ask for the weights; only None is taken.
+      is_causal: whether a query sees only keys that do not come after it.
+
+    Returns:
+      An array of shape (*batch, queries, heads, width).
+
+    Raises:
+      ValueError: shapes do not fit, module is not None; else as `attention_dropout`.
+      TypeError: as `attention_dropout`.
+
+    Example:
+      >>> x = jax.random.normal(jax.random.key(0), (2, 8, 4, 16))
+      >>> y = dot_product_attention(x, x, x, dropout_rng=key, dropout_rate=0.1)
+      >>> assert y.shape == x.shape
+      >>> y = dot_product_attention(x, x, x)
+      >>> assert jnp.allclose(y, jax.nn.dot_product_attention(x, x, x), atol=1e-5)
+
+    References:
+      Vaswani et al., 2017, "Attention is all you need", NeurIPS.
+    """
+    check_unsown(module)
+    rate = check_rate(dropout_rate, "dropout_rate")
+    if dtype is not None:
+        query, key, value = (x.astype(dtype) for x in (query, key, value))
+    check_attention(query, key, value)
+    exponentials = _exponentials(query, key, bias, mask, is_causal, precision)
+
+    # What the backward pass of the exponential keeps is all that this one needs.
+    @functools.partial(jax.checkpoint, prevent_cse=False)
+    def weigh(exponentials: Array, value: Array) -> Array:
+        weights = exponentials / exponentials.sum(-1, keepdims=True)
+        dropped = attention_dropout(
+            dropout_rng,
+            weights.astype(value.dtype),
+            rate,
+            broadcast_dropout=broadcast_dropout,
+            renormalize=renormalize,
+            deterministic=deterministic,
+        )
+        return _weigh(dropped, value, precision)
+
+    return weigh(exponentials, value)
+
+
+def _coins(shape: tuple[int, ...], broadcast_dropout: bool) -> tuple[int, ...]:
+    check_attention_weights(shape)
+    return (1,) * (len(shape) - 2) + shape[-2:] if broadcast_dropout else shape
+
+
+@redrawn("coins")
+def _renormalize(
+    key: Key[Array, ""],
+    x: Inexact[Array, "*shape"],
+    keep: Float[Array, "..."],
+    *,
+    coins: tuple[int, ...],
+) -> Inexact[Array, "*shape"]:
+    mask = toss(key, keep, coins)
+    # The sum takes the scaling out again, but a NaN rate is seen.
+    kept = apply_mask(widened(x), mask, keep=keep)
+    total = kept.sum(-1, keepdims=True)
+    share = kept / jnp.where(total == 0, jnp.ones_like(total), total)
+    return apply_mask(share.astype(x.dtype), mask)
+
+
+def _exponentials(
+    query: Array,
+    key: Array,
+    bias: Array | None,
+    mask: ArrayLike | None,
+    is_causal: bool,
+    precision: lax.PrecisionLike,
+) -> Float[Array, "*batch heads queries keys"]:
+    """What the softmax divides by its sum, in float32 or better."""
+    wide = working_dtype(query)
+    logits = jnp.einsum(
+        "...qkgd,...skd->...kgqs",
+        _grouped(query, key.shape[-2], -2),
+        key,
+        precision=precision,
+        preferred_element_type=wide,
+    )
+    logits = logits.reshape(*logits.shape[:-4], query.shape[-2], *logits.shape[-2:])
+    logits = logits * jnp.asarray(query.shape[-1] ** -0.5, wide)
+    if bias is not None:
+        logits = logits + jnp.broadcast_to(bias.astype(wide), logits.shape)
+    seen = _seen(mask, is_causal, logits.shape)
+    if seen is not None:
+        logits = jnp.where(seen, logits, jnp.full_like(logits, jnp.finfo(wide).min))
+    highest = lax.stop_gradient(logits.max(-1, keepdims=True, initial=-jnp.inf))
+    return jnp.exp(logits - highest)
+
+
+def _seen(
+    mask: ArrayLike | None, is_causal: bool, shape: tuple[int, ...]
+) -> Bool[Array, "*batch heads queries keys"] | None:
+    """Where a query sees a key; None where all see all."""
+    causal = jnp.tri(shape[-2], shape[-1], dtype=bool) if is_causal else None
+    if mask is None:
+        return None if causal is None else jnp.broadcast_to(causal, shape)
+    seen = jnp.broadcast_to(jnp.asarray(mask).astype(bool), shape)
+    return seen if causal is None else seen & jnp.broadcast_to(causal, shape)
+
+
+def _weigh(
+    weights: Array, value: Array, precision: lax.PrecisionLike
+) -> Float[Array, "*batch queries heads width"]:
+    """The values' sums, weighed for each query."""
+    weights = _grouped(weights, value.shape[-2], -3)
+    y = jnp.einsum("...kgqs,...skd->...qkgd", weights, value, precision=precision)
+    return y.reshape(*y.shape[:-3], -1, y.shape[-1])
+
+
+def _grouped(x: Array, groups: int, axis: int) -> Array:
+    """The heads along a negative axis, by the head of keys and values they share."""
+    heads = x.shape[axis]
+    shape = (*x.shape[:axis], groups, heads // groups, *x.shape[axis + 1 :])
+    return x.reshape(shape)

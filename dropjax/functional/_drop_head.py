@@ -1,0 +1,132 @@
+"""DropHead: whole attention heads are dropped."""
+
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Inexact, Key
+
+from dropjax._apply import apply_mask, nan_seen, redrawn, working_dtype
+from dropjax._checks import (
+    check_array,
+    check_channel_and_batch,
+    check_deterministic,
+    check_key,
+    check_rate,
+    check_rate_shape,
+    check_shape,
+)
+from dropjax._masks import foregone, keep_mask, keep_probability, toss
+from dropjax._types import KeyLike, RateLike
+
+
+def drop_head(
+    key: KeyLike,
+    x: Inexact[Array, "*shape"],
+    rate: RateLike,
+    *,
+    head_axis: int = -2,
+    batch_axis: int | None = 0,
+    deterministic: bool = False,
+) -> Inexact[Array, "*shape"]:
+    r"""Drops whole attention heads and scales the others by the share kept.
+
+    $$y_{nh} = \frac{H m_{nh}}{\sum_j m_{nj}} x_{nh}, \qquad
+      m_{nh} \sim \text{Bernoulli}(1 - rate)$$
+
+    for example n and head h of H. The scale is the one that each example realized, not
+    `1 / (1 - rate)`: the sum over heads keeps its size in every draw. Where all heads
+    of an example are dropped, as happens with probability `rate**H`, it is zero.
+
+    Put it on what the heads give, before the product that joins them. For a rate that
+    changes in training, pass it as a traced value.
+
+    Args:
+      key: a PRNG key, typed or raw. None where nothing is drawn.
+      x: a floating-point or complex array, by default (batch, ..., heads, depth).
+      rate: the probability of dropping a head, in [0, 1], a number or an array that
+        broadcasts to the coins' shape.
+      head_axis: the axis of the heads.
+      batch_axis: the axis of the examples, None if there is none.
+      deterministic: if True, nothing is dropped.
+
+    Returns:
+      An array of x's shape and dtype; x itself where nothing is to be done.
+
+    Raises:
+      ValueError: an axis is out of range, or one axis is named twice; else as
+        `dropout`.
+      TypeError: as `dropout`.
+
+    Example:
+      >>> y = drop_head(jax.random.key(0), jnp.ones((8, 5, 4, 2)), 0.1)
+      >>> assert jnp.allclose(y.mean(2), 1)
+
+    References:
+      Zhou, Ge, Wei, Xu and Zhou, 2020, "Scheduled DropHead: a regularization method
+      for transformer models", Findings of EMNLP.
+    """
+    coins, head_axis = _coins(check_array(x).shape, head_axis, batch_axis)
+    rate = check_rate(rate)
+    check_rate_shape(rate, coins)
+    certain = foregone(rate, check_deterministic(deterministic))
+    if certain is not None:
+        return x if certain else jnp.zeros_like(x)
+    keep = keep_probability(rate, working_dtype(x))
+    return _drop_head(check_key(key), x, keep, coins=coins, head_axis=head_axis)
+
+
+def drop_head_mask(
+    key: KeyLike,
+    shape: Sequence[int],
+    rate: RateLike,
+    *,
+    head_axis: int = -2,
+    batch_axis: int | None = 0,
+    deterministic: bool = False,
+) -> Bool[Array, "..."]:
+    """The mask that `drop_head` draws for an array of this shape.
+
+    Args:
+      key: a PRNG key, typed or raw. None where nothing is drawn.
+      shape: the shape of the array to be masked.
+      rate: the probability of dropping a head, in [0, 1], a number or an array.
+      head_axis: the axis of the heads.
+      batch_axis: the axis of the examples, None if there is none.
+      deterministic: if True, the mask is all True.
+
+    Returns:
+      A boolean array, True where a head is kept, of size 1 along all axes but those of
+      the heads and examples.
+
+    Raises:
+      ValueError: as `drop_head`.
+      TypeError: as `drop_head`.
+
+    Example:
+      >>> mask = drop_head_mask(jax.random.key(0), (8, 5, 4, 2), 0.5)
+      >>> assert mask.shape == (8, 1, 4, 1)
+    """
+    coins, _ = _coins(check_shape(shape), head_axis, batch_axis)
+    return keep_mask(key, coins, rate, deterministic=deterministic)
+
+
+def _coins(
+    shape: tuple[int, ...], head_axis: int, batch_axis: int | None
+) -> tuple[tuple[int, ...], int]:
+    own = check_channel_and_batch(head_axis, batch_axis, len(shape), "head_axis")
+    coins = tuple(size if axis in own else 1 for axis, size in enumerate(shape))
+    return coins, own[0]
+
+
+@redrawn("coins", "head_axis")
+def _drop_head(
+    key: Key[Array, ""],
+    x: Inexact[Array, "*shape"],
+    keep: Float[Array, "..."],
+    *,
+    coins: tuple[int, ...],
+    head_axis: int,
+) -> Inexact[Array, "*shape"]:
+    mask = toss(key, keep, coins, stored=True)
+    share = mask.mean(head_axis, keepdims=True, dtype=keep.dtype)
+    return apply_mask(x, mask, keep=nan_seen(share, keep))

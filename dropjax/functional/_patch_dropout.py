@@ -1,0 +1,99 @@
+"""PatchDropout: tokens are taken out of the sequence, so that it gets shorter."""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Inexact, Int32, Key
+
+from dropjax._checks import (
+    check_array,
+    check_deterministic,
+    check_host_rate,
+    check_key,
+    check_prefix_tokens,
+)
+from dropjax._random import random_words
+from dropjax._types import KeyLike
+
+
+def patch_dropout(
+    key: KeyLike,
+    x: Inexact[Array, "*batch tokens features"],
+    rate: float,
+    *,
+    prefix_tokens: int = 0,
+    ordered: bool = True,
+    deterministic: bool = False,
+) -> tuple[
+    Inexact[Array, "*batch kept features"],
+    Int32[Array, "*batch kept"],
+]:
+    r"""Takes tokens out of sequences: exactly as many, others in each example.
+
+    $$y_{nj} = x_{n, i_{nj}}, \qquad
+      \{i_{nj}\} \text{ uniform among the subsets of size } (1 - rate) \, T$$
+
+    for example n and the j-th token kept of T, rounded to the nearest whole number,
+    and to one at least for a rate below 1. Nothing is scaled. What comes after runs on
+    a shorter sequence, and so in less time: that is the method's point, and why the
+    rate cannot be traced. It is also called token dropping (`drop_token`).
+
+    Add embeddings of positions before it. The indices tell where the tokens were, for
+    instance to put a decoder's mask tokens back.
+
+    Args:
+      key: a PRNG key, typed or raw. None where nothing is drawn.
+      x: a floating-point or complex array of tokens.
+      rate: the share of the tokens to drop, a Python number in [0, 1].
+      prefix_tokens: how many tokens at the beginning are always kept and not counted,
+        such as a class token.
+      ordered: whether the tokens stay in their order; without it they come shuffled.
+      deterministic: if True, nothing is dropped.
+
+    Returns:
+      The tokens kept, prefix first, and their indices in x, the prefix's included. x
+      itself and all indices where nothing is to be done.
+
+    Raises:
+      ValueError: the rate is outside [0, 1], there are fewer tokens than the prefix
+        needs, or the key is missing.
+      TypeError: x is not floating-point or complex, or the rate is not a number.
+
+    Example:
+      >>> x = jnp.arange(40.0).reshape(2, 10, 2)
+      >>> y, indices = patch_dropout(jax.random.key(0), x, 0.5, prefix_tokens=2)
+      >>> assert y.shape == (2, 6, 2)
+      >>> assert jnp.array_equal(y, jnp.take_along_axis(x, indices[..., None], 1))
+
+    References:
+      Liu, Matsoukas, Strand, Azizpour and Smith, 2023, "PatchDropout: economizing
+      vision transformers using patch dropout", WACV.
+    """
+    tokens = check_prefix_tokens(check_array(x).shape, prefix_tokens)
+    rate = check_host_rate(rate)
+    kept = tokens if check_deterministic(deterministic) else _kept(tokens, rate)
+    batch = x.shape[:-2]
+    if kept == tokens:
+        every = jnp.arange(prefix_tokens + tokens, dtype=jnp.int32)
+        return x, jnp.broadcast_to(every, (*batch, every.size))
+    if kept == 0:
+        indices = jnp.zeros((*batch, 0), jnp.int32)
+    else:
+        indices = _choose(check_key(key), (*batch, tokens), kept, ordered)
+    prefix = jnp.arange(prefix_tokens, dtype=jnp.int32)
+    prefix = jnp.broadcast_to(prefix, (*batch, prefix_tokens))
+    indices = jnp.concatenate([prefix, indices + jnp.int32(prefix_tokens)], -1)
+    y = jnp.take_along_axis(x, indices[..., None], -2, mode="promise_in_bounds")
+    return y, indices
+
+
+def _kept(tokens: int, rate: float) -> int:
+    """To the nearest: `int(100 * (1 - 0.9))` is 9."""
+    return max(round(tokens * (1 - rate)), int(rate < 1 and tokens > 0))
+
+
+def _choose(
+    key: Key[Array, ""], shape: tuple[int, ...], kept: int, ordered: bool
+) -> Int32[Array, "*batch kept"]:
+    """The places of the smallest of so many random words."""
+    places = jnp.argsort(random_words(key, shape, stored=True), axis=-1)
+    places = places[..., :kept].astype(jnp.int32)
+    return jnp.sort(places, axis=-1) if ordered else places

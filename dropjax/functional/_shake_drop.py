@@ -1,0 +1,155 @@
+"""ShakeDrop: a residual branch times random numbers, other ones on the way back."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Inexact, Key
+
+from dropjax._apply import nan_seen, redrawn, scale, working_dtype
+from dropjax._checks import (
+    check_array,
+    check_ascending,
+    check_axes,
+    check_deterministic,
+    check_key,
+    check_rate,
+    check_rate_shape,
+)
+from dropjax._masks import foregone, keep_probability, toss
+from dropjax._random import random_uniform
+from dropjax._types import Axes, KeyLike, RateLike
+
+
+def shake_drop(
+    key: KeyLike,
+    x: Inexact[Array, "*shape"],
+    rate: RateLike,
+    *,
+    forward_range: tuple[float, float] = (-1.0, 1.0),
+    backward_range: tuple[float, float] = (0.0, 1.0),
+    broadcast_dims: Axes | None = None,
+    deterministic: bool = False,
+) -> Inexact[Array, "*shape"]:
+    r"""Disturbs a residual branch: random factors, others forward than backward.
+
+    $$y = (m + \alpha - m \alpha) \, x, \qquad
+      \frac{\partial y}{\partial x} := m + \beta - m \beta, \qquad
+      m \sim \text{Bernoulli}(1 - rate)$$
+
+    with $\alpha$ and $\beta$ uniform in `forward_range` and `backward_range`: where the
+    coin keeps, the branch is itself; where it drops, it is shaken. After training,
+    `deterministic=True`, the branch is scaled by the mean of its factors,
+    `1 - rate + rate * mean(forward_range)`.
+
+    By default each example draws its own coin and factors (the paper's image level);
+    `broadcast_dims` says which axes share them: all of them for its batch level, none,
+    `()`, for its pixel level. That the derivative is not that of the function is the
+    method; forward-mode derivatives have the backward factors too.
+
+    Args:
+      key: a PRNG key, typed or raw. None where nothing is drawn.
+      x: what the branch gives, a floating-point or complex array.
+      rate: the probability of shaking, in [0, 1], a number or an array that broadcasts
+        to the coins' shape; it grows with depth in the paper, to 0.5.
+      forward_range: the lowest and highest $\alpha$.
+      backward_range: the lowest and highest $\beta$.
+      broadcast_dims: the axes along which elements share a draw; None is all but the
+        first.
+      deterministic: if True, the mean is taken.
+
+    Returns:
+      An array of x's shape and dtype; x itself at a rate of 0.
+
+    Raises:
+      ValueError: the rate is outside [0, 1], a range is not ascending, an axis is out
+        of range or named twice, or the key is missing.
+      TypeError: as `dropout`.
+
+    Example:
+      >>> x = jnp.ones((8, 4, 4, 3))
+      >>> y = shake_drop(jax.random.key(0), x, 0.5)
+      >>> assert jnp.array_equal(y, jnp.broadcast_to(y[:, :1, :1, :1], y.shape))
+      >>> assert (abs(y) <= 1).all()
+
+    References:
+      Yamada, Iwamura, Akiba and Kise, 2019, "ShakeDrop regularization for deep residual
+      learning", IEEE Access 7.
+    """
+    x = check_array(x)
+    coins = _coins(x.shape, broadcast_dims)
+    rate = check_rate(rate)
+    check_rate_shape(rate, coins)
+    ranges = (
+        check_ascending(forward_range, "forward_range"),
+        check_ascending(backward_range, "backward_range"),
+    )
+    keep = keep_probability(rate, working_dtype(x))
+    if foregone(rate, False):
+        return x
+    if check_deterministic(deterministic):
+        return _calm(None, x, keep, forward_range=ranges[0])
+    return _shake_drop(check_key(key), x, keep, coins=coins, ranges=ranges)
+
+
+def _coins(shape: tuple[int, ...], broadcast_dims: Axes | None) -> tuple[int, ...]:
+    if broadcast_dims is None:
+        return shape[:1] + (1,) * (len(shape) - 1)
+    shared = check_axes(broadcast_dims, len(shape), "broadcast_dims")
+    return tuple(1 if axis in shared else n for axis, n in enumerate(shape))
+
+
+@redrawn("forward_range")
+def _calm(
+    key: None,
+    x: Inexact[Array, "*shape"],
+    keep: Float[Array, "..."],
+    *,
+    forward_range: tuple[float, float],
+) -> Inexact[Array, "*shape"]:
+    mean = np.asarray(sum(forward_range) / 2, keep.dtype)
+    return scale(x, keep + (1 - keep) * mean)
+
+
+@redrawn("coins", "ranges")
+def _shake_drop(
+    key: Key[Array, ""],
+    x: Inexact[Array, "*shape"],
+    keep: Float[Array, "..."],
+    *,
+    coins: tuple[int, ...],
+    ranges: tuple[tuple[float, float], ...],
+) -> Inexact[Array, "*shape"]:
+    coin_key, *shakes = jax.random.split(key, 3)
+    stored = int(np.prod(coins)) * 8 <= x.size
+    mask = toss(coin_key, keep, coins, stored=stored)
+    one = jnp.asarray(nan_seen(1.0, keep), keep.dtype)
+    alpha, beta = (
+        jnp.where(mask, one, _between(shake, coins, limits, stored).astype(keep.dtype))
+        for shake, limits in zip(shakes, ranges, strict=True)
+    )
+    return _two_faced(x, alpha, beta)
+
+
+def _between(
+    key: Key[Array, ""], shape: Sequence[int], limits: tuple[float, float], stored: bool
+) -> Float[Array, "..."]:
+    low, high = (np.float32(limit) for limit in limits)
+    return low + (high - low) * random_uniform(key, tuple(shape), stored=stored)
+
+
+@jax.custom_jvp
+def _two_faced(
+    x: Inexact[Array, "*shape"], alpha: Float[Array, "..."], beta: Float[Array, "..."]
+) -> Inexact[Array, "*shape"]:
+    """Alpha times x, whose derivative is beta."""
+    return scale(x, alpha)
+
+
+@_two_faced.defjvp
+def _two_faced_jvp(
+    primals: tuple[Array, Array, Array], tangents: tuple[Array, Array, Array]
+) -> tuple[Array, Array]:
+    x, alpha, beta = primals
+    return _two_faced(x, alpha, beta), _two_faced(tangents[0], beta, beta)

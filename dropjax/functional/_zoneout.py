@@ -1,0 +1,120 @@
+"""Zoneout: elements of a recurrent state stay as they were."""
+
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Inexact, Key
+
+from dropjax._apply import apply_mask, nan_seen, redrawn, widened, working_dtype
+from dropjax._checks import (
+    check_array,
+    check_deterministic,
+    check_key,
+    check_like,
+    check_rate,
+    check_rate_shape,
+    check_shape,
+)
+from dropjax._masks import foregone, keep_mask, keep_probability, toss
+from dropjax._types import KeyLike, RateLike
+
+
+def zoneout(
+    key: KeyLike,
+    x: Inexact[Array, "*shape"],
+    old: Inexact[Array, "*shape"],
+    rate: RateLike,
+    *,
+    deterministic: bool = False,
+) -> Inexact[Array, "*shape"]:
+    r"""Takes elements of the old state instead of the new one, at random.
+
+    $$y_i = m_i x_i + (1 - m_i) old_i, \qquad m_i \sim \text{Bernoulli}(1 - rate)$$
+
+    Nothing is scaled: after training, `deterministic=True`, the state is the mean over
+    masks, `(1 - rate) * x + rate * old`.
+
+    Args:
+      key: a PRNG key, typed or raw. None where nothing is drawn.
+      x: the new state, a floating-point or complex array of any shape.
+      old: the state before it, of the same shape and dtype.
+      rate: the probability that an element stays as it was, in [0, 1], a number or an
+        array that broadcasts to x's shape. No gradient flows into it.
+      deterministic: if True, the mean is taken.
+
+    Returns:
+      An array of x's shape and dtype; x itself at a rate of 0, old at a rate of 1.
+
+    Raises:
+      ValueError: old differs from x in shape or dtype; else as `dropout`.
+      TypeError: as `dropout`.
+
+    Example:
+      >>> x, old = jnp.ones((100, 100)), jnp.zeros((100, 100))
+      >>> y = zoneout(jax.random.key(0), x, old, 0.1)
+      >>> assert abs(y.mean() - 0.9) < 0.02
+
+    References:
+      Krueger et al., 2017, "Zoneout: regularizing RNNs by randomly preserving hidden
+      activations", ICLR.
+    """
+    old = check_like(check_array(x), old, "old")
+    rate = check_rate(rate)
+    check_rate_shape(rate, x.shape)
+    deterministic = check_deterministic(deterministic)
+    keep = keep_probability(rate, working_dtype(x))
+    certain = foregone(rate, deterministic=False)
+    if certain is not None:
+        return x if certain else old
+    if deterministic:
+        return _mean(None, x, keep, old)
+    return _zoneout(check_key(key), x, keep, old)
+
+
+def zoneout_mask(
+    key: KeyLike, shape: Sequence[int], rate: RateLike, *, deterministic: bool = False
+) -> Bool[Array, "*shape"]:
+    """The mask that `zoneout` draws for a state of this shape: True is new.
+
+    Args:
+      key: a PRNG key, typed or raw. None where nothing is drawn.
+      shape: the shape of the state.
+      rate: the probability that an element stays, in [0, 1], a number or an array.
+      deterministic: if True, the mask is all True.
+
+    Returns:
+      A boolean array of the given shape, True where the new state is taken.
+
+    Raises:
+      ValueError: as `zoneout`.
+      TypeError: as `zoneout`.
+
+    Example:
+      >>> mask = zoneout_mask(jax.random.key(0), (100, 100), 0.1)
+      >>> assert abs(mask.mean() - 0.9) < 0.02
+    """
+    return keep_mask(key, check_shape(shape), rate, deterministic=deterministic)
+
+
+@redrawn()
+def _zoneout(
+    key: Key[Array, ""],
+    x: Inexact[Array, "*shape"],
+    keep: Float[Array, "..."],
+    old: Inexact[Array, "*shape"],
+) -> Inexact[Array, "*shape"]:
+    mask = toss(key, keep, x.shape)
+    return apply_mask(x, mask, keep=nan_seen(1.0, keep), fill=old)
+
+
+@redrawn()
+def _mean(
+    key: None,
+    x: Inexact[Array, "*shape"],
+    keep: Float[Array, "..."],
+    old: Inexact[Array, "*shape"],
+) -> Inexact[Array, "*shape"]:
+    """What becomes of the state after training: its mean over masks."""
+    wide = widened(x)
+    keep = jnp.broadcast_to(keep, x.shape).astype(wide.dtype)
+    return (wide * keep + widened(old) * (1 - keep)).astype(x.dtype)

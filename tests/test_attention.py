@@ -1,0 +1,217 @@
+"""Attention: twins in flax and JAX, renormalized rows, no mask in memory."""
+
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+import dropjax as dj
+
+BATCH, QUERIES, KEYS, HEADS, DEPTH = 2, 6, 8, 4, 16
+KEY = jax.random.key(1706)
+
+
+def inputs(kv_heads=HEADS, dtype=jnp.float32):
+    shapes = [(BATCH, QUERIES, HEADS, DEPTH)] + [(BATCH, KEYS, kv_heads, DEPTH)] * 2
+    keys = jax.random.split(KEY, 3)
+    pairs = zip(keys, shapes, strict=True)
+    return [jax.random.normal(key, shape, dtype) for key, shape in pairs]
+
+
+def softmax(shape=(BATCH, HEADS, 30, 40)):
+    return jax.nn.softmax(jax.random.normal(KEY, shape))
+
+
+BIAS = jax.random.normal(KEY, (1, HEADS, QUERIES, KEYS))
+MASK = jax.random.bernoulli(KEY, 0.7, (BATCH, 1, QUERIES, KEYS)).at[..., 0].set(True)
+WAYS = {
+    "causal": {"is_causal": True},
+    "all": {"bias": BIAS, "mask": MASK, "is_causal": True},
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_off_it_is_jaxs_attention(way):
+    x = inputs()
+    expected = jax.nn.dot_product_attention(*x, **WAYS[way])
+    for off in ({}, {"deterministic": True, "dropout_rate": 0.5}):
+        y = dj.dot_product_attention(*x, **WAYS[way], **off)
+        np.testing.assert_allclose(y, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("kv_heads", [1, 2])
+def test_heads_share_keys_and_values_as_in_jax(kv_heads):
+    x = inputs(kv_heads)
+    y = dj.dot_product_attention(*x)
+    np.testing.assert_allclose(y, jax.nn.dot_product_attention(*x), atol=1e-5)
+
+
+def test_half_precision_is_jaxs():
+    x = inputs(dtype=jnp.bfloat16)
+    y = dj.dot_product_attention(*x)
+    with jax.numpy_dtype_promotion("standard"):
+        expected = jax.nn.dot_product_attention(*x)
+    assert y.dtype == jnp.bfloat16
+    np.testing.assert_allclose(
+        y.astype(np.float32), expected.astype(np.float32), atol=0.02
+    )
+
+
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("kv_heads", [2, HEADS])
+def test_it_drops_what_flaxs_drops(shared, kv_heads):
+    x = inputs(kv_heads)
+    options = {"dropout_rng": KEY, "dropout_rate": 0.4, "broadcast_dropout": shared}
+    y = dj.dot_product_attention(*x, **options, **WAYS["all"])
+    # Flax promotes ranks and dtypes on its way.
+    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
+        theirs = nnx.dot_product_attention(*x, **options, **WAYS["all"])
+    np.testing.assert_allclose(y, theirs, atol=1e-5)
+
+
+def test_flaxs_layers_take_it():
+    x = jax.random.normal(KEY, (BATCH, QUERIES, 32))
+    options = {"num_heads": HEADS, "dropout_rate": 0.4, "deterministic": False}
+    layer = nn.MultiHeadDotProductAttention(
+        **options, attention_fn=dj.dot_product_attention
+    )
+    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
+        variables = layer.init(KEY, x)
+        stock = nn.MultiHeadDotProductAttention(**options)
+        for shared in (True, False):
+            ours, theirs = (
+                one.clone(broadcast_dropout=shared).apply(
+                    variables, x, rngs={"dropout": KEY}
+                )
+                for one in (layer, stock)
+            )
+            np.testing.assert_allclose(ours, theirs, atol=1e-5)
+        options |= {"in_features": 32, "decode": False}
+        first, second = (
+            nnx.MultiHeadAttention(**options, **more, rngs=nnx.Rngs(0))(x)
+            for more in ({}, {"attention_fn": dj.dot_product_attention})
+        )
+    np.testing.assert_allclose(first, second, atol=1e-5)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_coins_of_heads_and_examples(shared):
+    x = jnp.full((BATCH, HEADS, 30, 40), 1 / 40)
+    y = dj.attention_dropout(KEY, x, 0.5, broadcast_dropout=shared)
+    assert jnp.array_equal(y[0, 0], y[1, 2]) == shared
+    mask = dj.attention_dropout_mask(KEY, x.shape, 0.5, broadcast_dropout=shared)
+    np.testing.assert_array_equal(y, jnp.where(mask, x * 2, 0))
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_renormalized_rows_are_those_of_a_masked_softmax(shared):
+    logits = jax.random.normal(KEY, (BATCH, HEADS, 30, 40))
+    mask = dj.attention_dropout_mask(KEY, logits.shape, 0.6, broadcast_dropout=shared)
+
+    def dropped(logits):
+        return dj.attention_dropout(
+            KEY,
+            jax.nn.softmax(logits),
+            0.6,
+            broadcast_dropout=shared,
+            renormalize=True,
+        )
+
+    def masked(logits):
+        return jax.nn.softmax(jnp.where(mask, logits, -jnp.inf))
+
+    np.testing.assert_allclose(dropped(logits), masked(logits), atol=1e-6)
+    weigh = lambda f: jax.grad(lambda x: (f(x) ** 2).sum())(logits)  # noqa: E731
+    np.testing.assert_allclose(weigh(dropped), weigh(masked), atol=1e-6)
+
+
+def test_renormalized_rows_keep_the_laws():
+    x = softmax()
+    drop = functools.partial(dj.attention_dropout, KEY, renormalize=True)
+    assert drop(x, 0.0) is x
+    assert drop(x, 0.5, deterministic=True) is x
+    assert not drop(x, 1.0).any()
+    call = jax.jit(jax.value_and_grad(lambda x, rate: drop(x, rate).sum(), (0, 1)))
+    for rate in (0.0, 0.5, 1.0):
+        value, (slope, of_rate) = call(x, jnp.float32(rate))
+        assert np.isfinite(value)
+        assert np.isfinite(slope).all()
+        assert of_rate == 0
+    assert np.isnan(drop(x, jnp.float32(jnp.nan))).all()
+    poisoned = x.at[0, 0, 0].set(jnp.nan)
+    y, mask = drop(poisoned, 0.5), dj.attention_dropout_mask(KEY, x.shape, 0.5)
+    np.testing.assert_array_equal(np.isnan(y[0, 0, 0]), mask[0, 0, 0])
+    np.testing.assert_array_equal(y[1], drop(x, 0.5)[1])
+    for dtype in (jnp.bfloat16, jnp.complex64):
+        y = drop(x.astype(dtype), 0.5)
+        assert y.dtype == dtype
+        np.testing.assert_allclose(y.real.astype(np.float32), drop(x, 0.5), atol=0.01)
+    _, back = jax.vjp(lambda x: drop(x, 0.5), x)
+    assert sum(leaf.size for leaf in jax.tree.leaves(back)) <= x.size + 8
+    jax.jvp(lambda x: drop(x, 0.5), (x,), (x,))
+    keys = jax.random.split(KEY, 2)
+    one = lambda key: dj.attention_dropout(key, x, 0.5, renormalize=True)  # noqa: E731
+    np.testing.assert_array_equal(
+        jax.vmap(one)(keys), jnp.stack([one(key) for key in keys])
+    )
+
+
+def test_a_query_that_lost_all_its_keys_gets_zeros():
+    x = softmax((1, 1, 200, 2))
+    y = dj.attention_dropout(KEY, x, 0.5, renormalize=True)
+    sums = y.sum(-1)
+    np.testing.assert_allclose(jnp.where(sums == 0, 1, sums), 1, rtol=1e-6)
+    assert (sums == 0).any()
+
+
+@pytest.mark.parametrize("renormalize", [True, False])
+@pytest.mark.parametrize("generator", ["threefry2x32", dj.fast_prng])
+def test_the_backward_pass_keeps_the_weights_once(renormalize, generator):
+    """One array of the weights' size; flax's keeps more."""
+    shape = (1, 64, 2, 4)
+    x = [jax.random.normal(key, shape) for key in jax.random.split(KEY, 3)]
+    key = jax.random.key(0, impl=generator)
+
+    def kept(attention, **options):
+        def run(query, keys, value):
+            return attention(
+                query, keys, value, dropout_rng=key, dropout_rate=0.1, **options
+            )
+
+        _, back = jax.vjp(run, *x)
+        return [leaf for leaf in jax.tree.leaves(back) if leaf.size >= 64 * 64]
+
+    ours = kept(dj.dot_product_attention, renormalize=renormalize)
+    assert len(ours) == 1
+    assert ours[0].size == 2 * 64 * 64
+    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
+        assert len(kept(nnx.dot_product_attention, broadcast_dropout=False)) >= 2
+
+
+def test_attention_has_all_transforms():
+    x = inputs()
+    drop = functools.partial(
+        dj.dot_product_attention, dropout_rng=KEY, dropout_rate=0.3
+    )
+    y = drop(*x)
+    _, tangent = jax.jvp(drop, x, x)
+    batch = [jnp.stack([one, 2 * one]) for one in x]
+    np.testing.assert_allclose(jax.vmap(drop)(*batch)[0], y, atol=1e-6)
+    np.testing.assert_allclose(jax.jit(drop)(*x), y, atol=1e-6)
+    slope = jax.grad(lambda query: drop(query, *x[1:]).sum())(x[0])
+    assert np.isfinite(slope).all()
+    assert np.isfinite(tangent).all()
+    assert drop(*x, dtype=jnp.bfloat16).dtype == jnp.bfloat16
+    rate = jax.grad(
+        lambda r: dj.dot_product_attention(*x, dropout_rng=KEY, dropout_rate=r).sum()
+    )(jnp.float32(0.5))
+    assert rate == 0
+    assert not dj.dot_product_attention(*x, dropout_rate=1.0).any()
+    many = [one[None] for one in x]
+    np.testing.assert_allclose(
+        dj.dot_product_attention(*many)[0], dj.dot_product_attention(*x), atol=1e-6
+    )

@@ -1,0 +1,255 @@
+"""What does not fit the table: layers, tokens, activations and weighted channels."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+import dropjax as dj
+import dropjax.linen as djl
+import dropjax.nnx as djn
+from tests.methods import array
+
+KEY = jax.random.key(2020)
+
+
+def faces(function, linen, nnx_layer, *args):
+    return [
+        function(*args),
+        linen.apply({}, *args[1:2], False, rng=args[0]),
+        nnx_layer(*args[1:2], rngs=args[0]),
+    ]
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_patches_are_kept_in_exact_numbers(ordered):
+    x = array((3, 12, 2))
+    options = {"prefix_tokens": 2, "ordered": ordered}
+    y, indices = dj.patch_dropout(KEY, x, 0.3, **options)
+    assert y.shape == (3, 2 + 7, 2)
+    np.testing.assert_array_equal(y, jnp.take_along_axis(x, indices[..., None], 1))
+    np.testing.assert_array_equal(y[:, :2], x[:, :2])
+    assert all(len(set(row)) == 9 for row in np.asarray(indices))
+    assert (np.diff(indices, axis=1) > 0).all() == ordered
+    assert not jnp.array_equal(indices[0], indices[1])
+    layers = djl.PatchDropout(0.3, **options), djn.PatchDropout(0.3, **options)
+    for other in (
+        layers[0].apply({}, x, False, rng=KEY),
+        layers[1](x, rngs=KEY),
+        jax.jit(lambda key: dj.patch_dropout(key, x, 0.3, **options))(KEY),
+    ):
+        np.testing.assert_array_equal(y, other[0])
+        np.testing.assert_array_equal(indices, other[1])
+
+
+def test_every_patch_is_as_likely():
+    keys = jax.random.split(KEY, 2000)
+    draw = lambda key: dj.patch_dropout(key, jnp.ones((10, 1)), 0.7)[1]  # noqa: E731
+    counts = np.bincount(
+        np.asarray(jax.jit(jax.vmap(draw))(keys)).ravel(), minlength=10
+    )
+    assert abs(counts - 600).max() < 5 * np.sqrt(2000 * 0.3 * 0.7)
+
+
+def test_no_patch_is_dropped_and_all_are():
+    x = array((2, 5, 3))
+    for off in ({"rate": 0.0}, {"rate": 0.5, "deterministic": True}):
+        y, indices = dj.patch_dropout(None, x, **off)
+        assert y is x
+        assert indices.tolist() == [[0, 1, 2, 3, 4]] * 2
+    y, indices = dj.patch_dropout(None, x, 1, prefix_tokens=1)
+    assert (y.shape, indices.tolist()) == ((2, 1, 3), [[0], [0]])
+    # The share is rounded to the nearest: int(100 * (1 - 0.9)) is 9; one is left.
+    for tokens, rate, kept in ((100, 0.9, 10), (4, 0.99, 1), (0, 0.5, 0)):
+        assert dj.patch_dropout(KEY, jnp.ones((tokens, 1)), rate)[0].shape == (kept, 1)
+
+
+def test_gradients_go_to_the_patches_kept():
+    x = array((2, 6, 3))
+    _, indices = dj.patch_dropout(KEY, x, 0.5)
+    slope = jax.grad(lambda x: dj.patch_dropout(KEY, x, 0.5)[0].sum())(x)
+    kept = jnp.zeros((2, 6)).at[jnp.arange(2)[:, None], indices].set(1)
+    np.testing.assert_array_equal(slope, jnp.broadcast_to(kept[..., None], x.shape))
+
+
+def test_a_layer_is_run_or_skipped_as_the_coin_says():
+    x = array((4, 3))
+    keys = jax.random.split(KEY, 200)
+    drop = jax.jit(jax.vmap(lambda key: dj.layer_drop(key, x, jnp.exp, 0.25)))
+    coins = jnp.stack([dj.keep_mask(key, (), 0.25) for key in keys])
+    expected = jnp.where(coins[:, None, None], jnp.exp(x)[None], x[None])
+    np.testing.assert_allclose(drop(keys), expected, rtol=1e-6)
+    assert dj.layer_drop(None, x, jnp.exp, 1.0) is x
+    assert dj.layer_drop(None, x, lambda x: KEY, 0.0) is KEY
+
+
+def test_the_work_of_a_skipped_layer_is_not_done():
+    calls = []
+
+    def layer(x):
+        jax.debug.callback(lambda: calls.append("ran"))
+        return jnp.tanh(x)
+
+    run = jax.jit(
+        jax.value_and_grad(lambda x, rate: dj.layer_drop(KEY, x, layer, rate).sum())
+    )
+    _, slope = run(jnp.ones(3), jnp.float32(1.0))
+    jax.effects_barrier()
+    assert (slope.tolist(), calls) == ([1.0] * 3, [])
+    run(jnp.ones(3), jnp.float32(0.0))
+    jax.effects_barrier()
+    assert calls
+
+
+class Block(nnx.Module):
+    def __init__(self, rngs):
+        self.dense = nnx.Linear(3, 3, rngs=rngs)
+        self.norm = nnx.BatchNorm(3, rngs=rngs)
+
+    def __call__(self, x):
+        return x + self.norm(self.dense(x))
+
+
+class LinenBlock(nn.Module):
+    @nn.compact
+    def __call__(self, x, deterministic):
+        x = nn.Dense(3)(x)
+        return nn.BatchNorm(use_running_average=deterministic)(x)
+
+
+def test_layers_that_are_dropped_keep_their_state():
+    x = array((4, 3))
+    layer = djn.LayerDrop(Block(nnx.Rngs(0)), 0.5, rngs=nnx.Rngs(1))
+    call = nnx.jit(lambda layer, x, rate: layer(x, rate=rate))
+    skipped = call(layer, x, jnp.float32(1.0))
+    np.testing.assert_array_equal(skipped, x)
+    assert not layer.module.norm.mean[...].any()
+    assert not jnp.allclose(call(layer, x, jnp.float32(0.0)), x)
+    assert layer.module.norm.mean[...].any()
+
+    block = LinenBlock()
+    variables = block.init(KEY, x, True)
+    dropped = djl.LayerDrop(block, 0.5)
+    made = jax.eval_shape(lambda key: dropped.init(key, x, deterministic=True), KEY)
+    assert jax.tree.structure(made) == jax.tree.structure(variables)
+    for rate in (0.0, 1.0):
+        y, updates = dropped.apply(
+            variables,
+            x,
+            deterministic=False,
+            rng=KEY,
+            rate=jnp.float32(rate),
+            mutable=["batch_stats"],
+        )
+        assert jnp.array_equal(y, x) == (rate == 1.0)
+        means = jax.tree.leaves(updates)[0]
+        assert means.any() == (rate == 0.0)
+
+
+def test_activations_are_dropped():
+    x = array((60, 40))
+    y, *others = faces(
+        lambda key, x: dj.drop_activation(key, x, 0.3),
+        djl.DropActivation(0.3),
+        djn.DropActivation(0.3),
+        KEY,
+        x,
+    )
+    mask = dj.drop_activation_mask(KEY, x.shape, 0.3)
+    np.testing.assert_array_equal(y, jnp.where(mask & (x < 0), 0, x))
+    for other in others:
+        np.testing.assert_array_equal(y, other)
+    np.testing.assert_array_equal(dj.drop_activation(None, x, 0.0), jax.nn.relu(x))
+    assert dj.drop_activation(None, x, 1.0) is x
+    mean = dj.drop_activation(None, x, 0.3, deterministic=True)
+    np.testing.assert_allclose(mean, jax.nn.leaky_relu(x, 0.3), rtol=1e-5)
+    slope = jax.grad(lambda x: dj.drop_activation(KEY, x, 0.3).sum())(x)
+    np.testing.assert_array_equal(slope, (~mask | (x > 0)).astype(x.dtype))
+
+
+def test_shake_drops_factors():
+    x = jnp.ones((4000, 2))
+    options = {"forward_range": (-1.0, 0.0), "backward_range": (2.0, 3.0)}
+    drop = lambda x: dj.shake_drop(KEY, x, 0.4, **options)  # noqa: E731
+    y, back = jax.vjp(drop, x)
+    slope, tangent = back(x)[0], jax.jvp(drop, (x,), (x,))[1]
+    np.testing.assert_array_equal(slope, tangent)
+    kept = y == 1
+    np.testing.assert_array_equal(kept, slope == 1)
+    assert abs(kept[:, 0].mean() - 0.6) < 5 * np.sqrt(0.24 / 4000)
+    shaken, pulled = np.asarray(y[~kept]), np.asarray(slope[~kept])
+    assert ((shaken >= -1) & (shaken < 0)).all()
+    assert ((pulled >= 2) & (pulled < 3)).all()
+    assert abs(shaken.mean() + 0.5) < 0.05
+    assert abs(np.corrcoef(shaken, pulled)[0, 1]) < 0.1
+    np.testing.assert_array_equal(y[:, 0], y[:, 1])
+    calm = dj.shake_drop(None, x, 0.4, deterministic=True, **options)
+    np.testing.assert_allclose(calm, 0.6 - 0.4 * 0.5, rtol=1e-6)
+
+
+@pytest.mark.parametrize("dims", [(), (0, 1, 2), (1,)])
+def test_shake_drop_shares_its_draws(dims):
+    y = dj.shake_drop(KEY, jnp.ones((6, 5, 4)), 1.0, broadcast_dims=dims)
+    coins = [1 if axis in dims else size for axis, size in enumerate(y.shape)]
+    assert len(set(np.asarray(y).ravel().tolist())) == np.prod(coins)
+
+
+def test_maxima_across_channels():
+    x = jnp.abs(array((5, 6, 7)))
+    y = dj.max_dropout(None, x, 1.0, broadcast_dims=-1)
+    expected = jnp.where(x == x.max(-1, keepdims=True), 0, x)
+    np.testing.assert_array_equal(y, expected)
+    assert dj.max_dropout(KEY, jnp.ones((0, 3, 2)), 0.5).shape == (0, 3, 2)
+
+
+def test_weighted_channels():
+    x = jnp.abs(array((50, 4, 10)))
+    y, *others = faces(
+        lambda key, x: dj.weighted_channel_dropout(key, x, 0.34),
+        djl.WeightedChannelDropout(0.34),
+        djn.WeightedChannelDropout(0.34),
+        KEY,
+        x,
+    )
+    for other in others:
+        np.testing.assert_array_equal(y, other)
+    kept = y[:, 0] != 0
+    assert (kept.sum(-1) == 7).all()
+    weights = x.mean(1)
+    gain = weights.sum(-1) / jnp.where(kept, weights, 0).sum(-1)
+    expected = jnp.where(kept[:, None], x * gain[:, None, None], 0)
+    np.testing.assert_allclose(y, expected, rtol=1e-5)
+    slope = jax.grad(lambda x: dj.weighted_channel_dropout(KEY, x, 0.34).sum())(x)
+    wanted = jnp.where(kept[:, None], gain[:, None, None], 0)
+    np.testing.assert_allclose(slope, jnp.broadcast_to(wanted, x.shape), rtol=1e-5)
+    _, back = jax.vjp(lambda x: dj.weighted_channel_dropout(KEY, x, 0.34), x)
+    assert sum(leaf.size for leaf in jax.tree.leaves(back)) <= 50 * 10 * 2
+    for off in ({"rate": 0.0}, {"rate": 0.5, "deterministic": True}):
+        assert dj.weighted_channel_dropout(None, x, **off) is x
+    assert not dj.weighted_channel_dropout(None, x, 0.5, selected_rate=1.0).any()
+
+
+def test_weighted_channels_traced_poisoned_and_empty():
+    x = jnp.abs(array((50, 4, 10)))
+    call = jax.jit(lambda x, rate: dj.weighted_channel_dropout(KEY, x, rate))
+    np.testing.assert_allclose(call(x, jnp.float32(0.0)), x, rtol=1e-6)
+    assert not call(x, jnp.float32(1.0)).any()
+    assert np.isnan(call(x, jnp.float32(jnp.nan))).all()
+    per_example = jnp.linspace(0, 1, 50)[:, None, None]
+    kept = (call(x, per_example)[:, 0] != 0).sum(-1)
+    np.testing.assert_array_equal(kept, jnp.round((1 - per_example[:, 0, 0]) * 10))
+    half = dj.weighted_channel_dropout(KEY, x, 0.0, selected_rate=0.5)
+    assert abs((half[:, 0] != 0).mean() - 0.5) < 5 * 0.5 / 500**0.5
+    y = dj.weighted_channel_dropout(KEY, x.at[0, 0, 0].set(jnp.nan), 0.5)
+    assert np.isfinite(y[1:]).all()
+    assert not call(jnp.zeros((2, 3, 4)), 0.5).any()
+    assert call(x.astype(jnp.bfloat16), 0.5).dtype == jnp.bfloat16
+
+
+def test_heavier_channels_are_likelier_by_their_weights():
+    x = jnp.broadcast_to(jnp.array([1.0, 2.0, 5.0]), (4000, 1, 3))
+    y = dj.weighted_channel_dropout(KEY, x, 2 / 3)
+    shares = (y[:, 0] != 0).mean(0)
+    np.testing.assert_allclose(shares, [1 / 8, 2 / 8, 5 / 8], atol=0.04)
