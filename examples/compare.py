@@ -1,50 +1,66 @@
 """Compare methods: python examples/compare.py --config=configs/digits_compare.py.
 
 The same net is trained with each method from several seeds, all seeds of a method
-at once, vmapped in one jitted program. The workdir gets compare.md and compare.json.
+at once, vmapped in one jitted program; with config.rates, at each of these rates. The
+workdir gets compare.md, compare.json and compare.png.
 """
 
 import dataclasses
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import jax
 import numpy as np
-from jax import lax
 from ml_collections import ConfigDict
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
-from training import command_line, data, models, settings, steps, workdir
+from training import command_line, curves, data, models, settings, steps, workdir
 from training.data import Dataset
 from training.errors import UserError, run_program
-from training.experiment import Experiment, prepare
+from training.experiment import prepare
 from training.reporting import progress_bar
 
-_HEADER = ("method", "rate", "test accuracy, mean", "standard deviation", "seeds")
+_SPREAD = "standard deviation"
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """What the runs of a method came to."""
+    """What the runs of a method came to.
+
+    Attributes:
+      method: the method.
+      rate: its rate.
+      accuracies: on the test split in the end, of each seed.
+      losses: on the test split after each epoch, ``[epoch][seed]``.
+    """
 
     method: str
     rate: float
     accuracies: tuple[float, ...]
+    losses: tuple[tuple[float, ...], ...]
 
-    def cells(self) -> tuple[str, ...]:
-        """Return the row of the table."""
-        mean, deviation = np.mean(self.accuracies), self.deviation()
-        spread = "" if deviation is None else f"{deviation:.2%}"
-        seeds = str(len(self.accuracies))
-        return self.method, f"{self.rate:g}", f"{mean:.2%}", spread, seeds
+    def cells(self, unit: float) -> tuple[str, ...]:
+        """Return the row of the table, its losses in such a unit."""
+        last = tuple(loss / unit for loss in self.losses[-1])
+        accuracy, loss = np.mean(self.accuracies), np.mean(last)
+        spreads = deviation(self.accuracies), deviation(last)
+        return (
+            self.method,
+            f"{self.rate:g}",
+            f"{accuracy:.2%}",
+            "" if spreads[0] is None else f"{spreads[0]:.2%}",
+            f"{loss:.4f}",
+            "" if spreads[1] is None else f"{spreads[1]:.4f}",
+            str(len(self.accuracies)),
+        )
 
-    def deviation(self) -> float | None:
-        """Return the standard deviation over the seeds, None for a single one."""
-        if len(self.accuracies) == 1:
-            return None
-        return float(np.std(self.accuracies, ddof=1))
+
+def deviation(values: Sequence[float]) -> float | None:
+    """Return the standard deviation of some seeds' values, None for a single one."""
+    return float(np.std(values, ddof=1)) if len(values) > 1 else None
 
 
 def main(argv: Sequence[str]) -> int:
@@ -69,6 +85,7 @@ def main(argv: Sequence[str]) -> int:
             download=options.download,
             train_examples=config.train_examples,
             test_examples=config.test_examples,
+            length=config.length,
         )
         rows = compare(config, dataset, Console())
         _write(folder, config, rows)
@@ -86,59 +103,78 @@ def compare(config: ConfigDict, dataset: Dataset, console: Console) -> list[Row]
     Returns:
       The rows of the table.
     """
-    methods = [it for it in models.METHODS[config.model] if it in config.methods]
     with progress_bar(console) as bar:
-        rows = [_train(config, method, dataset, bar) for method in methods]
-    table = Table(*_HEADER, title=f"{config.model} on {config.dataset}")
+        rows = [
+            _train(config, method, rate, dataset, bar)
+            for method in models.METHODS[config.model]
+            if method in config.methods
+            for rate in _rates(config, method)
+        ]
+    header, unit = _header(config)
+    table = Table(*header, title=f"{config.model} on {config.dataset}")
     for row in rows:
-        table.add_row(*row.cells())
+        table.add_row(*row.cells(unit))
     console.print(table)
     return rows
 
 
-def _train(config: ConfigDict, method: str, dataset: Dataset, bar: Progress) -> Row:
+def _rates(config: ConfigDict, method: str) -> tuple[float, ...]:
     rate = config.methods[method]
-    experiment = prepare(_with_method(config, method, rate), dataset)
-    task = bar.add_task(method, total=config.epochs, text="")
-    seeds = np.arange(config.seed, config.seed + config.seeds, dtype=np.uint32)
-    keys = jax.vmap(jax.random.key)(seeds)
-    state, advance = _vmapped(experiment, keys)
-    train = jax.device_put((dataset.train.images, dataset.train.labels))
+    return config.rates if rate and config.rates else (rate,)
+
+
+def _train(
+    config: ConfigDict, method: str, rate: float, dataset: Dataset, bar: Progress
+) -> Row:
+    experiment = prepare(_single(config, method, rate), dataset)
+    task = bar.add_task(f"{method} {rate:g}", total=config.epochs, text="")
+    state = jax.jit(experiment.init)(experiment.key)
+    advance = jax.jit(experiment.scan(experiment.steps_per_epoch), donate_argnums=1)
+    count = jax.jit(experiment.count)
+    train = jax.device_put((dataset.train.inputs, dataset.train.labels))
+    losses, accuracies = [], ()
     for _ in range(config.epochs):
-        state = advance(keys, state, *train)
-        loss, _ = steps.means(state.totals)
-        bar.update(task, advance=1, text=f"loss {loss.mean():.4f}")
-    count = jax.jit(jax.vmap(experiment.count, in_axes=(0, None, None)))
-    _, accuracies = steps.evaluate(count, state.params, dataset.test)
-    return Row(method, rate, tuple(map(float, accuracies)))
+        state = advance(experiment.key, state, *train)
+        tested = steps.evaluate(count, state.params, dataset.test)
+        loss, accuracies = (tuple(np.atleast_1d(it).tolist()) for it in tested)
+        losses.append(loss)
+        bar.update(task, advance=1, text=f"test loss {np.mean(loss):.4f}")
+    return Row(method, rate, accuracies, tuple(losses))
 
 
-def _vmapped(
-    experiment: Experiment, keys: jax.Array
-) -> tuple[steps.State, steps.Advance]:
-    epoch = experiment.scan(experiment.steps_per_epoch)
-    advance = jax.jit(jax.vmap(epoch, in_axes=(0, 0, None, None)), donate_argnums=1)
-    # Mapped, not vmapped: drawing parameters from a batch of keys compiles slowly.
-    init = jax.jit(lambda keys: lax.map(experiment.init, keys))
-    return init(keys), advance
-
-
-def _with_method(config: ConfigDict, method: str, rate: float) -> ConfigDict:
+def _single(config: ConfigDict, method: str, rate: float) -> ConfigDict:
     copy = config.copy_and_resolve_references()
-    copy.update(method=method, rate=rate)
+    copy.update(method=method, rate=rate, nets=config.seeds)
     return copy
 
 
+def _header(config: ConfigDict) -> tuple[tuple[str, ...], float]:
+    """The table's header, and the unit of its losses."""
+    text = config.dataset in data.TEXTS
+    loss, unit = ("bits per character", math.log(2)) if text else ("test loss", 1.0)
+    accuracy = ("test accuracy, mean", _SPREAD)
+    return ("method", "rate", *accuracy, f"{loss}, mean", _SPREAD, "seeds"), unit
+
+
 def _write(folder: Path, config: ConfigDict, rows: Sequence[Row]) -> None:
-    lines = [_HEADER, ("---",) * len(_HEADER), *(row.cells() for row in rows)]
+    header, unit = _header(config)
+    lines = [header, ("---",) * len(header), *(row.cells(unit) for row in rows)]
     text = "".join(f"| {' | '.join(line)} |\n" for line in lines)
     (folder / "compare.md").write_text(text)
     content = [
-        {**dataclasses.asdict(row), "deviation": row.deviation()} for row in rows
+        {**dataclasses.asdict(row), "deviation": deviation(row.accuracies)}
+        for row in rows
     ]
     workdir.write_json(
         folder / "compare.json", {"config": config.to_dict(), "rows": content}
     )
+    title = f"{config.model} on {config.dataset}, {config.seeds} seeds"
+    picture = folder / "compare.png"
+    if config.rates:
+        curves.draw_sweep(picture, title, rows)
+    else:
+        loss = header[4].removesuffix(", mean")
+        curves.draw_comparison(picture, title, loss, unit, rows)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import jax
+from ml_collections import ConfigDict
 from rich.console import Console
 from training import command_line, curves, data, models, settings, workdir
 from training.checkpoints import Checkpoints, digest
@@ -19,7 +20,7 @@ from training.errors import run_program
 from training.experiment import prepare
 from training.interrupts import Interrupt
 from training.loop import Loop, Trainer
-from training.reporting import Board, result_table
+from training.reporting import Board, nets_table, result_table
 from training.steps import State
 
 
@@ -52,6 +53,7 @@ def _make_trainer(options: Options) -> Trainer:
         download=options.download,
         train_examples=config.train_examples,
         test_examples=config.test_examples,
+        length=config.length,
     )
     return Trainer(config, prepare(config, dataset))
 
@@ -92,10 +94,14 @@ def _banner(options: Options, trainer: Trainer, state: State) -> str:
     config, dataset = options.config, trainer.experiment.dataset
     return (
         f"{jax.devices()[0].device_kind}, jax {jax.__version__}, "
-        f"{models.count(state.params):,} parameters: {config.host} {config.model} "
+        f"{models.count(state.params):,} parameters: {_nets(config)}{config.model} "
         f"with {config.method} {config.rate} on {config.dataset} "
         f"({len(dataset.train):,} + {len(dataset.test):,} examples)"
     )
+
+
+def _nets(config: ConfigDict) -> str:
+    return f"{config.host} " if config.nets == 1 else f"{config.nets} {config.host} "
 
 
 def _conclude(
@@ -108,6 +114,9 @@ def _conclude(
     folder = options.workdir
     measured = trainer.evaluate(state)
     result = {**measured, "step": int(state.step), "sha256": digest(state.params)}
+    if options.config.nets > 1:
+        result["nets"] = trainer.compare_inference(state)
+        console.print(nets_table(folder.name, result["nets"]))
     workdir.write_json(folder / "result.json", result)
     curves.draw(folder / "curves.png", folder.name, metrics.lines)
     console.print(result_table(folder.name, measured))

@@ -1,28 +1,30 @@
-"""The data sets: digits, embedded; MNIST and Fashion-MNIST, from IDX files."""
+"""The data sets: digits, embedded; MNIST and Fashion-MNIST; Tiny Shakespeare."""
 
 import dataclasses
 from pathlib import Path
 
 import numpy as np
 
-from training import idx, sources
+from training import idx, sources, text
 from training.errors import UserError
 
 DATASETS = ("digits", *sources.SOURCES)
+TEXTS = ("tiny_shakespeare",)
 _CLASSES = 10
 _SIDE = 28
 
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """Images with their labels.
+    """Examples with their labels.
 
     Attributes:
-      images: uint8, ``(examples, height, width, channels)``.
-      labels: int32, ``(examples,)``.
+      inputs: images, uint8, ``(examples, height, width, channels)``; or characters,
+        int32, ``(examples, length)``.
+      labels: int32, ``(examples,)``; or the characters that follow, as the inputs.
     """
 
-    images: np.ndarray
+    inputs: np.ndarray
     labels: np.ndarray
 
     def __len__(self) -> int:
@@ -32,12 +34,12 @@ class Split:
     def first(self, examples: int) -> "Split":
         """Return the first examples, or all of them for 0."""
         end = examples or len(self)
-        return Split(self.images[:end], self.labels[:end])
+        return Split(self.inputs[:end], self.labels[:end])
 
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """A train and a test split of images in ``classes`` classes."""
+    """A train and a test split in ``classes`` classes."""
 
     train: Split
     test: Split
@@ -45,8 +47,8 @@ class Dataset:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The shape of one image: ``(height, width, channels)``."""
-        return self.train.images.shape[1:]
+        """The shape of one example, as ``(height, width, channels)``."""
+        return self.train.inputs.shape[1:]
 
 
 def load(
@@ -55,6 +57,7 @@ def load(
     download: bool = False,
     train_examples: int = 0,
     test_examples: int = 0,
+    length: int = 64,
 ) -> Dataset:
     """Load a data set.
 
@@ -64,6 +67,7 @@ def load(
         order is that of `sources.locate`.
       train_examples: use only that many of the train split; 0 means all.
       test_examples: the same for the test split.
+      length: the characters of an example of text.
 
     Returns:
       The data set.
@@ -71,7 +75,12 @@ def load(
     Raises:
       UserError: a file is missing, truncated or wrong.
     """
-    whole = _digits() if name == "digits" else _idx_dataset(name, download)
+    if name == "digits":
+        whole = _digits()
+    elif name in TEXTS:
+        whole = _text_dataset(name, download, length)
+    else:
+        whole = _idx_dataset(name, download)
     train, test = whole.train.first(train_examples), whole.test.first(test_examples)
     return Dataset(train, test, whole.classes)
 
@@ -106,6 +115,17 @@ def _idx_dataset(name: str, download: bool) -> Dataset:
         for part in ("train", "t10k")
     ]
     return Dataset(*splits, _CLASSES)
+
+
+def _text_dataset(name: str, download: bool, length: int) -> Dataset:
+    path = sources.locate(name, download)[sources.TEXT]
+    codes, classes = text.read(path)
+    end = len(codes) * 9 // 10
+    splits = (text.windows(part, length) for part in (codes[:end], codes[end:]))
+    train, test = (Split(inputs, labels) for inputs, labels in splits)
+    if not len(test):
+        raise UserError(f"{path}: too short for sequences of {length} characters")
+    return Dataset(train, test, classes)
 
 
 def _read(name: str, file: str, path: Path) -> np.ndarray:

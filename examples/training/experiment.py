@@ -7,7 +7,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from training import models, optimizers, steps
+from training import ensemble, models, optimizers, steps
 from training.data import Dataset
 from training.errors import UserError
 
@@ -16,17 +16,24 @@ from training.errors import UserError
 class Experiment:
     """Pure functions of a seed's key, and the numbers that go with them.
 
+    Where ``config.nets`` is over 1, all are vmapped over the nets; see
+    `training.ensemble`.
+
     Attributes:
       dataset: the data.
+      model: one net.
+      key: the seed's key; for several nets one key each, of the seeds that follow.
       steps_per_epoch: steps per epoch.
       steps: steps in all.
       init: ``key -> state``.
       scan: ``length -> advance``, see `training.steps.make_scan`; not jitted.
       feed: ``length -> advance``, see `training.steps.make_feed`.
-      count: ``(params, images, labels) -> totals``, not jitted.
+      count: ``(params, inputs, labels) -> totals``, not jitted.
     """
 
     dataset: Dataset
+    model: models.Model
+    key: jax.Array
     steps_per_epoch: int
     steps: int
     init: Callable[[jax.Array], steps.State]
@@ -62,12 +69,25 @@ def prepare(config: ConfigDict, dataset: Dataset) -> Experiment:
     model = models.build(config, dataset.shape, dataset.classes)
     optimizer = optimizers.build(config, length * config.epochs)
     step = steps.make_step(model, optimizer, length)
-    return Experiment(
+    single = Experiment(
         dataset=dataset,
+        model=model,
+        key=jax.random.key(config.seed),
         steps_per_epoch=length,
         steps=length * config.epochs,
         init=lambda key: steps.initial_state(key, model, optimizer),
         scan=lambda calls: steps.make_scan(step, batch_size, length, calls),
         feed=lambda calls: steps.make_feed(step, batch_size, length, calls),
         count=steps.make_count(model),
+    )
+    return single if config.nets == 1 else _side_by_side(single, config)
+
+
+def _side_by_side(single: Experiment, config: ConfigDict) -> Experiment:
+    return dataclasses.replace(
+        single,
+        key=ensemble.keys(config.seed, config.nets),
+        init=lambda keys: ensemble.init(single.init, keys),
+        scan=lambda length: ensemble.side_by_side(single.scan(length)),
+        count=jax.vmap(single.count, in_axes=(0, None, None)),
     )

@@ -5,9 +5,10 @@ import time
 from typing import Any
 
 import jax
+import numpy as np
 from ml_collections import ConfigDict
 
-from training import steps
+from training import inference, steps
 from training.checkpoints import Checkpoints
 from training.data import Split
 from training.experiment import Experiment
@@ -29,13 +30,13 @@ class Trainer:
           config: the settings; see `training.settings`.
           experiment: the experiment.
         """
+        self._config = config
         self.experiment = experiment
         self.epochs = config.epochs
-        self.batch_size = config.batch_size
-        self.key = jax.random.key(config.seed)
+        self.examples_per_step = config.batch_size * config.nets
         train = experiment.dataset.train
-        self.scanned = _scans(config, train.images.nbytes)
-        self._data: tuple[Any, Any] = (train.images, train.labels)
+        self.scanned = _scans(config, train.inputs.nbytes)
+        self._data: tuple[Any, Any] = (train.inputs, train.labels)
         if self.scanned:
             self._data = jax.device_put(self._data)
         longest = experiment.steps_per_epoch if self.scanned else _FEED_STEPS
@@ -44,7 +45,7 @@ class Trainer:
 
     def initial_state(self) -> steps.State:
         """Return the state before the first step."""
-        return jax.jit(self.experiment.init)(self.key)
+        return jax.jit(self.experiment.init)(self.experiment.key)
 
     def advance(self, state: steps.State) -> steps.State:
         """Take the steps of one call, which never goes past the end of an epoch.
@@ -58,7 +59,7 @@ class Trainer:
         left = -int(state.step) % self.experiment.steps_per_epoch
         length = min(self._call, left or self.experiment.steps_per_epoch)
         return jax.block_until_ready(
-            self._advance(length)(self.key, state, *self._data)
+            self._advance(length)(self.experiment.key, state, *self._data)
         )
 
     @functools.lru_cache(maxsize=4)  # noqa: B019 (a trainer lives as long as its run)
@@ -74,7 +75,7 @@ class Trainer:
           state: the state.
 
         Returns:
-          ``loss`` and ``accuracy`` under ``train`` and ``test``.
+          ``loss`` and ``accuracy``, means over the nets, under ``train`` and ``test``.
         """
         dataset = self.experiment.dataset
         return {
@@ -93,12 +94,26 @@ class Trainer:
         """
         return self._measure(state, self.experiment.dataset.test)
 
+    def compare_inference(self, state: steps.State) -> dict[str, dict[str, Any]]:
+        """Measure several nets and their vote, with each form of inference.
+
+        Args:
+          state: the state of the nets.
+
+        Returns:
+          What `training.inference.measure` says of the test split.
+        """
+        forms = inference.forms(self._config, self.experiment.model)
+        return inference.measure(forms, state.params, self.experiment.dataset.test)
+
     def _measure(self, state: steps.State, split: Split) -> dict[str, float]:
         loss, accuracy = steps.evaluate(self._count, state.params, split)
-        return {"loss": float(loss), "accuracy": float(accuracy)}
+        return {"loss": float(np.mean(loss)), "accuracy": float(np.mean(accuracy))}
 
 
 def _scans(config: ConfigDict, size: int) -> bool:
+    if config.nets > 1:
+        return True
     if config.scan != "auto":
         return config.scan == "always"
     # On CPU, XLA runs a convolution in a loop several times slower than outside
@@ -160,8 +175,8 @@ class Loop:
     def _report(
         self, state: steps.State, steps_per_second: float, board: Board
     ) -> None:
-        loss, accuracy = map(float, steps.means(state.totals))
-        speed = steps_per_second * self._trainer.batch_size
+        loss, accuracy = (float(np.mean(it)) for it in steps.means(state.totals))
+        speed = steps_per_second * self._trainer.examples_per_step
         board.progress(int(state.step), loss, accuracy, speed)
         epoch, rest = divmod(int(state.step), self._trainer.experiment.steps_per_epoch)
         if rest == 0:

@@ -13,6 +13,7 @@ HOSTS = {"linen": models_linen, "nnx": models_nnx}
 METHODS = {
     "mlp": ("none", "dropout", "dropconnect"),
     "cnn": ("none", "dropout", "dropconnect", "spatial"),
+    "lstm": ("none", "dropout", "dropconnect"),
 }
 
 
@@ -22,7 +23,7 @@ class Model:
 
     Attributes:
       init: ``key -> params``, a tree of dicts.
-      apply: ``(params, images, key, deterministic) -> logits``; the key may be None
+      apply: ``(params, inputs, key, deterministic) -> logits``; the key may be None
         where ``deterministic`` is True.
     """
 
@@ -35,7 +36,7 @@ def build(config: ConfigDict, shape: tuple[int, ...], classes: int) -> Model:
 
     Args:
       config: the settings; see `training.settings`.
-      shape: the shape of one image, ``(height, width, channels)``.
+      shape: the shape of one example, as ``(height, width, channels)``.
       classes: the number of logits.
 
     Returns:

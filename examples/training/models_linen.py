@@ -8,18 +8,19 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
 from dropjax import linen as djl
+from training.layers import Style, is_recurrent, style
 
 
 class MLP(nn.Module):
-    """Dense layers with ReLU; DropConnect masks the weights of all but the last."""
+    """Dense layers; DropConnect masks the weights of all but the last."""
 
-    method: str
-    rate: float
+    style: Style
     hidden: tuple[int, ...]
     classes: int
 
@@ -27,19 +28,18 @@ class MLP(nn.Module):
     def __call__(self, x: jax.Array, deterministic: bool) -> jax.Array:
         """Return the logits of a batch of images."""
         x = x.reshape(x.shape[0], -1)
+        options, kernel_init = self.style.dropconnect(), self.style.kernel_init()
         for index, width in enumerate(self.hidden):
-            rate = _rate(self, "dropconnect")
-            layer = djl.DropConnectDense(width, rate, name=f"hidden_{index}")
-            x = nn.relu(layer(x, deterministic))
-            x = djl.Dropout(_rate(self, "dropout"))(x, deterministic)
-        return nn.Dense(self.classes, name="logits")(x)
+            layer = djl.DropConnectDense(width, name=f"hidden_{index}", **options)
+            x = self.style.activate(layer(x, deterministic))
+            x = djl.Dropout(**self.style.dropout())(x, deterministic)
+        return nn.Dense(self.classes, kernel_init=kernel_init, name="logits")(x)
 
 
 class CNN(nn.Module):
-    """Blocks of convolution, ReLU and max pooling, then an `MLP`."""
+    """Blocks of convolution, activation and max pooling, then an `MLP`."""
 
-    method: str
-    rate: float
+    style: Style
     channels: tuple[int, ...]
     hidden: tuple[int, ...]
     classes: int
@@ -47,19 +47,44 @@ class CNN(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, deterministic: bool) -> jax.Array:
         """Return the logits of a batch of images."""
+        options = self.style.dropconnect()
         for index, width in enumerate(self.channels):
-            rate = _rate(self, "dropconnect")
-            layer = djl.DropConnectConv(width, (3, 3), rate, name=f"conv_{index}")
-            x = nn.relu(layer(x, deterministic))
+            name = f"conv_{index}"
+            layer = djl.DropConnectConv(width, (3, 3), name=name, **options)
+            x = self.style.activate(layer(x, deterministic))
             x = nn.max_pool(x, (2, 2), strides=(2, 2))
-            x = djl.Dropout(_rate(self, "dropout"))(x, deterministic)
-            x = djl.SpatialDropout2D(_rate(self, "spatial"))(x, deterministic)
-        head = MLP(self.method, self.rate, self.hidden, self.classes, name="head")
+            x = djl.Dropout(**self.style.dropout())(x, deterministic)
+            drop_maps = djl.SpatialDropout2D(**self.style.dropout("spatial"))
+            x = drop_maps(x, deterministic)
+        head = MLP(self.style, self.hidden, self.classes, name="head")
         return head(x, deterministic)
 
 
-def _rate(net: MLP | CNN, method: str) -> float:
-    return net.rate if net.method == method else 0.0
+class LSTM(nn.Module):
+    """LSTMs over characters; DropConnect masks their recurrent kernels alone.
+
+    The wrapper is around the `nn.RNN`, not the cell: one mask serves all time steps.
+    """
+
+    style: Style
+    hidden: tuple[int, ...]
+    classes: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array, deterministic: bool) -> jax.Array:
+        """Return the logits of the next character, at each place of a sequence."""
+        x = jax.nn.one_hot(x, self.classes)
+        for index, width in enumerate(self.hidden):
+            # Without a parent of its own the cell is the RNN's, and so is wrapped.
+            cell = nn.OptimizedLSTMCell(width, parent=None)
+            rnn = nn.RNN(cell, name=f"lstm_{index}")
+            rate = self.style.rate_of("dropconnect")
+            layer = djl.DropConnect(
+                rnn, rate, where=is_recurrent, scaling=self.style.scaling
+            )
+            x = layer(x, deterministic=deterministic)
+            x = djl.Dropout(**self.style.dropout())(x, deterministic)
+        return nn.Dense(self.classes, name="logits")(x)
 
 
 def build(
@@ -69,26 +94,29 @@ def build(
 
     Args:
       config: the settings; see `training.settings`.
-      shape: the shape of one image.
+      shape: the shape of one example.
       classes: the number of logits.
 
     Returns:
       ``init`` and ``apply``.
     """
-    net: MLP | CNN
+    net: MLP | CNN | LSTM
     if config.model == "mlp":
-        net = MLP(config.method, config.rate, config.hidden, classes)
+        net = MLP(style(config), config.hidden, classes)
+    elif config.model == "cnn":
+        net = CNN(style(config), config.channels, config.hidden, classes)
     else:
-        net = CNN(config.method, config.rate, config.channels, config.hidden, classes)
+        net = LSTM(style(config), config.hidden, classes)
 
     def init(key: jax.Array) -> PyTree:
-        images = jax.numpy.zeros((1, *shape))
-        return net.init(key, images, deterministic=True)["params"]
+        dtype = jnp.int32 if config.model == "lstm" else jnp.float32
+        examples = jnp.zeros((1, *shape), dtype)
+        return net.init(key, examples, deterministic=True)["params"]
 
     def apply(
-        params: PyTree, images: jax.Array, key: jax.Array | None, deterministic: bool
+        params: PyTree, examples: jax.Array, key: jax.Array | None, deterministic: bool
     ) -> jax.Array:
         rngs = {} if key is None else {"dropout": key}
-        return net.apply({"params": params}, images, deterministic, rngs=rngs)
+        return net.apply({"params": params}, examples, deterministic, rngs=rngs)
 
     return init, apply

@@ -1,7 +1,7 @@
 """What a run shows: a bar while it lasts, lines in a log, a table at the end."""
 
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from rich.console import Console
 from rich.progress import (
@@ -98,6 +98,23 @@ def result_table(title: str, measured: dict[str, dict[str, float]]) -> Table:
     table = Table("split", "loss", "accuracy", title=title)
     for split, values in measured.items():
         table.add_row(split, f"{values['loss']:.4f}", f"{values['accuracy']:.2%}")
+    return table
+
+
+def nets_table(title: str, forms: dict[str, dict[str, Any]]) -> Table:
+    """Make the table of several nets, measured with forms of inference.
+
+    Args:
+      title: the run's name.
+      forms: what `training.inference.measure` says.
+
+    Returns:
+      The table.
+    """
+    table = Table("inference", "error, mean", "standard deviation", "vote", title=title)
+    for form, errors in forms.items():
+        percents = (f"{errors[name]:.2f}%" for name in ("mean", "deviation", "vote"))
+        table.add_row(form, *percents)
     return table
 
 

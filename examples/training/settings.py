@@ -6,7 +6,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from training import data, models, optimizers
+from training import data, layers, models, optimizers
 from training.errors import UserError
 
 
@@ -26,13 +26,25 @@ def default_config() -> ConfigDict:
     config.model = "mlp"
     config.hidden = (256, 256)
     config.channels = (32, 64)
+    config.length = 64  # characters of a sequence
+    config.activation = "relu"
+    config.init_deviation = 0.0  # of the first weights; 0: as flax has it
     config.method = "none"
     config.rate = 0.5
+    config.scaling = "inverted"
+    config.mask_per = 0  # examples that share a mask of DropConnect; 0: all of a batch
+    config.noise = "bernoulli"  # of DropConnect: masks, or "gaussian" as they add up to
+    config.drop_biases = False
+    # Nets trained side by side, with the seeds that follow, and the samples of the
+    # Gaussian inference that they are measured with in the end.
+    config.nets = 1
+    config.samples = 1000
     config.epochs = 100
     config.batch_size = 64
     config.optimizer = "adamw"
     config.learning_rate = 3e-3
     config.schedule = "cosine"
+    config.stages = (600, 400, 20)  # the proportions of the schedule "stages"
     config.weight_decay = 1e-4
     # Whether the train set stays on the device and the steps are scanned there;
     # "auto": where it has at most this size, but no convolutions on a CPU.
@@ -49,13 +61,67 @@ def comparison_config() -> ConfigDict:
     """Return the default settings plus those of a comparison of methods.
 
     Returns:
-      ``default_config()`` with ``seeds``, how many runs each method gets, and
-      ``methods``, a mapping from each method to its rate.
+      ``default_config()`` with ``seeds``, how many runs each method gets, ``methods``,
+      a mapping from each method to its rate, and ``rates``, for a sweep: where there
+      are some, each method with a rate above 0 is trained at each of them instead.
     """
     config = default_config().unlock()
     config.seeds = 5
+    config.rates = ()
     config.methods = ConfigDict({"none": 0.0, "dropout": 0.5, "dropconnect": 0.5})
     return config.lock()
+
+
+def wan2013_config(method: str) -> ConfigDict:
+    """Return the settings of the MNIST experiment of Wan et al., 2013.
+
+    Its 600-400-20 schedule takes 600 + 2 x 400 + 4 x 20 = 1480 epochs; fewer epochs
+    shorten all stages in proportion.
+
+    Args:
+      method: "none", "dropout" or "dropconnect".
+
+    Returns:
+      The default settings with those of the paper.
+    """
+    config = default_config()
+    config.dataset = "mnist"
+    config.hidden = (800, 800)
+    config.init_deviation = 0.1
+    config.method = method
+    config.scaling = "standard"
+    config.mask_per = 1
+    config.drop_biases = True
+    config.nets = 5
+    config.epochs = 1480
+    config.batch_size = 128
+    config.optimizer = "sgd"
+    config.learning_rate = 0.1
+    config.schedule = "stages"
+    config.weight_decay = 0.0
+    config.steps_per_call = 39  # a twelfth of an epoch
+    return config
+
+
+def shakespeare_config(method: str) -> ConfigDict:
+    """Return the settings of the character-level LSTM on Tiny Shakespeare.
+
+    Args:
+      method: "none", "dropout" or "dropconnect".
+
+    Returns:
+      The default settings with those of the LSTM.
+    """
+    config = default_config()
+    config.dataset = "tiny_shakespeare"
+    config.train_examples = 1568  # a tenth of the text
+    config.test_examples = 512
+    config.model = "lstm"
+    config.hidden = (128,)
+    config.method = method
+    config.epochs = 30
+    config.batch_size = 32
+    return config
 
 
 def check(config: ConfigDict, template: ConfigDict) -> None:
@@ -75,11 +141,40 @@ def check(config: ConfigDict, template: ConfigDict) -> None:
     for name, (holds, rule) in _RULES.items():
         if not holds(config[name]):
             raise _wrong(config, name, rule)
+    if (config.dataset in data.TEXTS) != (config.model == "lstm"):
+        raise UserError(
+            f"model {config.model!r} does not fit dataset {config.dataset!r}: an lstm "
+            f"takes {', '.join(data.TEXTS)}, the others take images"
+        )
     methods = config.methods if "methods" in config else {config.method: config.rate}
     for method, rate in methods.items():
         _check_method(config.model, method, rate)
-    if "seeds" in config and config.seeds < 1:
+    _check_noise(config)
+    _check_scan(config)
+    if "methods" in config:
+        _check_comparison(config)
+
+
+def _check_noise(config: ConfigDict) -> None:
+    if config.noise == "gaussian" and config.mask_per > 1:
+        raise _wrong(config, "mask_per", "0 or 1 where no mask is shared")
+
+
+def _check_scan(config: ConfigDict) -> None:
+    if config.nets > 1 and config.scan == "never":
+        raise UserError(
+            f"config.nets is {config.nets}: nets side by side are trained in a scan, "
+            "got config.scan 'never'"
+        )
+
+
+def _check_comparison(config: ConfigDict) -> None:
+    if config.seeds < 1:
         raise _wrong(config, "seeds", "1 or more")
+    if config.nets != 1:
+        raise _wrong(config, "nets", "1 in a comparison, whose nets are its seeds")
+    if not all(isinstance(rate, float) and 0 < rate < 1 for rate in config.rates):
+        raise _wrong(config, "rates", "a tuple of numbers between 0 and 1")
 
 
 def _check_keys(config: ConfigDict, template: ConfigDict) -> None:
@@ -119,11 +214,19 @@ _Rule = tuple[Callable[[Any], bool], str]
 _POSITIVE: _Rule = (lambda value: value > 0, "1 or more")
 _NATURAL: _Rule = (lambda value: value >= 0, "0 or more")
 _WIDTHS: _Rule = (_widths, "a tuple of one or more positive integers")
+_UP: _Rule = (lambda value: 0 <= value < math.inf, "0 or a positive number")
+_STAGES: _Rule = (
+    lambda value: _widths(value) and len(value) == 3,
+    "a tuple of three positive integers",
+)
 
 _CHOICES = {
     "dataset": tuple(data.DATASETS),
     "host": tuple(models.HOSTS),
     "model": tuple(models.METHODS),
+    "activation": tuple(layers.ACTIVATIONS),
+    "noise": ("bernoulli", "gaussian"),
+    "scaling": ("inverted", "standard"),
     "scan": ("auto", "always", "never"),
     "optimizer": tuple(optimizers.OPTIMIZERS),
     "schedule": tuple(optimizers.SCHEDULES),
@@ -137,7 +240,13 @@ _RULES: dict[str, _Rule] = {
     "epochs": _POSITIVE,
     "batch_size": _POSITIVE,
     "learning_rate": (lambda value: 0 < value < math.inf, "a positive number"),
-    "weight_decay": (lambda value: 0 <= value < math.inf, "0 or a positive number"),
+    "weight_decay": _UP,
+    "init_deviation": _UP,
+    "length": _POSITIVE,
+    "mask_per": _NATURAL,
+    "nets": _POSITIVE,
+    "samples": _POSITIVE,
+    "stages": _STAGES,
     "device_data_mib": _NATURAL,
     "steps_per_call": _NATURAL,
     "checkpoint_every": _POSITIVE,

@@ -1,4 +1,4 @@
-"""Where the IDX data sets come from: the search order, and the download."""
+"""Where the data sets come from: the search order, and the download."""
 
 import dataclasses
 import hashlib
@@ -20,6 +20,7 @@ FILES = {
     "t10k-images-idx3-ubyte": 3,
     "t10k-labels-idx1-ubyte": 1,
 }
+TEXT = "input.txt"
 VARIABLE = "DROPJAX_DATA_DIR"
 SYSTEM = Path("/usr/share/datasets")
 _TIMEOUT_SECONDS = 30
@@ -27,17 +28,27 @@ _TIMEOUT_SECONDS = 30
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """A data set in four IDX files.
+    """A data set in files: IDX, gzipped by those who offer them, or text.
 
     Attributes:
       folder: the name of its folder in each place of the search order.
-      hosts: URLs of folders that hold the gzipped files, tried in order.
+      hosts: URLs of folders that hold the files, tried in order.
       digests: the SHA-256 of each file's unpacked content.
     """
 
     folder: str
     hosts: tuple[str, ...]
     digests: Mapping[str, str]
+
+    def files_in(self, folder: Path) -> dict[str, Path]:
+        """Return the files that a folder holds, an unpacked one before a gzipped."""
+        candidates = (
+            (file, folder / f"{file}{end}") for file in self.digests for end in _ENDS
+        )
+        return {file: path for file, path in candidates if path.is_file()}
+
+
+_ENDS = (".gz", "")  # the last one found wins: an unpacked file is read faster
 
 
 SOURCES = {
@@ -83,37 +94,48 @@ SOURCES = {
             ),
         },
     ),
+    "tiny_shakespeare": Source(
+        folder="tinyshakespeare",
+        hosts=(
+            "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/"
+            "tinyshakespeare",
+        ),
+        digests={
+            TEXT: "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
+        },
+    ),
 }
 
 
 def locate(name: str, download: bool) -> dict[str, Path]:
-    """Find the four files of a data set: the first complete folder of the search.
+    """Find the files of a data set: the first complete folder of the search.
 
     The order: ``$DROPJAX_DATA_DIR``, first its sub-folder named after the data set,
     then itself; the user's cache folder; ``/usr/share/datasets``. Then, where
     ``download`` allows it, the files that the cache lacks are downloaded to it.
 
     Args:
-      name: ``mnist`` or ``fashion_mnist``.
+      name: a key of `SOURCES`.
       download: whether to download what is found nowhere.
 
     Returns:
-      The path of each file of `FILES`.
+      The path of each of its files.
 
     Raises:
       UserError: the files are nowhere, or a download failed.
     """
     folders = search_order(name)
     for folder in folders:
-        found = _files_in(folder)
-        if len(found) == len(FILES):
+        found = SOURCES[name].files_in(folder)
+        if len(found) == len(SOURCES[name].digests):
             return found
     if download:
         return _download(name, cache_folder(name))
     looked = ", ".join(map(str, folders))
     raise UserError(
         f"the files of {name} are in none of {looked}: run again with --download, "
-        f"or set {VARIABLE} to a folder that holds {', '.join(FILES)} (.gz or not)"
+        f"or set {VARIABLE} to a folder that holds "
+        f"{', '.join(SOURCES[name].digests)} (.gz or not)"
     )
 
 
@@ -121,7 +143,7 @@ def search_order(name: str) -> list[Path]:
     """Return the folders that `locate` looks into, in order.
 
     Args:
-      name: ``mnist`` or ``fashion_mnist``.
+      name: a key of `SOURCES`.
 
     Returns:
       The folders.
@@ -142,7 +164,7 @@ def cache_folder(name: str) -> Path:
     """Return the folder of a data set in the user's cache.
 
     Args:
-      name: ``mnist`` or ``fashion_mnist``.
+      name: a key of `SOURCES`.
 
     Returns:
       The folder, which need not exist.
@@ -163,34 +185,31 @@ def identify(content: bytes) -> tuple[str, str] | None:
     known = (
         (name, file)
         for name in SOURCES
-        for file in FILES
+        for file in SOURCES[name].digests
         if SOURCES[name].digests[file] == digest
     )
     return next(known, None)
 
 
-def _files_in(folder: Path) -> dict[str, Path]:
-    candidates = ((file, folder / f"{file}{end}") for file in FILES for end in _ENDS)
-    return {file: path for file, path in candidates if path.is_file()}
-
-
-_ENDS = (".gz", "")  # the last one found wins: an unpacked file is read faster
-
-
 def _download(name: str, folder: Path) -> dict[str, Path]:
     folder.mkdir(parents=True, exist_ok=True)
-    for file in FILES.keys() - _files_in(folder).keys():
-        packed = _fetch(name, file)
+    source = SOURCES[name]
+    for file in source.digests.keys() - source.files_in(folder).keys():
+        fetched = _fetch(name, file)
         partial = folder / f"{file}.{os.getpid()}.partial"
-        partial.write_bytes(packed)
-        partial.replace(folder / f"{file}.gz")
-    return _files_in(folder)
+        partial.write_bytes(fetched)
+        partial.replace(folder / _offered(file))
+    return source.files_in(folder)
+
+
+def _offered(file: str) -> str:
+    return f"{file}.gz" if file in FILES else file
 
 
 def _fetch(name: str, file: str) -> bytes:
     failures = []
     for host in SOURCES[name].hosts:
-        url = f"{host}/{file}.gz"
+        url = f"{host}/{_offered(file)}"
         print(f"downloading {url}")
         try:
             return _fetch_from(url, name, file)
@@ -201,10 +220,12 @@ def _fetch(name: str, file: str) -> bytes:
 
 def _fetch_from(url: str, name: str, file: str) -> bytes:
     with urllib.request.urlopen(url, timeout=_TIMEOUT_SECONDS) as response:
-        packed: bytes = response.read(idx.MAX_BYTES)
-    content = idx.unpack(io.BytesIO(packed), "the answer", FILES[file])
+        answer: bytes = response.read(idx.MAX_BYTES)
+    content = answer
+    if file in FILES:
+        content = idx.unpack(io.BytesIO(answer), "the answer", FILES[file])
     if identify(content) != (name, file):
         digest = hashlib.sha256(content).hexdigest()
         expected = SOURCES[name].digests[file]
         raise UserError(f"wrong content: SHA-256 {digest}, expected {expected}")
-    return packed
+    return answer

@@ -23,7 +23,7 @@ _PADDING = -1
 
 
 class Totals(NamedTuple):
-    """Sums over examples."""
+    """Sums over examples: images, or the characters of sequences."""
 
     loss: jax.Array
     correct: jax.Array
@@ -79,17 +79,17 @@ def make_step(
       steps_per_epoch: after how many steps the totals start from zero.
 
     Returns:
-      ``(key, state, images, labels) -> state``, where ``key`` is the seed's key.
+      ``(key, state, inputs, labels) -> state``, where ``key`` is the seed's key.
     """
 
     def step(
-        key: jax.Array, state: State, images: jax.Array, labels: jax.Array
+        key: jax.Array, state: State, inputs: jax.Array, labels: jax.Array
     ) -> State:
         noise = jax.random.fold_in(jax.random.fold_in(key, _NOISE), state.step)
 
         def mean_loss(params: PyTree) -> tuple[jax.Array, Totals]:
-            totals = _totals(model, params, images, labels, noise)
-            return totals.loss / len(labels), totals
+            totals = _totals(model, params, inputs, labels, noise)
+            return totals.loss / labels.size, totals
 
         gradients, totals = jax.grad(mean_loss, has_aux=True)(state.params)
         updates, optimizer_state = optimizer.update(
@@ -117,18 +117,18 @@ def make_scan(
       length: how many steps to take.
 
     Returns:
-      ``(key, state, images, labels) -> state``, given the whole train split.
+      ``(key, state, inputs, labels) -> state``, given the whole train split.
     """
 
     def advance(
-        key: jax.Array, state: State, images: jax.Array, labels: jax.Array
+        key: jax.Array, state: State, inputs: jax.Array, labels: jax.Array
     ) -> State:
         order = epoch_order(key, state.step // steps_per_epoch, len(labels))
 
         def body(state: State, _: None) -> tuple[State, None]:
             start = state.step % steps_per_epoch * batch_size
             rows = lax.dynamic_slice(order, (start,), (batch_size,))
-            return step(key, state, images[rows], labels[rows]), None
+            return step(key, state, inputs[rows], labels[rows]), None
 
         return lax.scan(body, state, length=length)[0]
 
@@ -147,19 +147,19 @@ def make_feed(
       length: how many steps to take.
 
     Returns:
-      ``(key, state, images, labels) -> state``, given the whole train split as
+      ``(key, state, inputs, labels) -> state``, given the whole train split as
       NumPy arrays, of which one batch after the other goes to the device.
     """
     jitted = jax.jit(step, donate_argnums=1)
 
     def advance(
-        key: jax.Array, state: State, images: np.ndarray, labels: np.ndarray
+        key: jax.Array, state: State, inputs: np.ndarray, labels: np.ndarray
     ) -> State:
         epoch, first = divmod(int(state.step), steps_per_epoch)
         order = np.asarray(epoch_order(key, epoch, len(labels)))
         for index in range(first, first + length):
             rows = order[index * batch_size : (index + 1) * batch_size]
-            state = jitted(key, state, images[rows], labels[rows])
+            state = jitted(key, state, inputs[rows], labels[rows])
         return state
 
     return advance
@@ -187,9 +187,9 @@ def make_count(model: Model) -> Callable[[PyTree, jax.Array, jax.Array], Totals]
       model: the net.
 
     Returns:
-      ``(params, images, labels) -> totals``, without noise.
+      ``(params, inputs, labels) -> totals``, without noise.
     """
-    return lambda params, images, labels: _totals(model, params, images, labels, None)
+    return lambda params, inputs, labels: _totals(model, params, inputs, labels, None)
 
 
 def evaluate(
@@ -210,8 +210,8 @@ def evaluate(
     parts = []
     for start in range(0, len(split), _EVALUATION_BATCH):
         rows = slice(start, start + _EVALUATION_BATCH)
-        images, labels = _padded(split.images[rows], split.labels[rows])
-        parts.append(jax.device_get(count(params, images, labels)))
+        inputs, labels = _padded(split.inputs[rows], split.labels[rows])
+        parts.append(jax.device_get(count(params, inputs, labels)))
     return means(jax.tree.map(lambda *sums: np.add.reduce(sums), *parts))
 
 
@@ -228,24 +228,38 @@ def means(totals: Totals) -> tuple[np.ndarray, np.ndarray]:
     return loss / examples, correct / examples
 
 
+def as_numbers(inputs: jax.Array) -> jax.Array:
+    """Bring the pixels of images to [0, 1], and leave characters as they are.
+
+    Args:
+      inputs: of a `training.data.Split`.
+
+    Returns:
+      What a net takes.
+    """
+    if inputs.dtype == jnp.uint8:
+        return inputs.astype(jnp.float32) / 255
+    return inputs
+
+
 def _totals(
     model: Model,
     params: PyTree,
-    images: jax.Array,
+    inputs: jax.Array,
     labels: jax.Array,
     noise: jax.Array | None,
 ) -> Totals:
     real = labels != _PADDING
-    pixels = images.astype(jnp.float32) / 255
-    logits = model.apply(params, pixels, noise, noise is None)
+    logits = model.apply(params, as_numbers(inputs), noise, noise is None)
     targets = jnp.where(real, labels, 0)
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, targets)
     hits = logits.argmax(-1) == labels
     return Totals(jnp.where(real, losses, 0).sum(), hits.sum(), real.sum())
 
 
-def _padded(images: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _padded(inputs: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     # To one length, so that the last batch does not cost a compilation.
-    missing = _EVALUATION_BATCH - len(labels)
-    width = [(0, missing)] + [(0, 0)] * (images.ndim - 1)
-    return np.pad(images, width), np.pad(labels, (0, missing), constant_values=_PADDING)
+    missing = [(0, _EVALUATION_BATCH - len(labels))]
+    inputs = np.pad(inputs, missing + [(0, 0)] * (inputs.ndim - 1))
+    rest = [(0, 0)] * (labels.ndim - 1)
+    return inputs, np.pad(labels, missing + rest, constant_values=_PADDING)

@@ -17,7 +17,7 @@ except ImportError:  # Windows, where nothing guards against two runs in one fol
     fcntl = None
 
 # What may change between the parts of one run without making it another one.
-_FREE = {"epochs", "checkpoint_every", "keep_checkpoints"}
+_FREE = {"epochs", "samples", "checkpoint_every", "keep_checkpoints"}
 
 
 @contextlib.contextmanager
@@ -95,7 +95,9 @@ def check_same_config(folder: Path, config: ConfigDict) -> None:
     except ValueError as error:
         raise UserError(f"{path} is not JSON: {error}") from None
     now = json.loads(config.to_json())
-    for name in sorted((before.keys() | now.keys()) - _FREE):
+    # Where the learning rate falls over the run, its length shapes every step.
+    bound = set() if config.schedule == "constant" else {"epochs"}
+    for name in sorted((before.keys() | now.keys()) - (_FREE - bound)):
         if before.get(name) != now.get(name):
             raise UserError(
                 f"cannot resume {folder} with another {name}: it has "

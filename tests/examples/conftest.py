@@ -51,6 +51,14 @@ def write_dataset(folder: Path, train: int = 600, test: int = 40) -> Path:
     return folder
 
 
+def write_text(folder: Path, characters: int = 8000) -> Path:
+    """Write a small text in the place of Tiny Shakespeare."""
+    folder.mkdir(parents=True, exist_ok=True)
+    words = np.random.default_rng(0).choice(["to ", "be ", "or ", "not\n"], characters)
+    (folder / sources.TEXT).write_text("".join(words)[:characters])
+    return folder
+
+
 @pytest.fixture(autouse=True, scope="module")
 def standard_promotion() -> Iterator[None]:
     """Allow what optax does: it divides by integer counts."""

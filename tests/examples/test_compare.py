@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import compare
+import numpy as np
 import pytest
 import train
 from ml_collections import ConfigDict
@@ -30,11 +31,13 @@ def test_a_comparison(tmp_path: Path, run_compare: Program) -> None:
     ]  # fmt: skip
     for row in content["rows"]:
         assert len(row["accuracies"]) == 2
+        assert np.shape(row["losses"]) == (2, 2)
         low, high = sorted(row["accuracies"])
         assert row["deviation"] == pytest.approx((high - low) / 2**0.5)
     lines = (tmp_path / "compare.md").read_text().splitlines()
     assert lines[0] == (
-        "| method | rate | test accuracy, mean | standard deviation | seeds |"
+        "| method | rate | test accuracy, mean | standard deviation "
+        "| test loss, mean | standard deviation | seeds |"
     )
     assert len(lines) == 5
     for name in ("none", "dropout", "dropconnect"):
@@ -68,8 +71,8 @@ def test_its_runs_are_those_of_the_training_program(tmp_path: Path) -> None:
 
 
 def test_one_seed_has_no_deviation() -> None:
-    row = compare.Row("dropout", 0.5, (0.5,))
-    assert row.cells() == ("dropout", "0.5", "50.00%", "", "1")
+    row = compare.Row("dropout", 0.5, (0.5,), ((2.0,), (1.0,)))
+    assert row.cells(0.5) == ("dropout", "0.5", "50.00%", "", "2.0000", "", "1")
 
 
 @pytest.mark.parametrize(
@@ -79,6 +82,8 @@ def test_one_seed_has_no_deviation() -> None:
         (["--config.methods.dropout=1"], "the rate of dropout must be at least 0"),
         (["--config.methods.dropot=1"], "no key 'methods.dropot'; did you mean"),
         (["--config.methods={'spatial': 0.1}"], "'spatial' does not fit model 'mlp'"),
+        (["--config.rates=(1.0,)"], "config.rates must be a tuple of numbers between"),
+        (["--config.nets=2"], "config.nets must be 1 in a comparison"),
         (["--resume"], "a comparison is not checkpointed"),
     ],
 )

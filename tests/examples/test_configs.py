@@ -11,7 +11,7 @@ from training import settings
 from training.command_line import load_config
 from training.errors import UserError
 
-from .conftest import ROOT, Program, write_dataset
+from .conftest import ROOT, Program, write_dataset, write_text
 
 CONFIGS = sorted((ROOT / "configs").glob("[!u]*.py"))  # uncertainty_*: its own test
 DIGITS = f"--config={ROOT / 'configs' / 'digits_none.py'}"
@@ -21,6 +21,7 @@ DIGITS = f"--config={ROOT / 'configs' / 'digits_none.py'}"
 def small_files(places: dict[str, Path]) -> None:
     for name in ("mnist", "fashion-mnist"):
         write_dataset(places["cache"] / name)
+    write_text(places["cache"] / "tinyshakespeare")
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
@@ -37,12 +38,14 @@ def test_every_config_runs_two_steps(
         "--config.test_examples=30",
         "--config.hidden=(8,)",
         "--config.channels=(2,3)",
+        "--config.length=5",
         *(["--config.seeds=2"] if compares else []),
+        *(["--config.rates=(0.5,)"] if compares and config.rates else []),
     )
     assert outcome.code == 0, outcome.err
     written = {file.name for file in (tmp_path / "run").iterdir()}
     if compares:
-        assert written == {"lock", "compare.md", "compare.json"}
+        assert written == {"lock", "compare.md", "compare.json", "compare.png"}
     else:
         assert written >= {"metrics.jsonl", "curves.png", "result.json", "checkpoints"}
         assert json.loads((tmp_path / "run" / "result.json").read_text())["step"] == 2
@@ -59,8 +62,10 @@ def test_every_config_is_sound() -> None:
 def test_linen_nnx_and_every_method_are_exercised() -> None:
     configs = [load_config(path) for path in CONFIGS]
     assert {it.host for it in configs} == {"linen", "nnx"}
-    assert {it.model for it in configs} == {"mlp", "cnn"}
-    assert {it.dataset for it in configs} == {"digits", "mnist", "fashion_mnist"}
+    assert {it.model for it in configs} == {"mlp", "cnn", "lstm"}
+    assert {it.dataset for it in configs} == {
+        "digits", "mnist", "fashion_mnist", "tiny_shakespeare",
+    }  # fmt: skip
     assert {it.method for it in configs} == {
         "none", "dropout", "dropconnect", "spatial",
     }  # fmt: skip
@@ -77,12 +82,25 @@ def test_linen_nnx_and_every_method_are_exercised() -> None:
         (["--config.method=dropout", "--config.rate=nan"], "below 1, got nan"),
         (["--config.method=dropconect"], "method 'dropconect' does not fit"),
         (["--config.method=spatial"], "method 'spatial' does not fit model 'mlp'"),
-        (["--config.model=mpl"], "config.model must be one of mlp, cnn, got 'mpl'"),
+        (
+            ["--config.model=mpl"],
+            "must be one of mlp, cnn, lstm, got 'mpl'",
+        ),
         (["--config.host=haiku"], "config.host must be one of linen, nnx"),
         (["--config.dataset=minst"], "config.dataset must be one of digits, mnist"),
         (["--config.optimizer=x"], "config.optimizer must be one of adamw, sgd"),
-        (["--config.schedule=x"], "config.schedule must be one of constant, cosine"),
+        (
+            ["--config.schedule=x"],
+            "must be one of constant, cosine, stages, got",
+        ),
         (["--config.scan=x"], "config.scan must be one of auto, always, never"),
+        (["--config.activation=x"], "must be one of relu, sigmoid, tanh, got 'x'"),
+        (["--config.scaling=x"], "config.scaling must be one of inverted, standard"),
+        (["--config.stages=(1, 2)"], "must be a tuple of three positive integers"),
+        (["--config.nets=0"], "config.nets must be 1 or more, got 0"),
+        (["--config.nets=2", "--config.scan=never"], "are trained in a scan"),
+        (["--config.model=lstm"], "model 'lstm' does not fit dataset 'digits'"),
+        (["--config.dataset=tiny_shakespeare"], "model 'mlp' does not fit dataset"),
         (["--config.epochs=0"], "config.epochs must be 1 or more, got 0"),
         (["--config.epochs=1.5"], "--config.epochs=1.5: invalid literal"),
         (["--config.batch_size=0"], "config.batch_size must be 1 or more"),
@@ -117,7 +135,7 @@ def test_a_wrong_setting_gets_one_line(
         ("def get_config(): return {}", "must return a ConfigDict, got a dict"),
         (
             "from ml_collections import ConfigDict as get_config",
-            "the config lacks batch_size, channels",
+            "the config lacks activation, batch_size, channels",
         ),
         (
             "from training.settings import default_config\n"
@@ -189,7 +207,7 @@ def test_missing_data_gets_one_line_in_a_process_of_its_own(tmp_path: Path) -> N
 def test_the_default_config_has_a_rule_for_every_number() -> None:
     config = settings.default_config()
     for name, value in config.items():
-        if isinstance(value, int | float) and name != "rate":
+        if type(value) in (int, float) and name != "rate":
             with config.unlocked():
                 config[name] = type(value)(-1)
             with pytest.raises(UserError, match=name):

@@ -26,22 +26,22 @@ def test_digits_are_split_once_and_for_ever() -> None:
     assert np.bincount(digits.test.labels).tolist() == [
         35, 36, 35, 36, 36, 36, 36, 35, 34, 36,
     ]  # fmt: skip
-    assert digits.train.images.min() == 0
-    assert digits.train.images.max() == 255
-    digest = hashlib.sha256(digits.test.images.tobytes()).hexdigest()
+    assert digits.train.inputs.min() == 0
+    assert digits.train.inputs.max() == 255
+    digest = hashlib.sha256(digits.test.inputs.tobytes()).hexdigest()
     assert digest.startswith("747b8e40cc4d21a2")
 
 
 def test_the_first_examples() -> None:
     digits = data.load("digits", train_examples=7, test_examples=3)
     assert (len(digits.train), len(digits.test)) == (7, 3)
-    assert digits.train.images.shape == (7, 8, 8, 1)
+    assert digits.train.inputs.shape == (7, 8, 8, 1)
 
 
 def test_idx_files_are_read(places: dict[str, Path]) -> None:
     write_dataset(places["cache"] / "mnist", train=20, test=10)
     mnist = data.load("mnist")
-    assert mnist.train.images.shape == (20, 28, 28, 1)
+    assert mnist.train.inputs.shape == (20, 28, 28, 1)
     assert mnist.train.labels.tolist() == [*range(10), *range(10)]
     assert mnist.test.labels.dtype == np.int32
 

@@ -1,0 +1,9 @@
+"""MNIST after Wan et al., 2013: five nets with dropout after each hidden layer."""
+
+from ml_collections import ConfigDict
+from training.settings import wan2013_config
+
+
+def get_config() -> ConfigDict:
+    """Return the settings."""
+    return wan2013_config("dropout")

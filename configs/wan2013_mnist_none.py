@@ -1,0 +1,9 @@
+"""MNIST after Wan et al., 2013: five nets without noise; the baseline of the two."""
+
+from ml_collections import ConfigDict
+from training.settings import wan2013_config
+
+
+def get_config() -> ConfigDict:
+    """Return the settings."""
+    return wan2013_config("none")

@@ -1,0 +1,81 @@
+"""Tabulate runs of several nets: python examples/tabulate.py RUN... [--out=FILE].
+
+A line for each run and form of inference, in Markdown: the test error in percent, mean
+and standard deviation over the nets, and that of their vote. --out gets them as JSON.
+"""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+from training.errors import UserError, run_program
+from training.workdir import write_json
+
+_KEYS = ("activation", "method", "rate", "mask_per", "epochs", "hidden", "nets", "seed")
+_HEADER = ("activation", "method", "epochs", "inference", "error, %", "vote, %")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the program.
+
+    Args:
+      argv: the command line, the program's name first.
+
+    Returns:
+      The exit code.
+    """
+    values = flags.FlagValues()
+    flags.DEFINE_string("out", None, "A JSON file to write.", flag_values=values)
+    try:
+        folders = values(argv)[1:]
+    except flags.Error as error:
+        raise UserError(str(error)) from None
+    if not folders:
+        raise UserError((__doc__ or "").partition("\n")[0])
+    runs = [_read(Path(folder)) for folder in folders]
+    for line in (
+        _HEADER,
+        ("---",) * len(_HEADER),
+        *(it for run in runs for it in _lines(run)),
+    ):
+        print(f"| {' | '.join(line)} |")
+    if values.out:
+        write_json(Path(values.out), {"runs": runs})
+    return 0
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    config, result = (
+        json.loads((folder / name).read_text())
+        for name in ("config.json", "result.json")
+    )
+    if "nets" not in result:
+        raise UserError(f"{folder} is a run of one net: it has no vote")
+    metrics = (folder / "metrics.jsonl").read_text().splitlines()
+    seconds = sum(json.loads(line)["seconds"] for line in metrics)
+    return {
+        **{key: config[key] for key in _KEYS},
+        "seconds": round(seconds),
+        "train_error": round(100 - 100 * result["train"]["accuracy"], 4),
+        "test": result["nets"],
+    }
+
+
+def _lines(run: dict[str, Any]) -> list[tuple[str, ...]]:
+    first = (run["activation"], run["method"], str(run["epochs"]))
+    return [
+        (
+            *first,
+            form,
+            f"{errors['mean']:.2f} ± {errors['deviation']:.2f}",
+            f"{errors['vote']:.2f}",
+        )
+        for form, errors in run["test"].items()
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(run_program(Path(__file__).name, main, sys.argv))
