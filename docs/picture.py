@@ -25,9 +25,10 @@ RATE = 0.3
 WORDS = ["the", "cat", "sat", "on", "the", "mat", "and", "the", "dog", "sat", "too"]
 UNKNOWN = len(WORDS)
 MAPS, SENTENCE, WEIGHTS = "feature maps", "a sentence", "weights"
+ATTENTION = "attention"
 
 PAPER, INK, GREY = "#ffffff", "#1c1e21", "#70757d"
-HOLE, FLOOR, MARK = "#eceef1", "#20242e", "#f6cf57"
+HOLE, FLOOR, MARK, OLD = "#eceef1", "#20242e", "#f6cf57", "#9ccfc0"
 HUES = {
     MAPS: (
         ("#e6e8fa", "#8d9be6", "#3f51c4", "#1d2a7a"),
@@ -35,6 +36,7 @@ HUES = {
         ("#dcf3ec", "#74ccb4", "#1f9a7c", "#0c5847"),
     ),
     SENTENCE: (("#f1e6f8", "#c596e0", "#8d45b5", "#521c72"),),
+    ATTENTION: (("#fdeef1", "#f0a3b4", "#d1476a", "#86173a"),) * 3,
     WEIGHTS: (("#1d5a97", "#74a9d8", "#e9b0a6", "#b8392b"),),
 }
 
@@ -49,6 +51,18 @@ def feature_maps() -> np.ndarray:
     ]
     maps = np.stack([np.stack(first, -1), np.stack([f.T[::-1] for f in first], -1)])
     return (0.15 + 0.85 * maps).astype(np.float32)
+
+
+def attention() -> np.ndarray:
+    """Two examples, three heads: near, before and far, as after a softmax."""
+    query, key = np.mgrid[0:12, 0:12]
+    scores = [
+        -abs(query - key) / 1.5,
+        -abs(query - key - 3) / 2,
+        -abs(11 - query - key),
+    ]
+    heads = np.exp(np.stack([np.stack(scores), np.stack(scores[::-1])]))
+    return (0.1 + 0.9 * heads).astype(np.float32)
 
 
 def words() -> np.ndarray:
@@ -124,6 +138,35 @@ def all_kept(name: str, note: str, subject: str, values: np.ndarray) -> Panel:
     )
 
 
+def on_heads(name: str, note: str, seed: int, rate: float, **options: int) -> Panel:
+    """The attention under a function, with the heads where channels are painted."""
+    x, key = jnp.asarray(attention()), jax.random.key(seed)
+    y = getattr(dj, name)(key, x, rate, **options)
+    mask = getattr(dj, f"{name}_mask")(key, x.shape, rate, **options)
+    kept = np.broadcast_to(mask, x.shape)
+    return Panel(name, note, ATTENTION, *(np.moveaxis(a, 1, -1) for a in (y, kept)))
+
+
+def states() -> Panel:
+    """Each step is a state; what zones out keeps that of the step before."""
+    new, key = jnp.asarray(table()[words()]), jax.random.key(3)
+    y = dj.zoneout(key, new, jnp.roll(new, 1, 0), RATE)
+    mask = dj.zoneout_mask(key, new.shape, RATE)
+    note = "holes keep the old state"
+    kept = np.asarray(mask)
+    return Panel("zoneout", note, SENTENCE, np.asarray(y), kept, OLD, tuple(WORDS))
+
+
+def patches() -> Panel:
+    """Tokens are left out; their columns stay, for comparison."""
+    x = jnp.asarray(table()[words()])
+    _, indices = dj.patch_dropout(jax.random.key(2), x[None], RATE)
+    kept = np.isin(np.arange(len(x)), indices)[:, None] & np.ones(x.shape, bool)
+    note = "tokens are left out, and cost nothing"
+    labels = tuple(WORDS)
+    return Panel("patch_dropout", note, SENTENCE, np.asarray(x), kept, PAPER, labels)
+
+
 def gaussian() -> Panel:
     """Noise on all elements."""
     y = dj.gaussian_dropout(jax.random.key(0), jnp.asarray(feature_maps()), RATE)
@@ -161,13 +204,21 @@ def word() -> Panel:
 def connections() -> Iterator[Panel]:
     """One mask of the weights for a whole batch, and masks as examples have them."""
     matrix = jnp.asarray(weights())
-    names = ["dropconnect", 'dropconnect_dense(mask_per="example")', "", ""]
-    notes = ["no weight shares a coin", "every example tosses its own", "", ""]
-    keys = jax.random.split(jax.random.key(11), 4)
+    names = ["dropconnect", 'dropconnect_dense(mask_per="example")', ""]
+    notes = ["no weight shares a coin", "every example tosses its own", ""]
+    keys = jax.random.split(jax.random.key(11), 3)
     for name, note, key in zip(names, notes, keys, strict=True):
         mask = np.asarray(dj.dropconnect_mask(key, matrix, RATE))
         y = np.asarray(dj.dropconnect(key, matrix, RATE))
         yield Panel(name, note, WEIGHTS, y, mask)
+
+
+def mixed() -> Panel:
+    """Weights that are dropped go back to what they were before fine-tuning."""
+    matrix, key = jnp.asarray(weights()), jax.random.key(12)
+    y = dj.mixout(key, matrix, jnp.zeros_like(matrix), RATE)
+    note = "holes take the pretrained weight"
+    return Panel("mixout", note, WEIGHTS, np.asarray(y), np.asarray(y != 0), OLD)
 
 
 def rows() -> list[list[Panel]]:
@@ -197,8 +248,21 @@ def rows() -> list[list[Panel]]:
             word(),
         ],
         [
+            all_kept(
+                ATTENTION,
+                "2 examples, 3 heads",
+                ATTENTION,
+                np.moveaxis(attention(), 1, -1),
+            ),
+            on_heads("attention_dropout", "nobody shares a coin", 0, RATE),
+            on_heads("drop_head", "a head shares a coin", 9, 0.4, head_axis=1),
+            states(),
+            patches(),
+        ],
+        [
             all_kept(WEIGHTS, "a matrix of 12 x 18", WEIGHTS, weights()),
             *connections(),
+            mixed(),
         ],
     ]
 
@@ -252,7 +316,7 @@ def draw(path: pathlib.Path) -> None:
     """Lays the panels out on a grid, in inches, from the top."""
     import matplotlib.pyplot as plt
 
-    width, height, column, top, high = 2.36, 1.58, 2.62, 0.62, 10.0
+    width, height, column, top, high = 2.36, 1.58, 2.62, 0.62, 12.7
     figure = plt.figure(figsize=(5 * column, high), facecolor=PAPER)
     panels = rows()
     for row in panels:
@@ -263,7 +327,7 @@ def draw(path: pathlib.Path) -> None:
             axes.imshow(paint(panel), aspect="auto", interpolation="none")
             axes.axis("off")
             write(axes, panel)
-        top += height + (1.14 if row[0].labels else 0.82)
+        top += height + (1.14 if row[-1].labels else 0.82)
     figure.savefig(
         path, dpi=150, metadata={"dropjax": digest(panels), "Software": None}
     )

@@ -63,6 +63,7 @@ from .functional import zoneout_mask as zoneout_mask
 from .transforms import dropconnect as dropconnect
 from .transforms import dropconnect_mask as dropconnect_mask
 from .transforms import mixout as mixout
+from .transforms import targeted_dropout as targeted_dropout
 
 __all__ = [
     "alpha_dropout",
@@ -113,6 +114,7 @@ __all__ = [
     "shake_drop",
     "spatial_dropout",
     "spatial_dropout_mask",
+    "targeted_dropout",
     "variational_dropout",
     "variational_dropout_mask",
     "weighted_channel_dropout",

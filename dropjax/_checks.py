@@ -367,6 +367,23 @@ def check_ascending(limits: Any, name: str) -> tuple[float, float]:
     raise ValueError(f"{name} must be two numbers, (lowest, highest), got {limits!r}")
 
 
+def check_target(target: RateLike) -> RateLike:
+    """A share, one number or scalar array."""
+    target = _check_probability(target, "target is the share to target", "target")
+    if np.shape(target) != ():
+        raise ValueError(f"target must be one share, got shape {np.shape(target)}")
+    return target
+
+
+def check_target_by(by: Any) -> None:
+    """Weights or units."""
+    if by not in ("weights", "units"):
+        raise ValueError(
+            "by must be 'weights' (the smallest of each unit are targeted) or 'units' "
+            f"(those of the smallest norm are), got {by!r}"
+        )
+
+
 def check_recurrent_cell(cell: object, known: tuple[type, ...]) -> None:
     """A cell whose state and products are known."""
     if not isinstance(cell, known):

@@ -116,10 +116,14 @@ def mostly(good, *others):
 
 
 def is_ours(error):
-    """Whether it was raised on purpose: by a `raise` of the package's own."""
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    own = pathlib.Path(dj.__file__).parent in pathlib.Path(last.filename).parents
-    return own and last.line.startswith("raise ")
+    """Whether it was raised on purpose, by a `raise` of the package's own.
+
+    What a row of the table itself trips over has not come to the package.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    package = pathlib.Path(dj.__file__).parent
+    inside = [package in pathlib.Path(frame.filename).parents for frame in frames]
+    return not any(inside) or (inside[-1] and frames[-1].line.startswith("raise "))
 
 
 def check(call, x):

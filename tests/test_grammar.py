@@ -44,6 +44,7 @@ ARGUMENTS = {
     dj.dropconnect_dense: ["x", "kernel", "rate"],
     dj.dropconnect_conv: ["x", "kernel", "rate"],
     dj.mixout: ["params", "pretrained", "rate"],
+    dj.targeted_dropout: ["params", "rate"],
     dj.concrete_dropout: ["x", "logit"],
     dj.layer_drop: ["x", "layer", "rate"],
     dj.zoneout: ["x", "old", "rate"],
@@ -55,11 +56,11 @@ UNSCALED |= {dj.alpha_dropout, dj.feature_alpha_dropout, dj.word_dropout}
 UNSCALED |= {dj.drop_path, dj.drop_block, dj.cutout, dj.random_erasing}
 UNSCALED |= {dj.attention_dropout, dj.drop_activation, dj.drop_head, dj.layer_drop}
 UNSCALED |= {dj.max_dropout, dj.patch_dropout, dj.shake_drop, dj.zoneout}
-UNSCALED |= {dj.weighted_channel_dropout}
+UNSCALED |= {dj.weighted_channel_dropout, dj.targeted_dropout}
 # Methods whose mask is another function's, or soft.
 MASKLESS = {dj.dropconnect_dense, dj.dropconnect_conv, dj.mixout, dj.concrete_dropout}
 MASKLESS |= {dj.layer_drop, dj.patch_dropout, dj.shake_drop}
-MASKLESS |= {dj.weighted_channel_dropout}
+MASKLESS |= {dj.weighted_channel_dropout, dj.targeted_dropout}
 MASKLESS |= {dj.gaussian_dropout, dj.gaussian_noise}
 ROOMS = ["_types", "_checks", "_random", "_fast_prng", "_masks", "_apply"]
 
@@ -218,6 +219,12 @@ DEFAULTS = {
         "deterministic": False,
     },
     dj.zoneout: {"deterministic": False},
+    dj.targeted_dropout: {
+        "target": 0.5,
+        "by": "weights",
+        "where": None,
+        "deterministic": False,
+    },
     dj.multi_sample_dropout: {"samples": 8, **COMMON},
     dj.concrete_dropout: {
         "temperature": 0.1,

@@ -585,6 +585,7 @@ def test_every_public_name_is_in_the_table():
     elsewhere |= {dj.drop_activation, dj.drop_activation_mask}
     elsewhere |= {djl.DropActivation, djn.DropActivation}
     elsewhere |= {dj.weighted_channel_dropout}  # tests/test_units.py
+    elsewhere |= {dj.targeted_dropout}  # tests/test_targeted.py
     elsewhere |= {djl.WeightedChannelDropout, djn.WeightedChannelDropout}
     elsewhere |= {dj.word_dropout, dj.word_dropout_mask, dj.gaussian_noise}
     elsewhere |= {djl.WordDropout, djn.WordDropout}

@@ -666,6 +666,22 @@ GOLDEN = {
         ValueError,
         "selected_rate is the probability of dropping and must lie in [0, 1], got -1",
     ),
+    "target": (
+        lambda: dj.targeted_dropout(KEY, X, 0.5, target=2),
+        ValueError,
+        "target is the share to target and must lie in [0, 1], got 2",
+    ),
+    "targets": (
+        lambda: dj.targeted_dropout(KEY, X, 0.5, target=np.array([0.5, 0.6])),
+        ValueError,
+        "target must be one share, got shape (2,)",
+    ),
+    "targets by something": (
+        lambda: dj.targeted_dropout(KEY, X, 0.5, by="unit"),
+        ValueError,
+        "by must be 'weights' (the smallest of each unit are targeted) or 'units' "
+        "(those of the smallest norm are), got 'unit'",
+    ),
     "a recurrent cell": (
         lambda: djn.Zoneout(None, 0.5),
         TypeError,
