@@ -25,8 +25,15 @@ class Checkpoints:
         """
         self._folder = (folder / "checkpoints").absolute()
         self._attic = folder.absolute() / "damaged"
+        self._folder.mkdir(parents=True, exist_ok=True)
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=keep, create=True, enable_async_checkpointing=False
+            max_to_keep=keep,
+            create=False,
+            enable_async_checkpointing=False,
+            # Where there are several processes, only the first has checkpoints.
+            multiprocessing_options=ocp.options.MultiprocessingOptions(
+                active_processes={0}, barrier_sync_key_prefix="first"
+            ),
         )
         self._manager = ocp.CheckpointManager(self._folder, options=options)
 
@@ -40,7 +47,7 @@ class Checkpoints:
         if step in self._manager.all_steps():
             return
         content = ocp.args.Composite(
-            state=ocp.args.StandardSave(state),
+            state=ocp.args.StandardSave(jax.device_get(state)),
             digest=ocp.args.JsonSave({"sha256": digest(state)}),
         )
         self._manager.save(step, args=content)
@@ -84,12 +91,13 @@ class Checkpoints:
 
     def _read(self, step: int, like: PyTree) -> PyTree:
         content = ocp.args.Composite(
-            state=ocp.args.StandardRestore(like), digest=ocp.args.JsonRestore()
+            state=ocp.args.StandardRestore(jax.device_get(like)),
+            digest=ocp.args.JsonRestore(),
         )
         restored = self._manager.restore(step, args=content)
         if digest(restored.state) != restored.digest["sha256"]:
             raise ValueError("its digest does not match")
-        return restored.state
+        return jax.device_put(restored.state)
 
     def _set_aside(self, steps: list[int]) -> None:
         for step in steps:

@@ -42,12 +42,17 @@ class Experiment:
     count: Callable[[Any, jax.Array, jax.Array], steps.Totals]
 
 
-def prepare(config: ConfigDict, dataset: Dataset) -> Experiment:
+def prepare(
+    config: ConfigDict,
+    dataset: Dataset,
+    spread: Callable[[steps.Step], steps.Step] = lambda step: step,
+) -> Experiment:
     """Make an experiment ready.
 
     Args:
       config: the settings; see `training.settings`.
       dataset: the data.
+      spread: what to make of the train step before it is compiled.
 
     Returns:
       The experiment.
@@ -68,7 +73,7 @@ def prepare(config: ConfigDict, dataset: Dataset) -> Experiment:
     length = examples // batch_size
     model = models.build(config, dataset.shape, dataset.classes)
     optimizer = optimizers.build(config, length * config.epochs)
-    step = steps.make_step(model, optimizer, length)
+    step = spread(steps.make_step(model, optimizer, length))
     single = Experiment(
         dataset=dataset,
         model=model,

@@ -1,0 +1,140 @@
+r"""Train one net on all devices of a machine, or of many: batches are split over them.
+
+One machine with several GPUs:
+
+    python examples/train_parallel.py --config=configs/mnist_dropconnect.py
+
+N machines: the same on each, with I from 0 to N - 1, HOST being the first one's name.
+Under Slurm or Open MPI, and on Cloud TPUs, --coordinator=auto alone will do.
+
+    python examples/train_parallel.py --config=configs/mnist_dropconnect.py \
+        --coordinator=HOST:1234 --processes=N --process=I
+
+Settings and results are those of train.py: the masks do not depend on the devices, so
+that the parameters are those of one device, but for the order in which gradients are
+added. The first process alone evaluates and writes; no other needs the workdir.
+--resume goes on from the last epoch's checkpoint, on whatever devices there are then.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+from ml_collections import ConfigDict
+from rich.console import Console
+from training import command_line, data, processes, settings, workdir
+from training.checkpoints import Checkpoints, digest
+from training.command_line import Options
+from training.errors import run_program
+from training.experiment import Experiment, prepare
+from training.interrupts import Interrupt
+from training.loop import Loop, Trainer
+from training.reporting import Board, result_table
+from training.steps import State
+
+
+class ParallelTrainer(Trainer):
+    """A trainer on all devices; between two calls each process has its own state."""
+
+    def __init__(
+        self, config: ConfigDict, experiment: Experiment, fleet: processes.Fleet
+    ) -> None:
+        """Put the data on all devices.
+
+        Args:
+          config: the settings; see `training.settings`.
+          experiment: the experiment, prepared with the fleet's steps.
+          fleet: the devices.
+        """
+        super().__init__(config, experiment)
+        self._fleet = fleet
+        if self.scanned:
+            self._data = fleet.copied(self._data)
+
+    def advance(self, state: State) -> State:
+        """Take the steps of one call, together with the other processes.
+
+        Args:
+          state: the state, the same in every process.
+
+        Returns:
+          The new state, computed.
+        """
+        return processes.own(super().advance(self._fleet.copied(state)))
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the program.
+
+    Args:
+      argv: the command line, the program's name first.
+
+    Returns:
+      The exit code.
+    """
+    argv = processes.join(argv)
+    options = command_line.parse(argv, __doc__ or "", "digits_dropconnect.py")
+    if options is None:
+        return 0
+    settings.check(options.config, settings.default_config())
+    trainer = _make_trainer(options)
+    if jax.process_index():
+        return _follow(trainer)
+    with workdir.locked(options.workdir):
+        return _lead(options, trainer)
+
+
+def _make_trainer(options: Options) -> ParallelTrainer:
+    config = options.config
+    fleet = processes.Fleet(config.batch_size)
+    dataset = data.load(
+        config.dataset,
+        download=options.download,
+        train_examples=config.train_examples,
+        test_examples=config.test_examples,
+    )
+    return ParallelTrainer(config, prepare(config, dataset, fleet.spread), fleet)
+
+
+def _follow(trainer: Trainer) -> int:
+    state = processes.from_first(trainer.initial_state())
+    while int(state.step) < trainer.experiment.steps:
+        state = trainer.advance(state)
+    return 0
+
+
+def _lead(options: Options, trainer: Trainer) -> int:
+    config, folder, console = options.config, options.workdir, Console()
+    if options.resume:
+        workdir.check_same_config(folder, config)
+    else:
+        workdir.check_free(folder)
+    checkpoints = Checkpoints(folder, config.keep_checkpoints)
+    state = trainer.initial_state()
+    state = checkpoints.restore(state, console.print) or state
+    state = processes.from_first(state)
+    console.print(_banner(state), highlight=False)
+    workdir.write_json(folder / "config.json", config.to_dict())
+    metrics = workdir.Metrics(folder / "metrics.jsonl", int(state.step))
+    loop = Loop(trainer, metrics, checkpoints, config.checkpoint_every)
+    steps = trainer.experiment.steps
+    with Board(console, steps, config.epochs, int(state.step)) as board:
+        state = loop.run(state, Interrupt(), board)
+    checkpoints.close()
+    measured = trainer.evaluate(state)
+    result = {**measured, "step": int(state.step), "sha256": digest(state.params)}
+    workdir.write_json(folder / "result.json", result)
+    console.print(result_table(folder.name, measured))
+    return 0
+
+
+def _banner(state: State) -> str:
+    return (
+        f"{jax.devices()[0].device_kind}: {jax.device_count()} devices, of "
+        f"{jax.process_count()} processes; from step {state.step}"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(run_program(Path(__file__).name, main, sys.argv))
