@@ -26,7 +26,7 @@ from rich.console import Console
 from training import command_line, data, processes, settings, workdir
 from training.checkpoints import Checkpoints, digest
 from training.command_line import Options
-from training.errors import run_program
+from training.errors import UserError, run_program
 from training.experiment import Experiment, prepare
 from training.interrupts import Interrupt
 from training.loop import Loop, Trainer
@@ -78,6 +78,8 @@ def main(argv: Sequence[str]) -> int:
     if options is None:
         return 0
     settings.check(options.config, settings.default_config())
+    if options.config.nets > 1:
+        raise UserError("config.nets must be 1: several nets are for train.py")
     trainer = _make_trainer(options)
     if jax.process_index():
         return _follow(trainer)

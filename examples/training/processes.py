@@ -86,10 +86,10 @@ class Fleet:
         put = jax.lax.with_sharding_constraint
 
         def spread(
-            key: jax.Array, state: State, images: jax.Array, labels: jax.Array
+            key: jax.Array, state: State, inputs: jax.Array, labels: jax.Array
         ) -> State:
-            images, labels = put((images, labels), self._split)
-            return put(step(key, state, images, labels), self._copied)
+            inputs, labels = put((inputs, labels), self._split)
+            return put(step(key, state, inputs, labels), self._copied)
 
         return spread
 

@@ -119,6 +119,7 @@ def test_masks_do_not_depend_on_the_devices(
         (["--processes=2"], "give --coordinator=HOST:PORT, --processes=N"),
         (["--coordinator=here:1", "--processes=2", "--process=2"], "from 0 to N - 1"),
         (["--process=first"], "--process"),
+        (["--config.nets=2"], "config.nets must be 1"),
         (["--config.batch_size=12"], "must be a multiple of the number of devices, 8"),
     ],
 )
