@@ -14,7 +14,10 @@ from absl import flags
 from training.errors import UserError, run_program
 from training.workdir import write_json
 
-_KEYS = ("activation", "method", "rate", "mask_per", "epochs", "hidden", "nets", "seed")
+_KEYS = (
+    "activation", "method", "rate", "noise", "mask_per", "train_examples", "epochs",
+    "hidden", "nets", "seed", "samples",
+)  # fmt: skip
 _HEADER = ("activation", "method", "epochs", "inference", "error, %", "vote, %")
 
 
@@ -57,7 +60,7 @@ def _read(folder: Path) -> dict[str, Any]:
     metrics = (folder / "metrics.jsonl").read_text().splitlines()
     seconds = sum(json.loads(line)["seconds"] for line in metrics)
     return {
-        **{key: config[key] for key in _KEYS},
+        **{key: config.get(key) for key in _KEYS},
         "seconds": round(seconds),
         "train_error": round(100 - 100 * result["train"]["accuracy"], 4),
         "test": result["nets"],

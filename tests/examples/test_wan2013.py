@@ -8,9 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tabulate
 from ml_collections import ConfigDict
 from training import data, ensemble, inference, models, optimizers, settings
 from training.command_line import load_config
+from training.errors import UserError
 from training.experiment import prepare
 
 import dropjax as dj
@@ -245,6 +247,13 @@ def test_the_result_holds_nets_and_vote(tmp_path: Path, run_train: Program) -> N
     assert mean["mean"] == pytest.approx(100 - 100 * accuracy, abs=1e-3)
     for name in forms:
         assert name in outcome.out
+    out = tmp_path / "table.json"
+    assert tabulate.main(["tabulate.py", str(tmp_path), f"--out={out}"]) == 0
+    (run,) = json.loads(out.read_text())["runs"]
+    assert run["test"] == forms
+    assert (run["method"], run["epochs"], run["samples"]) == ("dropconnect", 1, 8)
+    with pytest.raises(UserError, match="Tabulate runs of several nets"):
+        tabulate.main(["tabulate.py"])
 
 
 def test_the_sweep(
