@@ -73,7 +73,7 @@ def prepare(
     length = examples // batch_size
     model = models.build(config, dataset.shape, dataset.classes)
     optimizer = optimizers.build(config, length * config.epochs)
-    step = spread(steps.make_step(model, optimizer, length))
+    step = spread(steps.make_step(model, optimizer, length, config.consistency))
     single = Experiment(
         dataset=dataset,
         model=model,

@@ -118,7 +118,7 @@ def _scans(config: ConfigDict, size: int) -> bool:
         return config.scan == "always"
     # On CPU, XLA runs a convolution in a loop several times slower than outside
     # of it (jax-ml/jax#12868).
-    slow = config.model == "cnn" and jax.default_backend() == "cpu"
+    slow = config.model in ("cnn", "residual") and jax.default_backend() == "cpu"
     return not slow and size <= config.device_data_mib * _MIB
 
 

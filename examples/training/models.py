@@ -7,14 +7,18 @@ import jax
 from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
-from training import models_linen, models_nnx
+from training import models_linen, models_nnx, residual, transformer
 
 HOSTS = {"linen": models_linen, "nnx": models_nnx}
 METHODS = {
-    "mlp": ("none", "dropout", "dropconnect"),
-    "cnn": ("none", "dropout", "dropconnect", "spatial"),
+    "mlp": ("none", "dropout", "dropconnect", "multi_sample"),
+    "cnn": ("none", "dropout", "dropconnect", "spatial", "multi_sample"),
     "lstm": ("none", "dropout", "dropconnect"),
+    "residual": residual.METHODS,
+    "transformer": transformer.METHODS,
 }
+# The nets that are written in one of the libraries alone.
+_HOST_OF = {"residual": "linen", "transformer": "nnx"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +28,8 @@ class Model:
     Attributes:
       init: ``key -> params``, a tree of dicts.
       apply: ``(params, inputs, key, deterministic) -> logits``; the key may be None
-        where ``deterministic`` is True.
+        where ``deterministic`` is True. Multi-sample dropout gives the logits a first
+        axis of samples in training.
     """
 
     init: Callable[[jax.Array], PyTree]
@@ -44,6 +49,18 @@ def build(config: ConfigDict, shape: tuple[int, ...], classes: int) -> Model:
     """
     init, apply = HOSTS[config.host].build(config, shape, classes)
     return Model(init, apply)
+
+
+def hosts_of(model: str) -> tuple[str, ...]:
+    """Return the libraries that a net is written in.
+
+    Args:
+      model: a name in `METHODS`.
+
+    Returns:
+      Names in `HOSTS`.
+    """
+    return (_HOST_OF[model],) if model in _HOST_OF else tuple(HOSTS)
 
 
 def count(params: PyTree) -> int:

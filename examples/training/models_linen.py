@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 
 from dropjax import linen as djl
 from training.layers import Style, is_recurrent, style
+from training.residual import Residual
 
 
 class MLP(nn.Module):
@@ -33,7 +34,11 @@ class MLP(nn.Module):
             layer = djl.DropConnectDense(width, name=f"hidden_{index}", **options)
             x = self.style.activate(layer(x, deterministic))
             x = djl.Dropout(**self.style.dropout())(x, deterministic)
-        return nn.Dense(self.classes, kernel_init=kernel_init, name="logits")(x)
+        head = nn.Dense(self.classes, kernel_init=kernel_init, name="logits")
+        if self.style.method != "multi_sample":
+            return head(x)
+        logits = head(djl.MultiSampleDropout(self.style.rate)(x, deterministic))
+        return logits[0] if deterministic else logits
 
 
 class CNN(nn.Module):
@@ -100,11 +105,13 @@ def build(
     Returns:
       ``init`` and ``apply``.
     """
-    net: MLP | CNN | LSTM
+    net: nn.Module
     if config.model == "mlp":
         net = MLP(style(config), config.hidden, classes)
     elif config.model == "cnn":
         net = CNN(style(config), config.channels, config.hidden, classes)
+    elif config.model == "residual":
+        net = Residual(config.method, config.rate, config.channels, classes)
     else:
         net = LSTM(style(config), config.hidden, classes)
 

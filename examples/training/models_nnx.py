@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 
 from dropjax import nnx as djn
 from training.layers import is_recurrent, style
+from training.transformer import Transformer
 
 
 class MLP(nnx.Module):
@@ -41,7 +42,10 @@ class MLP(nnx.Module):
         for index in range(self.depth):
             layer = getattr(self, f"hidden_{index}")
             x = self.drop(self.style.activate(layer(x, **noise)), **noise)
-        return self.logits(x)
+        if self.style.method != "multi_sample":
+            return self.logits(x)
+        logits = self.logits(djn.MultiSampleDropout(self.style.rate)(x, **noise))
+        return logits[0] if deterministic else logits
 
 
 class CNN(nnx.Module):
@@ -138,6 +142,9 @@ def build(
             return MLP(config, math.prod(shape), classes, rngs)
         if config.model == "cnn":
             return CNN(config, shape, classes, rngs)
+        if config.model == "transformer":
+            noise = (config.method, config.rate)
+            return Transformer(*noise, config.hidden, shape, classes, rngs)
         return LSTM(config, classes, rngs)
 
     def init(key: jax.Array) -> PyTree:

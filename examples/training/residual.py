@@ -12,7 +12,6 @@ from dropjax.schedules import linear_over_depth
 
 METHODS = ("none", "spatial", "drop_block", "drop_path")
 _BLOCKS_PER_STAGE = 2
-_GROUPS = 4
 _SIDE = 5
 
 
@@ -68,4 +67,4 @@ class Residual(nn.Module):
 
 def _norm() -> nn.GroupNorm:
     # Without statistics of the batch: the state of a run is its parameters alone.
-    return nn.GroupNorm(num_groups=None, group_size=_GROUPS)
+    return nn.GroupNorm(num_groups=1)

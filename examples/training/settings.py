@@ -6,7 +6,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from training import data, layers, models, optimizers
+from training import data, layers, models, optimizers, transformer
 from training.errors import UserError
 
 
@@ -35,6 +35,7 @@ def default_config() -> ConfigDict:
     config.mask_per = 0  # examples that share a mask of DropConnect; 0: all of a batch
     config.noise = "bernoulli"  # of DropConnect: masks, or "gaussian" as they add up to
     config.drop_biases = False
+    config.consistency = 0.0  # the weight of R-Drop in the loss; 0: one pass a step
     # Nets trained side by side, with the seeds that follow, and the samples of the
     # Gaussian inference that they are measured with in the end.
     config.nets = 1
@@ -149,10 +150,25 @@ def check(config: ConfigDict, template: ConfigDict) -> None:
     methods = config.methods if "methods" in config else {config.method: config.rate}
     for method, rate in methods.items():
         _check_method(config.model, method, rate)
+    _check_model(config)
     _check_noise(config)
     _check_scan(config)
     if "methods" in config:
         _check_comparison(config)
+
+
+def _check_model(config: ConfigDict) -> None:
+    if config.host not in (hosts := models.hosts_of(config.model)):
+        raise _wrong(config, "host", f"{hosts[0]} for model {config.model!r}")
+    widths = set(config.hidden)
+    if config.model == "transformer" and (
+        len(widths) > 1 or config.hidden[0] % transformer.HEADS
+    ):
+        raise _wrong(
+            config,
+            "hidden",
+            f"a multiple of {transformer.HEADS}, the same for each block",
+        )
 
 
 def _check_noise(config: ConfigDict) -> None:
@@ -241,6 +257,7 @@ _RULES: dict[str, _Rule] = {
     "batch_size": _POSITIVE,
     "learning_rate": (lambda value: 0 < value < math.inf, "a positive number"),
     "weight_decay": _UP,
+    "consistency": _UP,
     "init_deviation": _UP,
     "length": _POSITIVE,
     "mask_per": _NATURAL,

@@ -14,6 +14,7 @@ import optax
 from jax import lax
 from jaxtyping import PyTree
 
+from dropjax import losses
 from training.data import Split
 from training.models import Model
 
@@ -69,7 +70,10 @@ def initial_state(
 
 
 def make_step(
-    model: Model, optimizer: optax.GradientTransformation, steps_per_epoch: int
+    model: Model,
+    optimizer: optax.GradientTransformation,
+    steps_per_epoch: int,
+    consistency: float = 0.0,
 ) -> Step:
     """Make the train step.
 
@@ -77,6 +81,8 @@ def make_step(
       model: the net.
       optimizer: the optimizer.
       steps_per_epoch: after how many steps the totals start from zero.
+      consistency: R-Drop's alpha, the weight of the distance between two passes; the
+        loss is half of the paper's, which sums the two. 0: there is one pass.
 
     Returns:
       ``(key, state, inputs, labels) -> state``, where ``key`` is the seed's key.
@@ -88,8 +94,15 @@ def make_step(
         noise = jax.random.fold_in(jax.random.fold_in(key, _NOISE), state.step)
 
         def mean_loss(params: PyTree) -> tuple[jax.Array, Totals]:
-            totals = _totals(model, params, inputs, labels, noise)
-            return totals.loss / labels.size, totals
+            if not consistency:
+                totals = _totals(model, params, inputs, labels, noise)
+                return totals.loss / labels.size, totals
+            keys = jax.random.split(noise)
+            passes = [_logits(model, params, inputs, key) for key in keys]
+            first, second = (_compare(logits, labels) for logits in passes)
+            apart = losses.r_drop(*passes).mean()
+            loss = (first.loss + second.loss) / (2 * labels.size)
+            return loss + consistency / 2 * apart, first
 
         gradients, totals = jax.grad(mean_loss, has_aux=True)(state.params)
         updates, optimizer_state = optimizer.update(
@@ -249,12 +262,23 @@ def _totals(
     labels: jax.Array,
     noise: jax.Array | None,
 ) -> Totals:
+    return _compare(_logits(model, params, inputs, noise), labels)
+
+
+def _logits(
+    model: Model, params: PyTree, inputs: jax.Array, noise: jax.Array | None
+) -> jax.Array:
+    return model.apply(params, as_numbers(inputs), noise, noise is None)
+
+
+def _compare(logits: jax.Array, labels: jax.Array) -> Totals:
+    """Sum over the examples; where there are samples, their losses are averaged."""
+    samples = logits if logits.ndim > labels.ndim + 1 else logits[None]
     real = labels != _PADDING
-    logits = model.apply(params, as_numbers(inputs), noise, noise is None)
-    targets = jnp.where(real, labels, 0)
-    losses = optax.softmax_cross_entropy_with_integer_labels(logits, targets)
-    hits = logits.argmax(-1) == labels
-    return Totals(jnp.where(real, losses, 0).sum(), hits.sum(), real.sum())
+    targets = jnp.broadcast_to(jnp.where(real, labels, 0), samples.shape[:-1])
+    entropies = optax.softmax_cross_entropy_with_integer_labels(samples, targets)
+    hits = samples.mean(0).argmax(-1) == labels
+    return Totals(jnp.where(real, entropies.mean(0), 0).sum(), hits.sum(), real.sum())
 
 
 def _padded(inputs: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

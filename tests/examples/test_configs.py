@@ -62,12 +62,14 @@ def test_every_config_is_sound() -> None:
 def test_linen_nnx_and_every_method_are_exercised() -> None:
     configs = [load_config(path) for path in CONFIGS]
     assert {it.host for it in configs} == {"linen", "nnx"}
-    assert {it.model for it in configs} == {"mlp", "cnn", "lstm"}
+    assert {it.model for it in configs} == {
+        "mlp", "cnn", "lstm", "residual", "transformer",
+    }  # fmt: skip
     assert {it.dataset for it in configs} == {
         "digits", "mnist", "fashion_mnist", "tiny_shakespeare",
     }  # fmt: skip
     assert {it.method for it in configs} == {
-        "none", "dropout", "dropconnect", "spatial",
+        "none", "dropout", "dropconnect", "spatial", "drop_path", "all", "multi_sample",
     }  # fmt: skip
 
 
@@ -84,7 +86,7 @@ def test_linen_nnx_and_every_method_are_exercised() -> None:
         (["--config.method=spatial"], "method 'spatial' does not fit model 'mlp'"),
         (
             ["--config.model=mpl"],
-            "must be one of mlp, cnn, lstm, got 'mpl'",
+            "one of mlp, cnn, lstm, residual, transformer, got 'mpl'",
         ),
         (["--config.host=haiku"], "config.host must be one of linen, nnx"),
         (["--config.dataset=minst"], "config.dataset must be one of digits, mnist"),
@@ -97,6 +99,12 @@ def test_linen_nnx_and_every_method_are_exercised() -> None:
         (["--config.activation=x"], "must be one of relu, sigmoid, tanh, got 'x'"),
         (["--config.scaling=x"], "config.scaling must be one of inverted, standard"),
         (["--config.stages=(1, 2)"], "must be a tuple of three positive integers"),
+        (["--config.model=residual", "--config.host=nnx"], "must be linen for model"),
+        (
+            ["--config.model=transformer", "--config.host=nnx", "--config.hidden=(6,)"],
+            "config.hidden must be a multiple of 4, the same for each block",
+        ),
+        (["--config.consistency=-1"], "must be 0 or a positive number, got -1.0"),
         (["--config.nets=0"], "config.nets must be 1 or more, got 0"),
         (["--config.nets=2", "--config.scan=never"], "are trained in a scan"),
         (["--config.model=lstm"], "model 'lstm' does not fit dataset 'digits'"),
