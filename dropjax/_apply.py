@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.sharding import AxisType
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from jaxtyping import Array, ArrayLike, Bool, Float, Inexact, Key
 
 from dropjax._checks import (
@@ -92,18 +92,24 @@ def redrawn(
             draw: Callable[..., Array] = functools.partial(function, **options)
             if forgetful:
                 draw = jax.checkpoint(draw, prevent_cse=False)
-            return _sharded_like(x, draw)(key, x, *others)
+            return sharded_like(x, draw)(key, x, *others)
 
         return redraw
 
     return decorate
 
 
-def _sharded_like(x: Array, function: Callable[..., Array]) -> Callable[..., Array]:
-    """Lets the compiler shard the mask as x, where shardings are explicit types."""
+def sharded_like(
+    x: Array, function: Callable[..., Array], axes: int | None = None
+) -> Callable[..., Array]:
+    """Lets the compiler shard the mask as x, where shardings are explicit types.
+
+    With `axes`, what the function returns is sharded along so many first axes alone.
+    """
     sharding = jax.typeof(x).sharding
     if AxisType.Explicit in sharding.mesh.axis_types:
-        return jax.sharding.auto_axes(function, out_sharding=sharding)
+        own = NamedSharding(sharding.mesh, PartitionSpec(*sharding.spec[:axes]))
+        return jax.sharding.auto_axes(function, out_sharding=own)
     return function
 
 

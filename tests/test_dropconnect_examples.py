@@ -11,7 +11,7 @@ import pytest
 from flax import nnx
 from jax import lax
 from jax.extend.random import threefry2x32_p
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import dropjax as dj
 import dropjax.linen as djl
@@ -300,25 +300,47 @@ def test_convolutions_take_several_batch_axes_and_shared_masks():
         conv(KEY, x[:, 0], kernel, 0.5, input_dilation=2)
 
 
-@pytest.mark.parametrize(
-    ("kind", "batch"),
-    [("dense", 16), ("dense", 128), ("conv", 256)],
-)
-def test_a_sharded_batch_has_the_same_masks_without_talk(kind, batch):
-    auto = (jax.sharding.AxisType.Auto,)
-    mesh = jax.make_mesh((8,), ("data",), auto)
-    function, x, kernel = {
-        "dense": (dense, array((batch, 20)), array((20, 7))),
-        "conv": (conv, array((batch, 5, 6)), array((2, 6, 4))),
-    }[kind]
-    shards = jax.device_put(x, NamedSharding(mesh, PartitionSpec("data")))
-    jitted = jax.jit(lambda x: function(KEY, x, kernel, 0.3))
-    y = jitted(x)
-    np.testing.assert_allclose(jitted(shards), y, rtol=1e-4, atol=1e-5)
-    text = jitted.lower(shards).compile().as_text()
+BATCHES = {
+    "dense": (dense, array((16, 20)), array((20, 7))),
+    "dense, whole words": (dense, array((128, 20)), array((20, 7))),
+    "conv": (conv, array((256, 5, 6)), array((2, 6, 4))),
+}
+
+
+@pytest.mark.parametrize("axis_type", ["Auto", "Explicit"])
+@pytest.mark.parametrize("case", BATCHES)
+def test_a_sharded_batch_has_the_same_masks_without_talk(case, axis_type):
+    mesh = jax.make_mesh((8,), ("data",), (getattr(AxisType, axis_type),))
+    function, x, kernel = BATCHES[case]
+    bias = {"bias": array(kernel.shape[-1:]), "bias_rate": 0.4}
+    jitted = jax.jit(lambda x, rate: function(KEY, x, kernel, rate, **bias))
+    y = jitted(x, 0.3)
+    with jax.set_mesh(mesh):
+        shards = jax.device_put(x, NamedSharding(mesh, PartitionSpec("data")))
+        compiled = jitted.lower(shards, 0.3).compile()
+    sharded = compiled(shards, 0.3)
+    np.testing.assert_allclose(sharded, y, rtol=1e-4, atol=1e-5)
     for talk in ("all-reduce", "all-gather", "all-to-all", "permute"):
-        assert talk not in text
-    assert jitted(shards).sharding.is_equivalent_to(shards.sharding, y.ndim)
+        assert talk not in compiled.as_text()
+    assert sharded.sharding.is_equivalent_to(shards.sharding, y.ndim)
+
+
+@pytest.mark.parametrize("kind", ["dense", "conv"])
+def test_shard_map_takes_it(kind):
+    mesh = jax.make_mesh((2,), ("data",), (AxisType.Auto,))
+    function, x, kernel = BATCHES[kind]
+    data, whole = PartitionSpec("data"), PartitionSpec()
+    keys = jax.random.split(KEY, 2)
+
+    @functools.partial(
+        jax.shard_map, mesh=mesh, in_specs=(data, data, whole), out_specs=data
+    )
+    def local(keys, x, kernel):
+        return function(keys[0], x, kernel, 0.5)
+
+    y = jax.jit(local)(keys, x[:8], kernel)
+    expected = [function(keys[i], x[4 * i :][:4], kernel, 0.5) for i in (0, 1)]
+    np.testing.assert_allclose(y, jnp.concatenate(expected), rtol=1e-5, atol=1e-5)
 
 
 def scratch(function, *shapes):

@@ -79,10 +79,20 @@ def coin_words(
             less = _majority(words[which], less, _spread(level, bit))
         return less
 
-    less = jnp.zeros_like(weight)
+    less = _zeros_beside(jnp.zeros_like(weight), key, level)
     # A loop: eight generators written out take seconds to compile.
     less = lax.fori_loop(0, _pairs(levels), compare, less)
     return less | _spread(level, np.uint32(_BITS))
+
+
+def _zeros_beside(zeros: Array, *others: Array) -> Array:
+    """What a loop starts from, told under shard_map that it will vary as the others."""
+
+    def mixed(zeros: Array, *others: Array) -> Array:
+        parts = [(other != 0).any().astype(zeros.dtype) for other in others]
+        return sum(parts, zeros)
+
+    return jnp.zeros_like(jax.eval_shape(mixed, zeros, *others))
 
 
 def _pairs(levels: Levels) -> int:
@@ -158,6 +168,7 @@ def _masked_rows(
     index = lax.iota(jnp.uint32, features)
     rows = (index, jnp.moveaxis(x, -1, 0), kernel, *([] if each is None else [each]))
     y = jnp.zeros((groups, examples, width), x.dtype)
+    y = _zeros_beside(y, key, *rows, *([] if levels is None else [levels]))
     return lax.scan(block, y, _split(rows, count))[0]
 
 

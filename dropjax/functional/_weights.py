@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Inexact, Key
 
-from dropjax._apply import apply_mask
+from dropjax._apply import apply_mask, sharded_like
 from dropjax._checks import (
     check_bias,
     check_key,
@@ -85,13 +85,18 @@ def streamed_rows(
     """Every example's product with its own masked kernel, which is never stored."""
     dtype = jnp.dtype(preferred_element_type or x.dtype)
     wide = dtype if jnp.finfo(dtype).bits >= 32 else jnp.dtype(jnp.float32)
+
+    def forward(
+        key: Key[Array, ""], x: Array, kernel: Array, rate: RateLike = rate
+    ) -> Array:
+        rows = in_groups(jnp.atleast_2d(x).astype(wide), 1)[:, :, 0]
+        weights = _scaled(kernel, rate, scaling).astype(wide)
+        y = masked_rows(key, rows, weights, mask_levels(rate)).astype(dtype)
+        y = y.reshape(-1, y.shape[-1])
+        return y[: x.shape[0]] if x.ndim > 1 else y[0]
+
     own = leaf_keys(check_key(key), ["kernel"])[0]
-    rows = in_groups(jnp.atleast_2d(x).astype(wide), 1)[:, :, 0]
-    weights = _scaled(kernel, rate, scaling).astype(wide)
-    y = masked_rows(own, rows, weights, mask_levels(rate)).astype(dtype)
-    return y.reshape(-1, y.shape[-1])[: x.size // x.shape[-1]].reshape(
-        *x.shape[:-1], -1
-    )
+    return sharded_like(x, forward, x.ndim - 1)(own, x, kernel, *_traced(rate))
 
 
 def own_products(
@@ -106,7 +111,9 @@ def own_products(
 ) -> Array:
     """The products of so many examples each with their masked kernels."""
 
-    def forward(key: Key[Array, ""], x: Array, kernel: Array) -> Array:
+    def forward(
+        key: Key[Array, ""], x: Array, kernel: Array, rate: RateLike = rate
+    ) -> Array:
         examples = in_groups(x if batched else x[None], share)
         weights = _scaled(kernel, rate, scaling)
         y = masked_products(product, key, examples, weights, mask_levels(rate))
@@ -114,7 +121,13 @@ def own_products(
         return y[: x.shape[0]] if batched else y[0]
 
     own = leaf_keys(check_key(key), ["kernel"])[0]
-    return jax.checkpoint(forward)(own, x, kernel)
+    redraw = jax.checkpoint(forward)
+    return sharded_like(x, redraw, int(batched))(own, x, kernel, *_traced(rate))
+
+
+def _traced(rate: RateLike) -> tuple[RateLike, ...]:
+    """A rate that is an array, to be handed over; a number is known."""
+    return () if isinstance(rate, float) else (rate,)
 
 
 def _scaled(weights: Array, rate: RateLike, scaling: Scaling) -> Array:
@@ -167,7 +180,7 @@ def _own_biases(
 ) -> Inexact[Array, "examples features_out"]:
     masks = -(-examples // share)
     words = weight_words(key, mask_levels(rate), -(-masks // 32), bias.shape)
-    mask = coins(words, 32).reshape(-1, bias.size)
+    mask = coins(words, min(masks, 32)).reshape(-1, bias.size)
     mask = jnp.repeat(mask, share, axis=0)[:examples]
     scaled = jnp.broadcast_to(_scaled(bias, rate, scaling), mask.shape)
     return apply_mask(scaled, mask)
