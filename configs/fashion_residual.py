@@ -9,7 +9,7 @@ def get_config() -> ConfigDict:
     config = default_config()
     config.dataset = "fashion_mnist"
     config.model = "residual"
-    config.channels = (32, 64)
+    config.channels = (16, 32)
     config.epochs = 6
     config.batch_size = 128
     config.learning_rate = 3e-3

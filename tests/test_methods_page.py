@@ -22,6 +22,13 @@ def test_every_function_is_listed():
             assert f"{room}.{name}" in LISTED or name[0].isupper()
 
 
+def test_everything_listed_exists():
+    for name in LISTED:
+        room, _, thing = name.rpartition(".")
+        found = importlib.import_module(f"dropjax.{room}" if room else "dropjax")
+        assert any(hasattr(it, thing) for it in (found, djl, djn)), name
+
+
 def test_every_layer_is_listed_or_named_after_its_function():
     for room, where in ((djl, "linen"), (djn, "nnx")):
         for name in room.__all__:
