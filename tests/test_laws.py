@@ -26,8 +26,12 @@ PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 
 
 def every(belongs):
-    chosen = [method for method in METHODS if belongs(method)]
-    return pytest.mark.parametrize("method", chosen, ids=lambda method: method.name)
+    chosen = [
+        pytest.param(method, marks=[pytest.mark.slow] * method.slow, id=method.name)
+        for method in METHODS
+        if belongs(method)
+    ]
+    return pytest.mark.parametrize("method", chosen)
 
 
 every_method = every(lambda method: True)

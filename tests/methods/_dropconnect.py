@@ -105,7 +105,7 @@ def _definition(function, options):
     def mask(key, shape, rate, **flag):
         return function(key, jnp.ones(shape), rate, **flag) != 0
 
-    return {"mask": mask, "explicit": _realized}
+    return {"mask": mask, "explicit": _realized, "slow": True}
 
 
 def _dense(name, **options):

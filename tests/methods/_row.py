@@ -43,6 +43,8 @@ class Method:
     saved: int = 8
     # Whether x is a kernel, seen through a product.
     product: bool = False
+    # Whether its laws take minutes: `make test-all` tests them.
+    slow: bool = False
 
     @property
     def plain(self) -> bool:
