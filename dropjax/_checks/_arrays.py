@@ -1,0 +1,176 @@
+"""Arrays, masks, fillings, keys and shapes."""
+
+import numbers
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Inexact, Key
+
+from dropjax._checks._words import broadcasts, describe, is_int
+from dropjax._types import (
+    KeyLike,
+)
+
+
+def check_array(x: Any, name: str = "x") -> Any:
+    """A floating-point or complex array, of numpy or JAX."""
+    if not isinstance(x, jax.Array | np.ndarray | np.generic):
+        raise TypeError(
+            f"{name} must be an array, got {describe(x)}; "
+            "wrap it in jnp.asarray, or use jax.eval_shape for shapes alone"
+        )
+    if not jnp.issubdtype(x.dtype, jnp.inexact):
+        raise TypeError(
+            f"{name} must be a floating-point or complex array, got dtype {x.dtype}; "
+            f"cast it first, as in {name}.astype(jnp.float32)"
+        )
+    return x
+
+
+def check_same_shape(first: Any, second: Any) -> None:
+    """Two passes of the same examples."""
+    if first.shape != second.shape or first.dtype != second.dtype:
+        raise ValueError(
+            "first and second must have one shape and dtype, got "
+            f"{describe(first)} and {describe(second)}"
+        )
+    if jnp.iscomplexobj(first):
+        raise TypeError(f"first and second must be real logits, got {first.dtype}")
+
+
+def check_real(x: Any, name: str = "x") -> Any:
+    """A floating-point array: a Gaussian's variance is that of real numbers."""
+    if jnp.issubdtype(check_array(x, name).dtype, jnp.complexfloating):
+        raise TypeError(
+            f"{name} must be a floating-point array for a Gaussian, got dtype "
+            f"{x.dtype}; its real and imaginary parts are Gaussians of their own"
+        )
+    return x
+
+
+def check_mask(mask: Any, shape: tuple[int, ...]) -> Any:
+    """A boolean array that broadcasts to `shape`."""
+    if not isinstance(mask, jax.Array | np.ndarray | np.bool_ | bool):
+        raise TypeError(f"mask must be a boolean array, got {describe(mask)}")
+    if not isinstance(mask, bool) and mask.dtype != np.bool_:
+        raise TypeError(
+            f"mask must be boolean, True where x is kept, got dtype {mask.dtype}; "
+            "compare it, as in mask != 0"
+        )
+    if not broadcasts(np.shape(mask), shape):
+        raise ValueError(
+            f"mask of shape {np.shape(mask)} must broadcast to x of shape {shape}"
+        )
+    return mask
+
+
+def check_fill(fill: Any, x: Inexact[Array, "..."]) -> Array:
+    """A number, or an array of x's dtype that broadcasts to x."""
+    if not hasattr(fill, "dtype"):
+        number = numbers.Complex if jnp.iscomplexobj(x) else numbers.Real
+        if not isinstance(fill, number):
+            raise TypeError(
+                f"fill must be a number that fits {x.dtype}, the dtype of x, or an "
+                f"array of it, got {describe(fill)}"
+            )
+        return jnp.asarray(fill, jax.dtypes.canonicalize_dtype(x.dtype))
+    if fill.dtype != x.dtype:
+        raise TypeError(f"fill must have the dtype of x, {x.dtype}, got {fill.dtype}")
+    if not broadcasts(fill.shape, x.shape):
+        raise ValueError(
+            f"fill of shape {fill.shape} must broadcast to x of shape {x.shape}"
+        )
+    return fill
+
+
+def check_key(key: KeyLike) -> Key[Array, ""]:
+    """One key, typed: a raw key becomes one of JAX's default implementation."""
+    if key is None:
+        raise ValueError(
+            "key is None, but this call draws a mask: pass a key, "
+            "as in jax.random.key(0), or deterministic=True"
+        )
+    if not isinstance(key, jax.Array | np.ndarray):
+        raise TypeError(
+            f"key must be a PRNG key, got {describe(key)}; make one with "
+            "jax.random.key(seed)"
+        )
+    if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+        key = _wrap(key)
+    if key.shape:
+        raise ValueError(
+            f"key must be one key, got a batch of keys of shape {key.shape}; "
+            "take one of them, or use jax.vmap"
+        )
+    return key
+
+
+def _wrap(raw: Any) -> Key[Array, "..."]:
+    words = jax.random.key_data(jax.random.key(0)).shape[-1]
+    if raw.dtype != np.uint32 or raw.ndim == 0 or raw.shape[-1] != words:
+        raise TypeError(
+            f"key must be a typed key or a raw uint32 key of shape ({words},), "
+            f"got {describe(raw)}; make one with jax.random.key(seed)"
+        )
+    return jax.random.wrap_key_data(raw)
+
+
+def check_shape(shape: Any) -> tuple[int, ...]:
+    """A sequence of sizes, none of them negative."""
+    if not isinstance(shape, Sequence) or isinstance(shape, str):
+        raise TypeError(f"shape must be a sequence of integers, got {describe(shape)}")
+    for size in shape:
+        if not is_int(size) or size < 0:
+            raise ValueError(
+                f"shape must hold integers of 0 or more, got {tuple(shape)}"
+            )
+    return tuple(int(size) for size in shape)
+
+
+def check_like(x: Array, other: Any, name: str) -> Any:
+    """An array of x's shape and dtype."""
+    check_array(other, name)
+    if (other.shape, other.dtype) != (x.shape, x.dtype):
+        raise ValueError(
+            f"{name} must have the shape and dtype of x, {x.shape} and {x.dtype}, got "
+            f"{other.shape} and {other.dtype}"
+        )
+    return other
+
+
+def check_tokens(x: Any) -> Any:
+    """An array of integers."""
+    if not isinstance(x, jax.Array | np.ndarray | np.generic):
+        raise TypeError(
+            f"x must be an array of token ids, got {describe(x)}; "
+            "wrap it in jnp.asarray"
+        )
+    if not jnp.issubdtype(x.dtype, jnp.integer):
+        raise TypeError(
+            f"x must be an array of integers, the ids of tokens, got dtype {x.dtype}; "
+            "for embedded tokens use dropout with broadcast_dims=-1"
+        )
+    return x
+
+
+def check_id(one: Any, dtype: np.dtype, name: str) -> int:
+    """An integer that the tokens' dtype can hold."""
+    if not is_int(one):
+        raise TypeError(f"{name} must be an integer, got {describe(one)}")
+    if not jnp.iinfo(dtype).min <= one <= jnp.iinfo(dtype).max:
+        raise ValueError(f"{name} must fit the dtype of x, {dtype}, got {one}")
+    return int(one)
+
+
+def check_classes(y: Array) -> Array:
+    """Class probabilities, of many passes, have an axis of classes."""
+    if y.ndim < 2 or not jnp.issubdtype(y.dtype, jnp.floating):
+        raise ValueError(
+            "probabilities=True is for outputs that are class probabilities, real "
+            f"numbers with the classes along the last axis, got shape {y.shape[1:]}, "
+            f"dtype {y.dtype}; apply jax.nn.softmax in apply_fn"
+        )
+    return y

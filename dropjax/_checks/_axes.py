@@ -1,0 +1,124 @@
+"""Axes, and who shares a coin along them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from jaxtyping import Array
+
+from dropjax._checks._words import describe, is_int
+from dropjax._types import (
+    Axes,
+)
+
+
+def check_axes(axes: Axes, ndim: int, name: str) -> tuple[int, ...]:
+    """Axes counted from 0, each in range and named once."""
+    given: Any = (axes,) if is_int(axes) else axes
+    if not isinstance(given, Sequence) or not all(map(is_int, given)):
+        raise TypeError(
+            f"{name} must be an axis or a sequence of axes, got {describe(axes)}"
+        )
+    for axis in given:
+        if not -ndim <= axis < ndim:
+            raise ValueError(
+                f"{name} must name axes of an array with {ndim} axes, got {axis}"
+            )
+    counted = tuple(axis % ndim for axis in given)
+    if len(set(counted)) < len(counted):
+        raise ValueError(f"{name} must name each axis once, got {tuple(given)}")
+    return counted
+
+
+def check_batch(batch_axis: int | None, ndim: int) -> tuple[int, ...]:
+    """The axis of the examples, if there is one."""
+    return () if batch_axis is None else check_axes(batch_axis, ndim, "batch_axis")
+
+
+def check_channel_and_batch(
+    channel_axis: int, batch_axis: int | None, ndim: int, name: str = "channel_axis"
+) -> tuple[int, ...]:
+    """The axes that have coins of their own: the channels', and the batch's if any."""
+    own = check_axes(channel_axis, ndim, name)
+    if batch_axis is None:
+        return own
+    own += check_axes(batch_axis, ndim, "batch_axis")
+    if len(set(own)) < len(own):
+        raise ValueError(
+            f"{name} and batch_axis must be different axes, got "
+            f"{channel_axis} and {batch_axis} for an array with {ndim} axes; "
+            "batch_axis=None is for an array without a batch"
+        )
+    return own
+
+
+def check_spatial_axes(
+    x: Array, spatial: int, batch_axis: int | None, name: str = "SpatialDropout"
+) -> None:
+    """As many spatial axes as the layer's name says."""
+    wanted = spatial + (1 if batch_axis is None else 2)
+    if x.ndim != wanted:
+        batch = "no batch axis" if batch_axis is None else "a batch axis"
+        raise ValueError(
+            f"{name}{spatial}D with {batch} needs inputs of {wanted} axes, "
+            f"{spatial} of them spatial, got shape {x.shape}; batch_axis=None is for "
+            "inputs without a batch"
+        )
+
+
+def check_noise_shape(
+    noise_shape: Sequence[int | None], shape: tuple[int, ...]
+) -> tuple[int, ...]:
+    """Keras's way to say who shares a coin: 1 is shared, None or the size is not."""
+    if not isinstance(noise_shape, Sequence) or isinstance(noise_shape, str):
+        raise TypeError(
+            f"noise_shape must be a sequence of sizes, got {describe(noise_shape)}"
+        )
+    if len(noise_shape) != len(shape):
+        raise ValueError(
+            f"noise_shape must have one entry for each of the {len(shape)} axes of x, "
+            f"got {tuple(noise_shape)}"
+        )
+    for wanted, size in zip(noise_shape, shape, strict=True):
+        if wanted is not None and (not is_int(wanted) or wanted not in (1, size)):
+            raise ValueError(
+                "each entry of noise_shape must be 1 (shared), or None or the axis's "
+                f"size (not shared), got {tuple(noise_shape)} for shape {shape}"
+            )
+    pairs = zip(noise_shape, shape, strict=True)
+    return tuple(size if wanted is None else int(wanted) for wanted, size in pairs)
+
+
+def check_one_sharing(broadcast_dims: Axes, noise_shape: object) -> None:
+    """`broadcast_dims` and `noise_shape` say the same thing: take one of them."""
+    if noise_shape is not None and broadcast_dims != () and broadcast_dims != []:
+        raise ValueError(
+            "give broadcast_dims or noise_shape, not both: "
+            f"got broadcast_dims={broadcast_dims} and noise_shape={noise_shape}"
+        )
+
+
+def check_block(sizes: Any, rank: int, name: str) -> tuple[int, ...]:
+    """A side for each spatial axis, of which there is at least one."""
+    if rank < 1:
+        raise ValueError(
+            f"x must have at least one spatial axis for {name} to act on, got none; "
+            "batch_axis=None is for an x without a batch"
+        )
+    each = (sizes,) * rank if is_int(sizes) else sizes
+    whole = isinstance(each, Sequence) and all(is_int(n) and n > 0 for n in each)
+    if not whole or len(each) != rank:
+        raise ValueError(
+            f"{name} must be one positive integer, or one for each of the {rank} "
+            f"spatial axes, got {sizes!r}"
+        )
+    return tuple(int(size) for size in each)
+
+
+def check_two_axes(spatial: int) -> None:
+    """A rectangle has a height and a width."""
+    if spatial != 2:
+        raise ValueError(
+            "random_erasing needs an x with two spatial axes besides those of the "
+            f"channels and the batch, got {spatial}; cutout takes any number, and "
+            "batch_axis=None is for an x without a batch"
+        )

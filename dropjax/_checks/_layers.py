@@ -1,0 +1,62 @@
+"""What only layers are given."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from jaxtyping import Array
+
+from dropjax._checks._words import describe
+
+
+def check_unsown(module: object) -> None:
+    """No module is given that the attention weights are to be sown into."""
+    if module is not None:
+        raise ValueError(
+            "module must be None, as the attention weights are not sown, got "
+            f"{type(module).__name__}; call the layer without sow_weights=True"
+        )
+
+
+def check_recurrent_cell(cell: object, known: tuple[type, ...]) -> None:
+    """A cell whose state and products are known."""
+    if not isinstance(cell, known):
+        names = ", ".join(one.__name__ for one in known)
+        raise TypeError(f"cell must be one of flax's {names}, got {describe(cell)}")
+
+
+def check_fixed_mask(mask: Array, shape: tuple[int, ...]) -> Array:
+    """A fixed mask of a kernel has the kernel's shape."""
+    if mask.shape != shape:
+        raise ValueError(
+            f"mask must have the kernel's shape {shape}, got shape {mask.shape}"
+        )
+    return mask
+
+
+def rngs_error(rngs: object, wanted: str) -> TypeError:
+    """A layer's source of keys is of the wrong type, or missing."""
+    return TypeError(
+        f"rngs must be {wanted}, got {describe(rngs)}; pass rngs=nnx.Rngs(seed) to "
+        "the constructor or to the call"
+    )
+
+
+def check_layers(paths: Sequence[str], where: object) -> None:
+    """A rate that is set nowhere is a mistake."""
+    if not paths:
+        how = "module has no layer" if where is None else "where selects no layer"
+        raise ValueError(
+            f"{how} of dropjax whose rate could be set; layers of other libraries are "
+            "left alone, and dropjax.linen.Dropout and dropjax.nnx.Dropout are "
+            "drop-ins for flax's"
+        )
+
+
+def check_wrapped_kernel(module: object, kernel: Any) -> Any:
+    """A wrapped layer must have the weights that the regularizer is made of."""
+    if kernel is None:
+        raise TypeError(
+            "module must be a layer with a parameter named 'kernel', as Dense, Linear "
+            f"and Conv are, got {type(module).__name__}"
+        )
+    return kernel

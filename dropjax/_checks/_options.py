@@ -1,0 +1,142 @@
+"""Flags, words and numbers."""
+
+import numbers
+from collections.abc import Sequence
+from typing import Any, get_args
+
+import numpy as np
+
+from dropjax._checks._words import describe, is_int, is_real
+from dropjax._types import (
+    DropPathMode,
+    Inference,
+    Noise,
+    Scaling,
+)
+
+
+def check_ascending(limits: Any, name: str) -> tuple[float, float]:
+    """The lowest and the highest of some numbers."""
+    if isinstance(limits, Sequence) and len(limits) == 2:
+        low, high = limits
+        if all(is_real(limit) for limit in limits) and -np.inf < low <= high < np.inf:
+            return float(low), float(high)
+    raise ValueError(f"{name} must be two numbers, (lowest, highest), got {limits!r}")
+
+
+def check_target_by(by: Any) -> None:
+    """Weights or units."""
+    if by not in ("weights", "units"):
+        raise ValueError(
+            "by must be 'weights' (the smallest of each unit are targeted) or 'units' "
+            f"(those of the smallest norm are), got {by!r}"
+        )
+
+
+def check_deterministic(deterministic: Any) -> bool:
+    """A flag of the host: what is off must cost nothing, so it cannot be traced."""
+    if not isinstance(deterministic, bool | np.bool_):
+        raise TypeError(
+            f"deterministic must be True or False, got {describe(deterministic)}; "
+            "to switch inside jit, trace the rate: jnp.where(off, 0.0, rate)"
+        )
+    return bool(deterministic)
+
+
+def check_flag_given(deterministic: bool | None) -> bool:
+    """A layer must be told whether it drops."""
+    if deterministic is None:
+        raise ValueError(
+            "deterministic must be given to the layer's constructor or to the call, "
+            "got None in both; layer.train() and layer.eval() set it too"
+        )
+    return deterministic
+
+
+def check_scaling(scaling: Any) -> None:
+    """Inverted or standard."""
+    if not isinstance(scaling, str) or scaling not in get_args(Scaling):
+        raise ValueError(
+            "scaling must be 'inverted' (survivors are scaled in training) or "
+            f"'standard' (everything is scaled after it), got {scaling!r}"
+        )
+
+
+def check_choice(value: Any, choices: tuple[str, ...], name: str) -> None:
+    """One of a few words."""
+    if not isinstance(value, str) or value not in choices:
+        words = ", ".join(map(repr, choices))
+        raise ValueError(f"{name} must be one of {words}, got {value!r}")
+
+
+def check_count(value: Any, name: str) -> int:
+    """A positive integer."""
+    if not is_int(value) or value < 1:
+        raise ValueError(f"{name} must be a positive integer, got {value!r}")
+    return int(value)
+
+
+def check_positive(value: Any, name: str) -> float:
+    """A positive, finite number."""
+    if not isinstance(value, numbers.Real) or not 0 < float(value) < float("inf"):
+        raise ValueError(f"{name} must be a positive number, got {value!r}")
+    return float(value)
+
+
+def check_mode(mode: Any) -> None:
+    """A coin per example, or one for the batch."""
+    if mode not in get_args(DropPathMode):
+        raise ValueError(
+            "mode must be 'row' (a coin per example) or 'batch' (one coin), "
+            f"got {mode!r}"
+        )
+
+
+def check_range(limits: Any, low: float, high: float, name: str) -> tuple[float, float]:
+    """Two numbers in order within bounds, the lower one excluded."""
+    pair = isinstance(limits, Sequence) and len(limits) == 2
+    if not pair or not all(isinstance(limit, numbers.Real) for limit in limits):
+        raise TypeError(f"{name} must be a pair of numbers, got {limits!r}")
+    if not low < limits[0] <= limits[1] <= high or not np.isfinite(limits[1]):
+        raise ValueError(
+            f"{name} must be (least, most), above {low} and up to {high}, got {limits}"
+        )
+    return float(limits[0]), float(limits[1])
+
+
+def check_mask_per(mask_per: Any) -> int | None:
+    """How many examples share a mask of the weights; None if all do."""
+    if mask_per == "batch":
+        return None
+    if mask_per == "example":
+        return 1
+    if not is_int(mask_per) or mask_per < 1:
+        raise ValueError(
+            "mask_per must be 'batch', 'example' or the number of examples that share "
+            f"a mask, a positive integer, got {mask_per!r}"
+        )
+    return int(mask_per)
+
+
+def check_noise(noise: Any, mask_per: Any) -> None:
+    """Masks or a Gaussian, which has no masks to share."""
+    if noise not in get_args(Noise):
+        raise ValueError(
+            "noise must be 'bernoulli' (weights are masked) or 'gaussian' (outputs get "
+            f"the noise that many masks come to), got {noise!r}"
+        )
+    if noise == "gaussian" and is_int(mask_per):
+        raise ValueError(
+            "noise='gaussian' draws no mask that examples could share, each has noise "
+            f"of its own: leave mask_per away, got {mask_per}"
+        )
+
+
+def check_inference(inference: Any) -> Inference:
+    """The mean network, or a mean of activations."""
+    if inference not in get_args(Inference):
+        raise ValueError(
+            "inference must be 'mean' (the mean network), 'gaussian' or 'monte_carlo' "
+            f"(activations averaged over samples), got {inference!r}"
+        )
+    return inference

@@ -1,0 +1,136 @@
+"""Dense layers, convolutions and attention."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from dropjax._checks._arrays import check_array
+from dropjax._checks._words import is_int, is_pair
+
+_PADDINGS = ("SAME", "VALID", "CIRCULAR", "REFLECT", "CAUSAL")
+
+
+def check_attention_weights(shape: tuple[int, ...]) -> None:
+    """Attention weights have an axis of queries and one of keys."""
+    if len(shape) < 2:
+        raise ValueError(
+            "attention weights must have shape (*batch, heads, queries, keys), with "
+            f"two axes or more, got shape {shape}"
+        )
+
+
+def check_attention(query: Any, key: Any, value: Any) -> None:
+    """Queries, keys and values whose products exist, of one floating dtype."""
+    for name, x in (("query", query), ("key", key), ("value", value)):
+        if not jnp.issubdtype(check_array(x, name).dtype, jnp.floating):
+            raise TypeError(f"{name} must be of a real dtype, got {x.dtype}")
+    shapes = query.shape, key.shape, value.shape
+    fits = all(len(shape) >= 3 for shape in shapes) and (
+        query.shape[:-3] == key.shape[:-3] == value.shape[:-3]
+        and key.shape[-3:-1] == value.shape[-3:-1]
+        and query.shape[-1] == key.shape[-1]
+        and query.shape[-2] % max(key.shape[-2], 1) == 0
+    )
+    if not fits:
+        raise ValueError(
+            "query must have shape (*batch, queries, heads, depth), key (*batch, keys, "
+            "kv_heads, depth) and value (*batch, keys, kv_heads, width), kv_heads a "
+            "divisor of heads, got shapes {}, {} and {}".format(*shapes)
+        )
+    if not query.dtype == key.dtype == value.dtype:
+        raise TypeError(
+            "query, key and value must have one dtype, got "
+            f"{query.dtype}, {key.dtype} and {value.dtype}; pass dtype"
+        )
+
+
+def check_prefix_tokens(shape: tuple[int, ...], prefix_tokens: Any) -> int:
+    """How many tokens may be dropped: all after the prefix."""
+    if len(shape) < 2:
+        raise ValueError(
+            f"x must have shape (*batch, tokens, features), got shape {shape}"
+        )
+    if not is_int(prefix_tokens) or not 0 <= prefix_tokens <= shape[-2]:
+        raise ValueError(
+            "prefix_tokens must be a number of tokens from 0 to the sequence's "
+            f"{shape[-2]}, got {prefix_tokens!r}"
+        )
+    return shape[-2] - int(prefix_tokens)
+
+
+def check_dense_shapes(x: Array, kernel: Array) -> None:
+    """X's features are the kernel's rows, and both have one dtype."""
+    if kernel.ndim != 2 or x.ndim == 0 or x.shape[-1] != kernel.shape[0]:
+        raise ValueError(
+            "kernel must have shape (features_in, features_out), features_in as the "
+            f"last axis of x, got kernel of shape {kernel.shape}, x of shape {x.shape}"
+        )
+    _check_one_dtype(x, kernel)
+
+
+def check_conv_shapes(x: Array, kernel: Array, groups: int) -> None:
+    """X's channels are the kernel's times the groups, and both have one dtype."""
+    if kernel.ndim < 3 or x.ndim < kernel.ndim - 1:
+        raise ValueError(
+            "kernel must have shape (*window, features_in / groups, features_out) and "
+            "x (*batch, *spatial, features_in), got kernel of shape "
+            f"{kernel.shape}, x of shape {x.shape}"
+        )
+    fits = is_int(groups) and groups > 0 and kernel.shape[-1] % groups == 0
+    if not fits or x.shape[-1] != kernel.shape[-2] * groups:
+        raise ValueError(
+            "feature_group_count must divide the kernel's features_out, and times its "
+            f"features_in be x's, got {groups} for kernel of shape {kernel.shape}, "
+            f"x of shape {x.shape}"
+        )
+    _check_one_dtype(x, kernel)
+
+
+def _check_one_dtype(x: Array, kernel: Array) -> None:
+    if x.dtype != kernel.dtype:
+        raise TypeError(
+            f"x and kernel must have one dtype, got {x.dtype} and {kernel.dtype}; "
+            "cast one of them"
+        )
+
+
+def check_bias(bias: Any, features: int) -> Array:
+    """One element per output feature."""
+    if check_array(bias, "bias").shape != (features,):
+        raise ValueError(f"bias must have shape ({features},), got {bias.shape}")
+    return bias
+
+
+def check_window(sizes: Any, rank: int, name: str) -> tuple[int, ...]:
+    """A number for each spatial axis; one for all, and None is 1, as in flax."""
+    each = (1 if sizes is None else sizes,) * rank
+    if is_int(sizes) or sizes is None:
+        sizes = each
+    whole = isinstance(sizes, Sequence) and all(is_int(n) and n > 0 for n in sizes)
+    if not whole or len(sizes) != rank:
+        raise ValueError(
+            f"{name} must be one positive integer, or one for each of the {rank} "
+            f"spatial axes, got {sizes!r}"
+        )
+    return tuple(int(size) for size in sizes)
+
+
+def check_padding(padding: Any, rank: int) -> str | list[tuple[int, int]]:
+    """A padding by name, or as one (low, high) pair per spatial axis."""
+    if padding == "CAUSAL" and rank != 1:
+        raise ValueError(
+            f"padding='CAUSAL' is for one spatial axis, got {rank}; pad x instead"
+        )
+    if isinstance(padding, str) and padding in _PADDINGS:
+        return padding
+    sides = [padding] * rank if is_int(padding) else padding
+    if isinstance(sides, Sequence) and len(sides) == rank:
+        pairs = [(side, side) if is_int(side) else side for side in sides]
+        if all(is_pair(pair) for pair in pairs):
+            return [(int(low), int(high)) for low, high in pairs]
+    raise ValueError(
+        f"padding must be one of {', '.join(_PADDINGS)}, a number, or one number or "
+        f"(low, high) pair for each of the {rank} spatial axes, got {padding!r}"
+    )

@@ -1,0 +1,96 @@
+"""Trees and their leaves."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from dropjax._checks._arrays import check_array
+from dropjax._checks._words import describe
+
+
+def check_information(leaves: Sequence[Any]) -> None:
+    """Real arrays, and at least one."""
+    if not leaves:
+        raise ValueError("information must have a leaf or more, got an empty tree")
+    for leaf in leaves:
+        if jnp.iscomplexobj(check_array(leaf, "information")):
+            raise TypeError(f"information must be real, got dtype {leaf.dtype}")
+
+
+def check_where(where: Any) -> None:
+    """A selection is a function, or none."""
+    if where is not None and not callable(where):
+        raise TypeError(
+            "where must be a function of a leaf's path and the leaf, or None, got "
+            f"{describe(where)}"
+        )
+
+
+def check_same_tree(tree: Any, other: Any, name: str, whose: str) -> None:
+    """Two trees of one structure."""
+    own: Any = jax.tree.structure(tree)
+    theirs = jax.tree.structure(other)
+    if own != theirs:
+        raise ValueError(f"{name} must have {whose} structure, {theirs}, got {own}")
+
+
+def check_selected(paths: Sequence[str], where: object) -> None:
+    """Training on silently unmasked weights is the worst outcome: refuse it."""
+    if not paths:
+        how = "the default selection" if where is None else "where"
+        raise ValueError(
+            f"{how} selects no leaf of params, so nothing would be dropped; pass "
+            "where=lambda path, leaf: ... that is True for the weights to mask"
+        )
+
+
+def check_leaf(leaf: Any, path: str) -> None:
+    """A selected leaf must be something with a floating-point dtype and a shape."""
+    dtype = getattr(leaf, "dtype", None)
+    if dtype is None or not jnp.issubdtype(dtype, jnp.inexact):
+        raise TypeError(
+            f"where selects params leaf {path!r}, which must be a floating-point or "
+            f"complex array, got {describe(leaf)}"
+        )
+
+
+def check_pretrained(known: dict[str, Any], path: str, leaf: Array) -> Array:
+    """The pretrained weights of a selected leaf: there, and of its shape and dtype."""
+    if path not in known:
+        raise ValueError(
+            f"pretrained has no leaf {path!r}, which is selected in params; leave it "
+            "out with where=lambda path, leaf: ..."
+        )
+    found = check_array(known[path], f"pretrained leaf {path!r}")
+    if found.shape != leaf.shape:
+        raise ValueError(
+            f"pretrained leaf {path!r} must have the shape of params', {leaf.shape}, "
+            f"got {found.shape}"
+        )
+    if found.dtype != leaf.dtype:
+        raise TypeError(
+            f"pretrained leaf {path!r} must have the dtype of params', {leaf.dtype}, "
+            f"got {found.dtype}; cast it first"
+        )
+    return found
+
+
+def check_kernel(kernel: Any) -> Array:
+    """A layer's weights: features_in in the last axis but one."""
+    if check_array(kernel, "kernel").ndim < 2:
+        raise ValueError(
+            "kernel must have shape (*window, features_in, features_out), got shape "
+            f"{kernel.shape}"
+        )
+    return kernel
+
+
+def prefix_error(error: ValueError) -> ValueError:
+    """The error of a tree of rates that is no prefix of the params."""
+    return ValueError(
+        "rate must be one rate or a tree prefix of params: "
+        f"{str(error).splitlines()[0]}"
+    )
