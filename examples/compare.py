@@ -112,6 +112,7 @@ def compare(config: ConfigDict, dataset: Dataset, console: Console) -> list[Row]
         ]
     header, unit = _header(config)
     table = Table(*header, title=f"{config.model} on {config.dataset}")
+    table.columns[0].min_width = max(map(len, models.METHODS[config.model]))
     for row in rows:
         table.add_row(*row.cells(unit))
     console.print(table)
