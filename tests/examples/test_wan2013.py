@@ -151,25 +151,27 @@ def test_activations(host: str, activation: str) -> None:
 
 
 def test_the_vote_is_of_mean_probabilities() -> None:
+    # A majority would take 0 for the second example, the largest 0 for the third.
     probabilities = np.array(
         [
-            [[0.9, 0.1, 0.0], [0.6, 0.4, 0.0], [0.2, 0.3, 0.5]],
-            [[0.4, 0.6, 0.0], [0.0, 1.0, 0.0], [0.2, 0.3, 0.5]],
-            [[0.6, 0.4, 0.0], [0.6, 0.4, 0.0], [0.2, 0.3, 0.5]],
+            [[0.9, 0.1, 0.0], [0.6, 0.4, 0.0], [0.7, 0.0, 0.3]],
+            [[0.4, 0.6, 0.0], [0.0, 1.0, 0.0], [0.1, 0.3, 0.6]],
+            [[0.6, 0.4, 0.0], [0.6, 0.4, 0.0], [0.1, 0.3, 0.6]],
         ]
     )
-    measured = ensemble.errors(probabilities, np.array([0, 1, 0]))
-    assert measured == {
-        "errors": [pytest.approx(200 / 3, abs=1e-4)] * 3,
-        "mean": pytest.approx(200 / 3, abs=1e-4),
-        "deviation": 0.0,
-        "vote": pytest.approx(100 / 3, abs=1e-4),
+    assert ensemble.errors(probabilities, np.array([0, 1, 2])) == {
+        "errors": [66.6667, 33.3333, 33.3333],
+        "mean": 44.4444,
+        "deviation": 19.245,
+        "vote": 0.0,
     }
-    spread = ensemble.errors(probabilities, np.array([0, 0, 2]))
-    assert spread["errors"] == [0.0, pytest.approx(66.6667), 0.0]
-    assert spread["mean"] == pytest.approx(22.2222)
-    assert spread["deviation"] == pytest.approx(200 / 3 / 3**0.5, abs=1e-4)
-    assert spread["vote"] == pytest.approx(33.3333)
+    assert ensemble.errors(probabilities, np.array([0, 0, 2])) == {
+        "errors": [33.3333, 66.6667, 0.0],
+        "mean": 33.3333,
+        "deviation": 33.3333,
+        "vote": 33.3333,
+    }
+    assert ensemble.errors(probabilities[:1], np.array([0, 0, 0]))["deviation"] is None
 
 
 def test_the_configs_run_and_go_on_bit_for_bit(
