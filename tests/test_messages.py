@@ -1,5 +1,6 @@
 """Every error in words: name, rule, what was got, the way out."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -35,6 +36,18 @@ def mix(**options):
 
 def cost(logit=X[0, 0], kernel=KERNEL, examples=1, **options):
     return dj.concrete_dropout_regularizer(logit, kernel, examples, **options)
+
+
+class Around(nn.Module):
+    @nn.compact
+    def __call__(self, x, deterministic):
+        rnn = nn.RNN(nn.LSTMCell(8))
+        return djl.DropConnect(rnn, 0.5)(x[None], deterministic=deterministic)
+
+
+def around_a_cell_of_another():
+    variables = Around().init(KEY, X, deterministic=True)
+    return Around().apply(variables, X, deterministic=False, rngs={"dropout": KEY})
 
 
 def both(a, b):
@@ -420,6 +433,13 @@ GOLDEN = {
         )(IMAGE),
         ValueError,
         "mask must have the kernel's shape (3, 3, 4, 5), got shape (3, 3)",
+    ),
+    "a wrapped module whose weights are another's": (
+        around_a_cell_of_another,
+        ValueError,
+        "module has no parameters of its own to drop, got RNN; what is made inside of "
+        "a compact module belongs to that one: make it with parent=None, as in "
+        "nn.RNN(nn.LSTMCell(8, parent=None))",
     ),
     "no pretrained leaf": (
         lambda: mix(pretrained={"b": KERNEL}),

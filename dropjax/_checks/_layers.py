@@ -1,9 +1,9 @@
 """What only layers are given."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jaxtyping import Array
+from jaxtyping import Array, PyTree
 
 from dropjax._checks._words import describe
 
@@ -31,6 +31,18 @@ def check_fixed_mask(mask: Array, shape: tuple[int, ...]) -> Array:
             f"mask must have the kernel's shape {shape}, got shape {mask.shape}"
         )
     return mask
+
+
+def check_own_params(variables: Mapping[str, PyTree], module: object) -> PyTree:
+    """A wrapped module without parameters has nothing to drop."""
+    if "params" not in variables:
+        raise ValueError(
+            "module has no parameters of its own to drop, got "
+            f"{type(module).__name__}; what is made inside of a compact module belongs "
+            "to that one: make it with parent=None, as in "
+            "nn.RNN(nn.LSTMCell(8, parent=None))"
+        )
+    return variables["params"]
 
 
 def rngs_error(rngs: object, wanted: str) -> TypeError:

@@ -6,6 +6,7 @@ from typing import Any
 import flax.linen as nn
 from jaxtyping import PyTree
 
+from dropjax._checks import check_own_params
 from dropjax._types import KeyLike, RateLike, Scaling
 from dropjax.linen._base import resolve
 from dropjax.transforms import Where, dropconnect, takes_deterministic
@@ -74,7 +75,7 @@ class DropConnect(nn.Module):
         def mask(variables: Mapping[str, PyTree]) -> Mapping[str, PyTree]:
             masked = dropconnect(
                 key,
-                variables["params"],
+                check_own_params(variables, self.module),
                 rate,
                 where=self.where,
                 scaling=self.scaling,
