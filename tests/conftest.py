@@ -1,5 +1,7 @@
 """Strict promotion and eight virtual devices, for every test."""
 
+import itertools
+
 import jax
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
@@ -10,3 +12,12 @@ jax.config.update("jax_num_cpu_devices", 8)
 def pytest_make_parametrize_id(val):
     """Names that do not change from one process to the next, as a gzip header does."""
     return f"{len(val)} bytes" if isinstance(val, bytes) else None
+
+
+_ENDED = itertools.count(1)
+
+
+def pytest_runtest_logfinish(nodeid, location):
+    """Thousands of compiled programs take gigabytes, and Python's collector its time."""
+    if next(_ENDED) % 150 == 0:
+        jax.clear_caches()

@@ -35,7 +35,7 @@ class _LinenWeights(nn.Module):
         return self.param("kernel", lambda key: self.kernel)
 
 
-def _tree(name, shape, **options):
+def _tree(name, shape, *, slow=False, **options):
     mask_options = {k: v for k, v in options.items() if k != "scaling"}
 
     def function(key, x, rate, deterministic=False):
@@ -71,6 +71,7 @@ def _tree(name, shape, **options):
         public,
         options,
         off=_off(options),
+        slow=slow,
     )
 
 
@@ -97,18 +98,18 @@ def _realized(mask, x, rate):
     return jnp.where(mask, x * np.asarray(dtype(1) / dtype(keep), x.dtype), 0)
 
 
-def _definition(function, options):
+def _definition(function, options, slow):
     """The mask and the definition: of masks of examples' own, seen in ones."""
     if "mask_per" not in options:
-        return {"mask": _leaf_mask}
+        return {"mask": _leaf_mask, "slow": slow}
 
     def mask(key, shape, rate, **flag):
         return function(key, jnp.ones(shape), rate, **flag) != 0
 
-    return {"mask": mask, "explicit": _realized, "slow": True}
+    return {"mask": mask, "explicit": _realized, "slow": slow}
 
 
-def _dense(name, **options):
+def _dense(name, *, slow=False, **options):
     def function(key, x, rate, deterministic=False):
         options_now = {"deterministic": deterministic, **options}
         return dj.dropconnect_dense(key, _identity(x), x, rate, **options_now)
@@ -143,11 +144,11 @@ def _dense(name, **options):
         options=options,
         product=True,
         off=_off(options),
-        **_definition(function, options),
+        **_definition(function, options, slow),
     )
 
 
-def _conv(name, window, **options):
+def _conv(name, window, *, slow=False, **options):
     """Windows of size 1 over the identity: position by position, the kernel."""
     places = (slice(None),) + (0,) * (len(window) - 1)
 
@@ -194,18 +195,18 @@ def _conv(name, window, **options):
         options=options,
         product=True,
         off=_off(options),
-        **_definition(function, options),
+        **_definition(function, options, slow),
     )
 
 
 ROWS = [
     _tree("dropconnect", (30, 40)),
-    _tree("dropconnect-standard", (30, 40), scaling="standard"),
+    _tree("dropconnect-standard", (30, 40), scaling="standard", slow=True),
     _dense("dropconnect_dense"),
-    _dense("dropconnect_dense-standard", scaling="standard"),
-    _dense("dropconnect_dense-example", mask_per="example"),
-    _conv("dropconnect_conv-example", (1, 1), mask_per="example"),
-    _conv("dropconnect_conv-1d", (1,)),
+    _dense("dropconnect_dense-standard", scaling="standard", slow=True),
+    _dense("dropconnect_dense-example", mask_per="example", slow=True),
+    _conv("dropconnect_conv-1d", (1,), slow=True),
     _conv("dropconnect_conv-2d", (1, 1)),
-    _conv("dropconnect_conv-3d", (1, 1, 1)),
+    _conv("dropconnect_conv-3d", (1, 1, 1), slow=True),
+    _conv("dropconnect_conv-example", (1, 1), mask_per="example", slow=True),
 ]

@@ -16,7 +16,7 @@ dropout = functools.partial(
 )
 
 
-def spatial(name, dimensions, shape, coins, **options):
+def spatial(name, dimensions, shape, coins, claims=None, **options):
     return activation(
         name,
         dj.spatial_dropout,
@@ -25,6 +25,7 @@ def spatial(name, dimensions, shape, coins, **options):
         getattr(djn, f"SpatialDropout{dimensions}D"),
         shape,
         coins,
+        claims,
         **options,
     )
 
@@ -48,10 +49,13 @@ ROWS = [
         shape=(40, 7, 40),
         coins=(40, 1, 40),
         noise_shape=(40, 1, None),
+        claims={"slow": True},
     ),
     spatial("spatial-1d", 1, (30, 5, 50), (30, 1, 50)),
     spatial("spatial-2d", 2, (30, 3, 4, 50), (30, 1, 1, 50)),
-    spatial("spatial-3d", 3, (30, 2, 3, 2, 50), (30, 1, 1, 1, 50)),
+    spatial(
+        "spatial-3d", 3, (30, 2, 3, 2, 50), (30, 1, 1, 1, 50), claims={"slow": True}
+    ),
     spatial(
         "spatial-2d-channels-first",
         2,
@@ -59,6 +63,20 @@ ROWS = [
         (30, 50, 1, 1),
         channel_axis=1,
     ),
-    spatial("spatial-2d-unbatched", 2, (3, 4, 900), (1, 1, 900), batch_axis=None),
-    spatial("spatial-1d-standard", 1, (30, 5, 50), (30, 1, 50), scaling="standard"),
+    spatial(
+        "spatial-2d-unbatched",
+        2,
+        (3, 4, 900),
+        (1, 1, 900),
+        claims={"slow": True},
+        batch_axis=None,
+    ),
+    spatial(
+        "spatial-1d-standard",
+        1,
+        (30, 5, 50),
+        (30, 1, 50),
+        claims={"slow": True},
+        scaling="standard",
+    ),
 ]

@@ -43,7 +43,8 @@ class Method:
     saved: int = 8
     # Whether x is a kernel, seen through a product.
     product: bool = False
-    # Whether its laws take minutes: `make test-all` tests them.
+    # Whether its laws are for `make test-all`: they take minutes, or the row differs
+    # from another by an option that has tests of its own.
     slow: bool = False
 
     @property

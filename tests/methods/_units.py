@@ -31,12 +31,13 @@ def by_share(mask, x, rate, *, per):
     return jnp.where(mask, x * gain, 0)
 
 
-def block(name, dimensions, shape, coins, batch_axis=0, **options):
+def block(name, dimensions, shape, coins, batch_axis=0, slow=False, **options):
     per = () if batch_axis is None else (batch_axis,)
     claims = {
         "explicit": functools.partial(by_share, per=per),
         "fair": False,
         "talks": tuple(axis for axis in range(len(shape)) if axis not in per),
+        "slow": slow,
     }
     return activation(
         name,
@@ -126,6 +127,7 @@ ROWS = [
         (12, 24, 1),
         block_size=4,
         per_channel=False,
+        slow=True,
     ),
     block(
         "drop_block-3d-unbatched",
@@ -135,6 +137,7 @@ ROWS = [
         batch_axis=None,
         channel_axis=0,
         block_size=(2, 3, 9),
+        slow=True,
     ),
     activation(
         "cutout",
