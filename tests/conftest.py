@@ -18,6 +18,6 @@ _ENDED = itertools.count(1)
 
 
 def pytest_runtest_logfinish(nodeid, location):
-    """Thousands of compiled programs take gigabytes, and Python's collector its time."""
+    """Thousands of compiled programs would take gigabytes."""
     if next(_ENDED) % 150 == 0:
         jax.clear_caches()

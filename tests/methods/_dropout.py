@@ -16,6 +16,9 @@ dropout = functools.partial(
 )
 
 
+SLOW = {"slow": True}
+
+
 def spatial(name, dimensions, shape, coins, claims=None, **options):
     return activation(
         name,
@@ -49,13 +52,11 @@ ROWS = [
         shape=(40, 7, 40),
         coins=(40, 1, 40),
         noise_shape=(40, 1, None),
-        claims={"slow": True},
+        claims=SLOW,
     ),
     spatial("spatial-1d", 1, (30, 5, 50), (30, 1, 50)),
     spatial("spatial-2d", 2, (30, 3, 4, 50), (30, 1, 1, 50)),
-    spatial(
-        "spatial-3d", 3, (30, 2, 3, 2, 50), (30, 1, 1, 1, 50), claims={"slow": True}
-    ),
+    spatial("spatial-3d", 3, (30, 2, 3, 2, 50), (30, 1, 1, 1, 50), claims=SLOW),
     spatial(
         "spatial-2d-channels-first",
         2,
@@ -68,7 +69,7 @@ ROWS = [
         2,
         (3, 4, 900),
         (1, 1, 900),
-        claims={"slow": True},
+        claims=SLOW,
         batch_axis=None,
     ),
     spatial(
@@ -76,7 +77,7 @@ ROWS = [
         1,
         (30, 5, 50),
         (30, 1, 50),
-        claims={"slow": True},
+        claims=SLOW,
         scaling="standard",
     ),
 ]
