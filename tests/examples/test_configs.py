@@ -14,6 +14,15 @@ from training.errors import UserError
 from .conftest import ROOT, Program, write_dataset, write_text
 
 CONFIGS = sorted((ROOT / "configs").glob("[!u]*.py"))  # uncertainty_*: its own test
+# One of each kind; the others, of which a few compile for minutes, are for test-all.
+OFTEN = {
+    "digits_compare",
+    "digits_dropconnect",
+    "digits_dropconnect_nnx",
+    "digits_transformer",
+    "fashion_spatial",
+    "shakespeare_dropconnect",
+}
 DIGITS = f"--config={ROOT / 'configs' / 'digits_none.py'}"
 
 
@@ -24,7 +33,15 @@ def small_files(places: dict[str, Path]) -> None:
     write_text(places["cache"] / "tinyshakespeare")
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(
+            path, id=path.stem, marks=[pytest.mark.slow] * (path.stem not in OFTEN)
+        )
+        for path in CONFIGS
+    ],
+)
 def test_every_config_runs_two_steps(
     path: Path, tmp_path: Path, run_train: Program, run_compare: Program
 ) -> None:

@@ -79,7 +79,9 @@ def test_fewer_epochs_shorten_all_stages() -> None:
     assert counts.tolist() == [2, 2, 2, 2, 40, 40, 60]
 
 
-@pytest.mark.parametrize("method", ["none", "dropconnect"])
+@pytest.mark.parametrize(
+    "method", ["none", pytest.param("dropconnect", marks=pytest.mark.slow)]
+)
 def test_nets_side_by_side_are_single_nets(method: str) -> None:
     config = tiny(method, nets=5, seed=3, hidden=(6,))
     together = prepare(config, digits(config))
@@ -174,6 +176,7 @@ def test_the_vote_is_of_mean_probabilities() -> None:
     assert ensemble.errors(probabilities[:1], np.array([0, 0, 0]))["deviation"] is None
 
 
+@pytest.mark.slow
 def test_the_configs_run_and_go_on_bit_for_bit(
     tmp_path: Path,
     run_train: Program,
