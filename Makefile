@@ -8,12 +8,15 @@ CONFIG ?= configs/digits_dropconnect.py
 WORKDIR ?= runs/$(basename $(notdir $(CONFIG)))
 VENV ?= .venv
 JOBS ?= auto
+OLDEST ?= python3.11
+NEWEST ?= python3.13
 
 comma := ,
 accelerator := $(if $(EXTRA),$(comma)$(EXTRA))
 bin := $(VENV)/bin
 
-.PHONY: train compare test test-all cover battery lint format gpu bench twins picture clean
+.PHONY: train compare test test-all cover battery lint format versions oldest dist \
+    gpu pods bench twins picture clean
 
 $(VENV)/%.installed: pyproject.toml
 	test -x $(bin)/python || $(PYTHON) -m venv $(VENV)
@@ -48,9 +51,38 @@ format: $(VENV)/dev.installed
 	$(bin)/ruff check --fix .
 	$(bin)/ruff format .
 
+# The suite on the oldest versions that pyproject.toml admits, and on the newest there
+# are. Old versions of others warn of what is gone by now; that is no matter of ours.
+versions: oldest
+	$(MAKE) test VENV=.venv-newest PYTHON=$(NEWEST)
+
+oldest:
+	test -x .venv-oldest/bin/python || $(OLDEST) -m venv .venv-oldest
+	.venv-oldest/bin/python -m pip install --quiet uv
+	.venv-oldest/bin/uv pip install --quiet --python .venv-oldest/bin/python \
+	    --resolution lowest-direct --editable '.[tests]'
+	.venv-oldest/bin/python -m pytest -n $(JOBS) -m 'not slow' \
+	    -W ignore::DeprecationWarning $(ARGS)
+
+# What would be released: built, looked into, installed where nothing else is, and run.
+dist: $(VENV)/dev.installed
+	rm -rf build/dist build/venv
+	$(bin)/python -m build --outdir build/dist .
+	$(bin)/twine check --strict build/dist/*
+	$(bin)/python .ci/check_dist.py build/dist
+	$(bin)/python -m venv build/venv
+	build/venv/bin/python -m pip install --quiet build/dist/*.whl
+	build/venv/bin/python -I .ci/smoke.py
+
 gpu: $(VENV)/tests.installed $(VENV)/benchmarks.installed
 	$(bin)/python -m pytest -m gpu
 	$(bin)/python benchmarks/run.py --out=benchmarks/results $(ARGS)
+
+# In a virtual environment of its own: where libtpu is, all of JAX looks for a TPU.
+pods:
+	$(MAKE) .venv-pods/tests.installed VENV=.venv-pods EXTRA=pods
+	.venv-pods/bin/python -m pytest -m tpu_compiler
+	.venv-pods/bin/python benchmarks/pods.py $(ARGS)
 
 twins: $(VENV)/twins.installed
 	$(bin)/python -m pytest -m torch $(ARGS)
@@ -62,4 +94,4 @@ picture: $(VENV)/examples.installed
 	$(bin)/python docs/picture.py
 
 clean:
-	rm -rf $(VENV) build dist runs
+	rm -rf $(VENV) .venv-oldest .venv-newest .venv-pods build dist runs
