@@ -201,9 +201,9 @@ def test_train_and_compare_tell_their_configs_apart(
 ) -> None:
     comparison = f"--config={ROOT / 'configs' / 'digits_compare.py'}"
     outcome = run_train(comparison, f"--workdir={tmp_path / 'run'}")
-    assert "of no use here: methods, seeds" in outcome.err
+    assert "of no use here: methods, rates, seeds" in outcome.err
     outcome = run_compare(DIGITS, f"--workdir={tmp_path / 'run'}")
-    assert "the config lacks methods, seeds" in outcome.err
+    assert "the config lacks methods, rates, seeds" in outcome.err
 
 
 def test_help(run_train: Program) -> None:
