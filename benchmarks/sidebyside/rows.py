@@ -28,7 +28,7 @@ def all_rows(*, quick: bool) -> list[Row]:
     Args:
       quick: a few of the rows, with small nets.
     """
-    return [
+    rows = [
         *_dropout_rows(quick),
         *_spatial_rows(quick),
         _tree_row(quick),
@@ -37,6 +37,8 @@ def all_rows(*, quick: bool) -> list[Row]:
         compile_row(*((6, 2) if quick else (SITES, None))),
         eager_row(),
     ]
+    # Last: what has been kept once is handed out again, whatever is chosen later.
+    return sorted(rows, key=lambda row: row.settings.get("memory") == memory.REUSED)
 
 
 def _dropout_rows(quick: bool) -> Iterator[Row]:
