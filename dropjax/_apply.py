@@ -136,6 +136,26 @@ def drop(
     return x if certain else jnp.zeros_like(x)
 
 
+def drop_by(
+    draw: Callable[..., Array],
+    key: KeyLike,
+    x: Inexact[Array, "*shape"],
+    rate: RateLike,
+    coins: tuple[int, ...],
+    *,
+    deterministic: bool,
+    **options: object,
+) -> Inexact[Array, "*shape"]:
+    """X or zeros where that is certain; else what `draw(key, x, keep)` makes of it."""
+    rate = check_rate(rate)
+    check_rate_shape(rate, coins)
+    certain = foregone(rate, check_deterministic(deterministic))
+    if certain is not None:
+        return x if certain else jnp.zeros_like(x)
+    keep = keep_probability(rate, working_dtype(x))
+    return draw(check_key(key), x, keep, coins=coins, **options)
+
+
 @redrawn("coins", "scaling")
 def _toss_and_apply(
     key: Key[Array, ""],
@@ -205,8 +225,7 @@ def nan_seen(
     """A share kept that is not the rate's own; NaN if the rate is, to be seen."""
     if isinstance(keep, np.ndarray):
         return share
-    nan = jnp.isnan(keep).any()
-    return jnp.where(nan, jnp.asarray(jnp.nan, keep.dtype), share)
+    return jnp.where(jnp.isnan(keep).any(), jnp.nan, share)
 
 
 def _is_one(keep: Float[Array, "..."]) -> bool:

@@ -31,12 +31,7 @@ import numpy as np
 from jax.extend.random import define_prng_impl
 from jaxtyping import Array, Key, UInt
 
-from dropjax._random import (
-    Word,
-    element_index,
-    tell_reuse_checker,
-    threefry2x32,
-)
+from dropjax._random import Word, element_index, tell_reuse_checker, threefry2x32
 
 _MULTIPLIERS = (0xED5AD4BB, 0xAC4C1B51, 0x31848BAB)
 _SHIFTS = (17, 11, 15)

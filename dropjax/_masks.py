@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Float, Key
 
 from dropjax._checks import (
     check_axes,
+    check_channel_and_batch,
     check_deterministic,
     check_key,
     check_noise_shape,
@@ -100,6 +101,19 @@ def coin_shape(
         return check_noise_shape(noise_shape, shape)
     shared = check_axes(broadcast_dims, len(shape), "broadcast_dims")
     return tuple(1 if axis in shared else n for axis, n in enumerate(shape))
+
+
+def coins_along(shape: tuple[int, ...], own: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of the coins that places along these axes have of their own."""
+    return tuple(n if axis in own else 1 for axis, n in enumerate(shape))
+
+
+def spatial_axes(
+    ndim: int, channel_axis: int, batch_axis: int | None
+) -> tuple[int, ...]:
+    """All axes but the channels' and the batch's."""
+    own = check_channel_and_batch(channel_axis, batch_axis, ndim)
+    return tuple(axis for axis in range(ndim) if axis not in own)
 
 
 def toss(

@@ -32,6 +32,14 @@ def random_words(
     return jnp.bitwise_xor(*threefry2x32(first, second, high, low))
 
 
+def random_uniform(
+    key: Key[Array, ""], shape: tuple[int, ...], *, stored: bool = False
+) -> Float[Array, "..."]:
+    """Numbers in [0, 1), multiples of 2^-24."""
+    words = random_words(key, shape, stored=stored) >> np.uint32(8)
+    return words.astype(jnp.float32) * np.float32(2.0**-24)
+
+
 def normals(
     key: Key[Array, ""], shape: tuple[int, ...], *, stored: bool = False
 ) -> Float[Array, "*shape"]:
@@ -118,11 +126,3 @@ def threefry2x32(k0: Word, k1: Word, x0: Word, x1: Word) -> tuple[Word, Word]:
 
 def _rotate_left(word: Word, distance: int) -> Word:
     return (word << np.uint32(distance)) | (word >> np.uint32(32 - distance))
-
-
-def random_uniform(
-    key: Key[Array, ""], shape: tuple[int, ...], *, stored: bool = False
-) -> Float[Array, "..."]:
-    """Numbers in [0, 1), multiples of 2^-24."""
-    words = random_words(key, shape, stored=stored) >> np.uint32(8)
-    return words.astype(jnp.float32) * np.float32(2.0**-24)

@@ -13,16 +13,11 @@ import pytest
 from scipy import stats
 
 from dropjax._masks import toss
-from dropjax._random import random_words
 from tests.battery import statistics, streams
+from tests.battery.streams import draw
 
 FAMILY_WISE_ERROR = 1e-6
 SIDE = 256
-
-
-@functools.partial(jax.jit, static_argnums=1)
-def draw(keys, shape):
-    return jax.lax.map(lambda key: random_words(key, shape), keys)
 
 
 def smallest(draw, batches, keep):

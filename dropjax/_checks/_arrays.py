@@ -10,9 +10,7 @@ import numpy as np
 from jaxtyping import Array, Inexact, Key
 
 from dropjax._checks._words import broadcasts, describe, is_int
-from dropjax._types import (
-    KeyLike,
-)
+from dropjax._types import KeyLike
 
 
 def check_array(x: Any, name: str = "x") -> Any:

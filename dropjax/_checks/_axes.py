@@ -6,9 +6,7 @@ from typing import Any
 from jaxtyping import Array
 
 from dropjax._checks._words import describe, is_int
-from dropjax._types import (
-    Axes,
-)
+from dropjax._types import Axes
 
 
 def check_axes(axes: Axes, ndim: int, name: str) -> tuple[int, ...]:

@@ -7,12 +7,7 @@ from typing import Any, get_args
 import numpy as np
 
 from dropjax._checks._words import describe, is_int, is_real
-from dropjax._types import (
-    DropPathMode,
-    Inference,
-    Noise,
-    Scaling,
-)
+from dropjax._types import DropPathMode, Inference, Noise, Scaling
 
 
 def check_ascending(limits: Any, name: str) -> tuple[float, float]:

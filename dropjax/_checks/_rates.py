@@ -9,9 +9,7 @@ import numpy as np
 from jaxtyping import Array
 
 from dropjax._checks._words import broadcasts, describe, is_real
-from dropjax._types import (
-    RateLike,
-)
+from dropjax._types import RateLike
 
 
 def check_rate(rate: RateLike, name: str = "rate") -> RateLike:

@@ -5,18 +5,11 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Inexact, Key
 
-from dropjax._apply import apply_mask, redrawn, scale, toss_for, widened, working_dtype
-from dropjax._checks import (
-    check_array,
-    check_channel_and_batch,
-    check_deterministic,
-    check_key,
-    check_rate,
-    check_rate_shape,
-    check_shape,
-)
-from dropjax._masks import coin_shape, foregone, keep_mask, keep_probability
+from dropjax._apply import apply_mask, drop_by, redrawn, scale, toss_for, widened
+from dropjax._checks import check_array, check_channel_and_batch, check_shape
+from dropjax._masks import coin_shape, coins_along, keep_mask
 from dropjax._types import Axes, KeyLike, RateLike
+from dropjax.functional._dropout import dropout_mask
 
 # SELU's limit at minus infinity, -lambda * alpha.
 _SATURATED = -1.0507009873554805 * 1.6732632423543772
@@ -70,7 +63,7 @@ def alpha_dropout(
       networks", NeurIPS.
     """
     coins = coin_shape(check_array(x).shape, broadcast_dims, noise_shape)
-    return _alpha_drop(key, x, rate, coins, deterministic)
+    return drop_by(_restore, key, x, rate, coins, deterministic=deterministic)
 
 
 def alpha_dropout_mask(
@@ -104,8 +97,14 @@ def alpha_dropout_mask(
       >>> y = alpha_dropout(key, jnp.full((8, 5), 9.0), 0.5)
       >>> assert jnp.array_equal(y > 0, mask)
     """
-    coins = coin_shape(check_shape(shape), broadcast_dims, noise_shape)
-    return keep_mask(key, coins, rate, deterministic=deterministic)
+    return dropout_mask(
+        key,
+        shape,
+        rate,
+        broadcast_dims=broadcast_dims,
+        noise_shape=noise_shape,
+        deterministic=deterministic,
+    )
 
 
 def feature_alpha_dropout(
@@ -152,7 +151,7 @@ def feature_alpha_dropout(
       object localization using convolutional networks", CVPR.
     """
     coins = _maps(check_array(x).shape, channel_axis, batch_axis)
-    return _alpha_drop(key, x, rate, coins, deterministic)
+    return drop_by(_restore, key, x, rate, coins, deterministic=deterministic)
 
 
 def feature_alpha_dropout_mask(
@@ -193,27 +192,11 @@ def _maps(
     shape: tuple[int, ...], channel_axis: int, batch_axis: int | None
 ) -> tuple[int, ...]:
     own = check_channel_and_batch(channel_axis, batch_axis, len(shape))
-    return tuple(n if axis in own else 1 for axis, n in enumerate(shape))
-
-
-def _alpha_drop(
-    key: KeyLike,
-    x: Inexact[Array, "*shape"],
-    rate: RateLike,
-    coins: tuple[int, ...],
-    deterministic: bool,
-) -> Inexact[Array, "*shape"]:
-    rate = check_rate(rate)
-    check_rate_shape(rate, coins)
-    certain = foregone(rate, check_deterministic(deterministic))
-    if certain is None:
-        keep = keep_probability(rate, working_dtype(x))
-        return _toss_and_restore(check_key(key), x, keep, coins=coins)
-    return x if certain else jnp.zeros_like(x)
+    return coins_along(shape, own)
 
 
 @redrawn("coins")
-def _toss_and_restore(
+def _restore(
     key: Key[Array, ""],
     x: Inexact[Array, "*shape"],
     keep: Float[Array, "..."],

@@ -9,24 +9,16 @@ from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Array, ArrayLike, Bool, Float, Inexact, Key
 
-from dropjax._apply import apply_mask, drop, redrawn, widened, working_dtype
+from dropjax._apply import apply_mask, drop, drop_by, redrawn, widened, working_dtype
 from dropjax._checks import (
     check_array,
     check_attention,
     check_attention_weights,
-    check_deterministic,
-    check_key,
     check_rate,
-    check_rate_shape,
     check_shape,
     check_unsown,
 )
-from dropjax._masks import (
-    foregone,
-    keep_mask,
-    keep_probability,
-    toss,
-)
+from dropjax._masks import keep_mask, toss
 from dropjax._types import KeyLike, RateLike
 
 
@@ -84,13 +76,7 @@ def attention_dropout(
         return drop(
             key, x, rate, coins, scaling="inverted", deterministic=deterministic
         )
-    rate = check_rate(rate)
-    check_rate_shape(rate, coins)
-    certain = foregone(rate, check_deterministic(deterministic))
-    if certain is not None:
-        return x if certain else jnp.zeros_like(x)
-    keep = keep_probability(rate, working_dtype(x))
-    return _renormalize(check_key(key), x, keep, coins=coins)
+    return drop_by(_renormalize, key, x, rate, coins, deterministic=deterministic)
 
 
 def attention_dropout_mask(

@@ -13,14 +13,13 @@ from dropjax._checks import (
     check_array,
     check_axes,
     check_batch,
-    check_channel_and_batch,
     check_deterministic,
     check_fill,
     check_key,
     check_rate,
     check_rate_shape,
 )
-from dropjax._masks import foregone, keep_probability, toss
+from dropjax._masks import coin_shape, coins_along, foregone, keep_probability, toss
 from dropjax._types import KeyLike, RateLike
 
 
@@ -43,14 +42,6 @@ def place(
     last = jnp.asarray(places, jnp.int32) - 1
     scaled = uniform * (last + 1).astype(jnp.float32)
     return jnp.clip(scaled.astype(jnp.int32), 0, jnp.maximum(last, 0))
-
-
-def spatial_axes(
-    ndim: int, channel_axis: int, batch_axis: int | None
-) -> tuple[int, ...]:
-    """All axes but the channels' and the batch's."""
-    own = check_channel_and_batch(channel_axis, batch_axis, ndim)
-    return tuple(axis for axis in range(ndim) if axis not in own)
 
 
 def erase(
@@ -91,7 +82,7 @@ def box_mask(
     rate, examples = check_rate(rate), _examples(shape, batch_axis)
     check_rate_shape(rate, examples)
     channels = check_axes(channel_axis, len(shape), "channel_axis")
-    shape = tuple(1 if axis in channels else n for axis, n in enumerate(shape))
+    shape = coin_shape(shape, channels)
     if foregone(rate, check_deterministic(deterministic)):
         return jnp.ones(shape, bool)
     keep = keep_probability(rate, jnp.dtype("float32"))
@@ -100,8 +91,7 @@ def box_mask(
 
 
 def _examples(shape: tuple[int, ...], batch_axis: int | None) -> tuple[int, ...]:
-    own = check_batch(batch_axis, len(shape))
-    return tuple(n if axis in own else 1 for axis, n in enumerate(shape))
+    return coins_along(shape, check_batch(batch_axis, len(shape)))
 
 
 @redrawn("box", "spatial", "examples")

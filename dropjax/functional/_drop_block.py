@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Inexact, Key
 
-from dropjax._apply import apply_mask, redrawn, working_dtype
+from dropjax._apply import apply_mask, nan_seen, redrawn, working_dtype
 from dropjax._checks import (
     check_array,
     check_axes,
@@ -189,9 +189,7 @@ def _drop_blocks(
     axes = tuple(axis for axis in range(x.ndim) if axis not in examples)
     kept = jnp.sum(mask, axes, jnp.int32, keepdims=True)
     share = kept.astype(working_dtype(x)) / max(1, mask.size // max(1, kept.size))
-    # A NaN rate must be seen: everything is kept, and scaled by NaN.
-    seen = jnp.any(jnp.isnan(keep))
-    return apply_mask(x, mask, keep=jnp.where(seen, jnp.nan, share))
+    return apply_mask(x, mask, keep=nan_seen(share, keep))
 
 
 _block_mask = jax.jit(draw, static_argnames=("shape", "window", "maps"))

@@ -2,20 +2,11 @@
 
 from collections.abc import Sequence
 
-import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Inexact, Key
 
-from dropjax._apply import apply_mask, nan_seen, redrawn, working_dtype
-from dropjax._checks import (
-    check_array,
-    check_channel_and_batch,
-    check_deterministic,
-    check_key,
-    check_rate,
-    check_rate_shape,
-    check_shape,
-)
-from dropjax._masks import foregone, keep_mask, keep_probability, toss
+from dropjax._apply import apply_mask, drop_by, nan_seen, redrawn
+from dropjax._checks import check_array, check_channel_and_batch, check_shape
+from dropjax._masks import coins_along, keep_mask, toss
 from dropjax._types import KeyLike, RateLike
 
 
@@ -66,13 +57,15 @@ def drop_head(
       for transformer models", Findings of EMNLP.
     """
     coins, head_axis = _coins(check_array(x).shape, head_axis, batch_axis)
-    rate = check_rate(rate)
-    check_rate_shape(rate, coins)
-    certain = foregone(rate, check_deterministic(deterministic))
-    if certain is not None:
-        return x if certain else jnp.zeros_like(x)
-    keep = keep_probability(rate, working_dtype(x))
-    return _drop_head(check_key(key), x, keep, coins=coins, head_axis=head_axis)
+    return drop_by(
+        _drop_head,
+        key,
+        x,
+        rate,
+        coins,
+        deterministic=deterministic,
+        head_axis=head_axis,
+    )
 
 
 def drop_head_mask(
@@ -114,8 +107,7 @@ def _coins(
     shape: tuple[int, ...], head_axis: int, batch_axis: int | None
 ) -> tuple[tuple[int, ...], int]:
     own = check_channel_and_batch(head_axis, batch_axis, len(shape), "head_axis")
-    coins = tuple(size if axis in own else 1 for axis, size in enumerate(shape))
-    return coins, own[0]
+    return coins_along(shape, own), own[0]
 
 
 @redrawn("coins", "head_axis")

@@ -12,7 +12,7 @@ from dropjax._checks import (
     check_mode,
     check_shape,
 )
-from dropjax._masks import keep_mask
+from dropjax._masks import coins_along, keep_mask
 from dropjax._types import DropPathMode, KeyLike, RateLike, Scaling
 
 
@@ -111,4 +111,4 @@ def _coins(
 ) -> tuple[int, ...]:
     check_mode(mode)
     own = check_axes(batch_axis, len(shape), "batch_axis") if mode == "row" else ()
-    return tuple(n if axis in own else 1 for axis, n in enumerate(shape))
+    return coins_along(shape, own)

@@ -15,7 +15,7 @@ from dropjax._checks import (
     check_rate_shape,
     check_shape,
 )
-from dropjax._masks import foregone, keep_mask, keep_probability, toss
+from dropjax._masks import coin_shape, foregone, keep_mask, keep_probability, toss
 from dropjax._types import Axes, KeyLike, RateLike
 
 
@@ -69,7 +69,7 @@ def max_dropout(
     """
     x = check_array(x)
     group = _group(x.ndim, broadcast_dims)
-    coins = _coins(x.shape, group)
+    coins = coin_shape(x.shape, group)
     rate = check_rate(rate)
     check_rate_shape(rate, coins)
     certain = foregone(rate, check_deterministic(deterministic))
@@ -109,7 +109,7 @@ def max_dropout_mask(
       >>> assert mask.shape == (8, 1, 1, 4)
     """
     shape = check_shape(shape)
-    coins = _coins(shape, _group(len(shape), broadcast_dims))
+    coins = coin_shape(shape, _group(len(shape), broadcast_dims))
     return keep_mask(key, coins, rate, deterministic=deterministic)
 
 
@@ -117,10 +117,6 @@ def _group(ndim: int, broadcast_dims: Axes | None) -> tuple[int, ...]:
     if broadcast_dims is None:
         return tuple(range(1, ndim - 1))
     return check_axes(broadcast_dims, ndim, "broadcast_dims")
-
-
-def _coins(shape: tuple[int, ...], group: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(1 if axis in group else n for axis, n in enumerate(shape))
 
 
 @redrawn("group")

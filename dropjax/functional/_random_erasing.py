@@ -10,8 +10,9 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, Inexact, Int
 
 from dropjax._checks import check_array, check_range, check_shape, check_two_axes
+from dropjax._masks import spatial_axes
 from dropjax._types import KeyLike, RateLike
-from dropjax.functional._boxes import box_mask, erase, place, spatial_axes
+from dropjax.functional._boxes import box_mask, erase, place
 
 
 def random_erasing(

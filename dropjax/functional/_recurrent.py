@@ -47,6 +47,13 @@ def drop_sequence(
     return _over_batch(drop, _present(keys))(keys, x)
 
 
+def state_rates(
+    rate: RateLike, memory_rate: RateLike | None
+) -> tuple[RateLike, RateLike]:
+    """The rate of a state's last part, and of the memory before it."""
+    return rate, rate if memory_rate is None else memory_rate
+
+
 def zone_out(
     keys: Key[Array, "*batch"] | None,
     new: PyTree,
@@ -57,7 +64,7 @@ def zone_out(
 ) -> PyTree:
     """Zoneout of a state; what comes before its last part is memory."""
     states, structure = jax.tree.flatten(new)
-    memory_rate = rate if memory_rate is None else memory_rate
+    rate, memory_rate = state_rates(rate, memory_rate)
     rates = [memory_rate] * (len(states) - 1) + [rate]
     zoned = []
     for which, (x, before, own) in enumerate(

@@ -7,17 +7,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Inexact, Key
 
-from dropjax._apply import nan_seen, redrawn, scale, working_dtype
+from dropjax._apply import are_stored, nan_seen, redrawn, scale, working_dtype
 from dropjax._checks import (
     check_array,
     check_ascending,
-    check_axes,
     check_deterministic,
     check_key,
     check_rate,
     check_rate_shape,
 )
-from dropjax._masks import foregone, keep_probability, toss
+from dropjax._masks import coin_shape, foregone, keep_probability, toss
 from dropjax._random import random_uniform
 from dropjax._types import Axes, KeyLike, RateLike
 
@@ -96,8 +95,7 @@ def shake_drop(
 def _coins(shape: tuple[int, ...], broadcast_dims: Axes | None) -> tuple[int, ...]:
     if broadcast_dims is None:
         return shape[:1] + (1,) * (len(shape) - 1)
-    shared = check_axes(broadcast_dims, len(shape), "broadcast_dims")
-    return tuple(1 if axis in shared else n for axis, n in enumerate(shape))
+    return coin_shape(shape, broadcast_dims)
 
 
 @redrawn("forward_range")
@@ -122,7 +120,7 @@ def _shake_drop(
     ranges: tuple[tuple[float, float], ...],
 ) -> Inexact[Array, "*shape"]:
     coin_key, *shakes = jax.random.split(key, 3)
-    stored = int(np.prod(coins)) * 8 <= x.size
+    stored = are_stored(coins, x)
     mask = toss(coin_key, keep, coins, stored=stored)
     one = jnp.asarray(nan_seen(1.0, keep), keep.dtype)
     alpha, beta = (

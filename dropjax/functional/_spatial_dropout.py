@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from jaxtyping import Array, Bool, Inexact
 
-from dropjax._checks import check_array, check_channel_and_batch, check_shape
+from dropjax._checks import check_array, check_shape
+from dropjax._masks import spatial_axes
 from dropjax._types import KeyLike, RateLike, Scaling
 from dropjax.functional._dropout import dropout, dropout_mask
 
@@ -56,7 +57,7 @@ def spatial_dropout(
       Tompson, Goroshin, Jain, LeCun and Bregler, 2015, "Efficient object localization
       using convolutional networks", CVPR.
     """
-    shared = _spatial_axes(check_array(x).ndim, channel_axis, batch_axis)
+    shared = spatial_axes(check_array(x).ndim, channel_axis, batch_axis)
     return dropout(
         key,
         x,
@@ -98,14 +99,7 @@ def spatial_dropout_mask(
       >>> assert mask.shape == (4, 1, 1, 32)
     """
     shape = check_shape(shape)
-    shared = _spatial_axes(len(shape), channel_axis, batch_axis)
+    shared = spatial_axes(len(shape), channel_axis, batch_axis)
     return dropout_mask(
         key, shape, rate, broadcast_dims=shared, deterministic=deterministic
     )
-
-
-def _spatial_axes(
-    ndim: int, channel_axis: int, batch_axis: int | None
-) -> tuple[int, ...]:
-    own = check_channel_and_batch(channel_axis, batch_axis, ndim)
-    return tuple(axis for axis in range(ndim) if axis not in own)

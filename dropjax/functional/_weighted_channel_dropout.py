@@ -14,7 +14,7 @@ from dropjax._checks import (
     check_rate,
     check_rate_shape,
 )
-from dropjax._masks import foregone, keep_probability, toss
+from dropjax._masks import coins_along, foregone, keep_probability, toss
 from dropjax._random import random_uniform
 from dropjax._types import KeyLike, RateLike
 
@@ -75,7 +75,7 @@ def weighted_channel_dropout(
     """
     x = check_array(x)
     own = check_channel_and_batch(channel_axis, batch_axis, x.ndim)
-    coins = tuple(n if axis in own else 1 for axis, n in enumerate(x.shape))
+    coins = coins_along(x.shape, own)
     rates = check_rate(rate), check_rate(selected_rate, "selected_rate")
     one_each = tuple(1 if axis == own[0] else n for axis, n in enumerate(coins))
     check_rate_shape(rates[0], one_each)

@@ -6,9 +6,7 @@ import flax.linen as nn
 from jaxtyping import Array, Inexact
 
 from dropjax._types import Axes, KeyLike, RateLike, Scaling
-from dropjax.functional import (
-    dropout,
-)
+from dropjax.functional import dropout
 from dropjax.linen._base import resolve
 
 

@@ -7,9 +7,7 @@ from jaxtyping import Array, Inexact
 
 from dropjax._checks import check_spatial_axes
 from dropjax._types import KeyLike, RateLike, Scaling
-from dropjax.functional import (
-    spatial_dropout,
-)
+from dropjax.functional import spatial_dropout
 from dropjax.linen._base import resolve
 
 

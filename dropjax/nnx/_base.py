@@ -8,11 +8,7 @@ import jax
 from flax import nnx
 from jaxtyping import Array, PyTree
 
-from dropjax._checks import (
-    check_fixed_mask,
-    check_flag_given,
-    rngs_error,
-)
+from dropjax._checks import check_fixed_mask, check_flag_given, rngs_error
 from dropjax._masks import is_drawn
 from dropjax._types import KeyLike, RateLike
 from dropjax.functional._answer import is_sampled

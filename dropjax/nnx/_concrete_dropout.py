@@ -8,11 +8,7 @@ from flax import nnx
 from flax.typing import Dtype
 from jaxtyping import Array, Float, Inexact
 
-from dropjax._checks import (
-    check_flag_given,
-    check_inner_rate,
-    check_wrapped_kernel,
-)
+from dropjax._checks import check_flag_given, check_inner_rate, check_wrapped_kernel
 from dropjax._types import Axes, KeyLike
 from dropjax.functional import concrete_dropout, concrete_dropout_regularizer
 from dropjax.nnx._base import Drop, Rngs

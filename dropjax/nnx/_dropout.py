@@ -6,9 +6,7 @@ from flax import nnx
 from jaxtyping import Array, Inexact
 
 from dropjax._types import Axes, KeyLike, RateLike, Scaling
-from dropjax.functional import (
-    dropout,
-)
+from dropjax.functional import dropout
 from dropjax.nnx._base import Drop, Rngs
 
 

@@ -15,6 +15,7 @@ from dropjax.functional._recurrent import (
     drop_sequence,
     next_keys,
     sequence_keys,
+    state_rates,
     zone_out,
 )
 from dropjax.nnx._base import Drop, Rngs
@@ -201,9 +202,7 @@ class Zoneout(_Wrapper):
         return KeyedCarry(state, keys), jax.tree.leaves(state)[-1]
 
     def _rates(self) -> tuple[RateLike, ...]:
-        return (
-            (self.rate,) if self.memory_rate is None else (self.rate, self.memory_rate)
-        )
+        return state_rates(self.rate, self.memory_rate)
 
 
 def _step(

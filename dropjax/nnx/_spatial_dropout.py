@@ -5,13 +5,9 @@ from typing import ClassVar
 from flax import nnx
 from jaxtyping import Array, Inexact
 
-from dropjax._checks import (
-    check_spatial_axes,
-)
+from dropjax._checks import check_spatial_axes
 from dropjax._types import KeyLike, RateLike, Scaling
-from dropjax.functional import (
-    spatial_dropout,
-)
+from dropjax.functional import spatial_dropout
 from dropjax.nnx._base import Drop, Rngs
 
 

@@ -10,7 +10,6 @@ written to a folder, a file each.
 """
 
 import argparse
-import functools
 import shutil
 import subprocess
 import sys
@@ -20,7 +19,6 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from dropjax._random import random_words
 from tests.battery import streams
 
 LAYOUTS = {"short": 1 << 16, "long": 1 << 24}
@@ -45,16 +43,11 @@ def main() -> int:
     return int(any(found))
 
 
-@functools.partial(jax.jit, static_argnums=1)
-def _draw(keys: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    return jax.lax.map(lambda key: random_words(key, shape), keys)
-
-
 def _own_statistics(name: str, side: int, out: Path) -> bool:
     lines, failed = [], False
     for keep in (0.5, 0.9, 0.99):
         batches = streams.related_keys(streams.GENERATORS[name])
-        ps = list(streams.examine(_draw, batches, side, keep))
+        ps = list(streams.examine(streams.draw, batches, side, keep))
         where, p = min(ps, key=lambda each: each[1])
         failed |= p * len(ps) < 1e-4
         lines.append(
@@ -91,7 +84,7 @@ def _words(name: str, length: int) -> Iterator[np.ndarray]:
     first = 0
     while True:
         keys = fold(root, np.arange(first, first + count, dtype=np.uint32))
-        yield np.asarray(_draw(keys, (length,)))
+        yield np.asarray(streams.draw(keys, (length,)))
         first += count
 
 

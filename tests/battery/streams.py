@@ -1,5 +1,6 @@
 """Streams as masks use them: many short ones of related keys, and long ones."""
 
+import functools
 from collections.abc import Callable, Iterable, Iterator
 
 import jax
@@ -7,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import dropjax as dj
+from dropjax._random import random_words
 from tests.battery import statistics
 
 GENERATORS = {
@@ -16,6 +18,12 @@ GENERATORS = {
 }
 
 Draw = Callable[..., np.ndarray]
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def draw(keys: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """The words of each key, as a mask of that shape reads them."""
+    return jax.lax.map(lambda key: random_words(key, shape), keys)
 
 
 def related_keys(impl: object) -> Iterator[tuple[str, jax.Array]]:
