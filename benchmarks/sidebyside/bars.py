@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from sidebyside import contenders as who
-from sidebyside import memory, weight_rows
+from sidebyside import memory, method_rows, weight_rows
 from sidebyside.timing import Result
 
 SCRATCH_BYTES = 1024
@@ -84,6 +84,7 @@ def verdicts(results: Sequence[Result], backend: str) -> list[Verdict]:
         *_masks_per_example(results),
         *_without_masks(results),
         *_no_slower(results),
+        *_beside_peers(results),
     ]
 
 
@@ -215,6 +216,26 @@ def _no_slower(results: Sequence[Result]) -> Iterator[Verdict]:
                 measured = f"{_time(own)} against {_time(other)}"
                 bar = f"{row.name}, {name}"
                 yield Verdict(bar, f"not above {peer}", measured, own <= other)
+
+
+def _beside_peers(results: Sequence[Result]) -> Iterator[Verdict]:
+    for row in _group(results, method_rows.GROUP):
+        work = {who.FLOOR, who.NONE, who.OURS, who.OURS_FAST}
+        peers = {name: row.contenders[name] for name in row.contenders.keys() - work}
+        fastest = min(peers, key=lambda name: peers[name]["median_s"])
+        peer = peers[fastest]
+        for name in (who.OURS, who.OURS_FAST):
+            own = row.contenders[name]
+            met = own["median_s"] <= peer["median_s"]
+            # Quartiles that overlap cannot be told apart.
+            unclear = not met and own["q1_s"] <= peer["q3_s"]
+            measured = f"{_time(own['median_s'])} against {_time(peer['median_s'])}"
+            yield Verdict(
+                f"{row.name}, {name}",
+                f"not above its fastest peer, {fastest}",
+                f"{measured}, too noisy to tell" if unclear else measured,
+                None if unclear else met,
+            )
 
 
 def _group(results: Sequence[Result], group: str) -> list[Result]:

@@ -1,5 +1,6 @@
 """Who is compared: the same dropout as each library's users write it."""
 
+import functools
 import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
@@ -23,7 +24,15 @@ BY_HAND = "tree_map by hand"
 
 RATE = 0.1
 
-PEERS = ("haiku", "equinox", "keras", "torch", "dropconnect")
+PEERS = (
+    "haiku",
+    "equinox",
+    "keras",
+    "torch",
+    "torchvision",
+    "timm",
+    "dropconnect",
+)
 
 Drop: TypeAlias = Callable[[Any, jax.Array], jax.Array]
 
@@ -65,7 +74,7 @@ def dropouts(
     }
     missing = absent()
     if "haiku" not in missing:
-        found["haiku"] = Contender(_haiku_drop(rate, shared), threefry_key())
+        found["haiku"] = Contender(haiku_drop(rate, shared), threefry_key())
     if "equinox" not in missing and not shared:
         found["equinox"] = Contender(_equinox_drop(rate), threefry_key())
     if "keras" not in missing:
@@ -85,6 +94,13 @@ def dropjax_drop(rate: float, shared: tuple[int, ...] = ()) -> Drop:
     return lambda key, x: dropjax.dropout(key, x, rate, broadcast_dims=shared)
 
 
+def haiku_drop(rate: float, shared: tuple[int, ...] = ()) -> Drop:
+    """Haiku's function."""
+    import haiku as hk
+
+    return lambda key, x: hk.dropout(key, rate, x, broadcast_dims=shared)
+
+
 def torch_calls(
     shape: tuple[int, ...],
     dtype: str,
@@ -99,24 +115,48 @@ def torch_calls(
         return {}
     import torch
 
-    device = "cuda" if torch.cuda.is_available() else "cpu"
     if channels:
         shape = (shape[0], shape[-1], *shape[1:-1])
     kind = torch.nn.functional.dropout2d if channels else torch.nn.functional.dropout
-    where = {"dtype": getattr(torch, dtype), "device": device}
-    x = torch.ones(shape, requires_grad=backward, **where)
-    cotangent = torch.ones(shape, **where) if backward else None
+    drop = functools.partial(kind, p=rate, training=True)
+    return {
+        "torch": torch_call(drop, [shape], dtype, backward=backward, bytes_moved=moved)
+    }
+
+
+def torch_call(
+    function: Callable[..., Any],
+    shapes: Sequence[tuple[int, ...]],
+    dtype: str = "float32",
+    *,
+    backward: bool,
+    parameters: Sequence[Any] = (),
+    **facts: float,
+) -> Call:
+    """A call of a function of tensors of ones, and the gradients of all it reads."""
+    import torch
+
+    where = {"dtype": getattr(torch, dtype), "device": torch_device()}
+    tensors = [torch.ones(shape, requires_grad=backward, **where) for shape in shapes]
+    read = [*tensors, *parameters]
+    cotangent = torch.ones_like(function(*tensors))
 
     def run() -> object:
-        x.grad = None
-        y = kind(x, rate, training=True)
-        if backward:
-            y.backward(cotangent)
-        if device == "cuda":
+        with torch.set_grad_enabled(backward):
+            y = function(*tensors)
+        gradients = torch.autograd.grad(y, read, cotangent) if backward else ()
+        if where["device"] == "cuda":
             torch.cuda.synchronize()
-        return y
+        return y, gradients
 
-    return {"torch": Call(run, {"bytes_moved": moved})}
+    return Call(run, facts)
+
+
+def torch_device() -> str:
+    """Where PyTorch computes: on a GPU, if it has one."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def torch_threads() -> int | None:
@@ -183,12 +223,6 @@ def tree_masks(rate: float) -> Mapping[str, Contender]:
 def _nnx_drop(rate: float, shared: tuple[int, ...]) -> Drop:
     layer = nnx.Dropout(rate, broadcast_dims=shared, deterministic=False)
     return lambda key, x: layer(x, rngs=nnx.Rngs(dropout=key))
-
-
-def _haiku_drop(rate: float, shared: tuple[int, ...]) -> Drop:
-    import haiku as hk
-
-    return lambda key, x: hk.dropout(key, rate, x, broadcast_dims=shared)
 
 
 def _equinox_drop(rate: float) -> Drop:

@@ -96,7 +96,7 @@ def _bar(bar: Mapping[str, Any]) -> tuple[str, ...]:
 
 _COLUMNS = {
     "times_floor": ("of the floor", lambda value: f"{value:.2f}x"),
-    "times_faster": ("faster than flax", lambda value: f"{value:.1f}x"),
+    "times_faster": ("faster than {baseline}", lambda value: f"{value:.1f}x"),
     "gb_per_s": ("GB/s", lambda value: f"{value:.1f}"),
     "scratch_bytes": ("scratch MiB", lambda value: f"{value / MIB:.2f}"),
     "residual_bytes_per_element": (
@@ -109,8 +109,8 @@ _COLUMNS = {
 def _group(rows: Sequence[Result]) -> Iterator[str]:
     known = {fact for row in rows for one in row.contenders.values() for fact in one}
     columns = {fact: form for fact, form in _COLUMNS.items() if fact in known}
-    heads = ("", "time", *(title for title, _ in columns.values()))
     for row in rows:
+        titles = (title.format(baseline=row.baseline) for title, _ in columns.values())
         yield f"### {row.name}"
         yield ""
         lines = [
@@ -124,7 +124,7 @@ def _group(rows: Sequence[Result]) -> Iterator[str]:
             )
             for name, one in row.contenders.items()
         ]
-        yield from _table(heads, lines)
+        yield from _table(("", "time", *titles), lines)
         yield ""
 
 

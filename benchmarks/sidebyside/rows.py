@@ -2,17 +2,16 @@
 
 import functools
 import math
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
 
 from sidebyside import contenders as who
-from sidebyside import memory, training, weight_rows
+from sidebyside import memory, method_rows, training, weight_rows
 from sidebyside.contenders import RATE, Contender
 from sidebyside.net_rows import SITES, Nets, compile_row, rows_of
-from sidebyside.timing import Call, Row, input_sets, jitted
+from sidebyside.timing import Call, Row, both_ways, input_sets, jitted
 
 SCALE = 1.125
 MIB = 2**20
@@ -36,6 +35,7 @@ def all_rows(*, quick: bool) -> list[Row]:
         *rows_of(_nets(quick)),
         compile_row(*((6, 2) if quick else (SITES, None))),
         eager_row(),
+        *(() if quick else method_rows.rows_of()),
     ]
     # Last: what has been kept once is handed out again, whatever is chosen later.
     return sorted(rows, key=lambda row: row.settings.get("memory") == memory.REUSED)
@@ -122,21 +122,13 @@ def _array_calls(
     floor = Contender(lambda key, x: x * jnp.asarray(SCALE, x.dtype), None)
     calls = {}
     for name, one in {who.FLOOR: floor, **who.dropouts(rate, shared, dtype)}.items():
-        function = _both_ways(one.drop) if backward else one.drop
+        function = both_ways(one.drop) if backward else one.drop
         inputs = [(one.key, *set_) for set_ in sets]
         calls[name] = jitted(function, inputs, bytes_moved=moved)
     torch = who.torch_calls(
         shape, dtype, rate, backward=backward, channels=bool(shared), moved=moved
     )
     return {**calls, **torch}
-
-
-def _both_ways(drop: who.Drop) -> Callable[..., Any]:
-    def run(key: Any, x: jax.Array, cotangent: jax.Array) -> tuple:
-        y, pull = jax.vjp(lambda x: drop(key, x), x)
-        return y, pull(cotangent)
-
-    return run
 
 
 def _nets(quick: bool) -> Nets:

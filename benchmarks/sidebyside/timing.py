@@ -1,5 +1,6 @@
 """Contenders take turns; each is timed, and asked what scratch memory it needs."""
 
+import functools
 import gc
 import itertools
 import math
@@ -65,6 +66,7 @@ class Result:
     group: str
     settings: Mapping[str, Any]
     contenders: Mapping[str, Mapping[str, float]]
+    baseline: str
 
 
 def measure(row: Row, repeats: int, tick: Callable[[], object]) -> Result:
@@ -99,7 +101,7 @@ def measure(row: Row, repeats: int, tick: Callable[[], object]) -> Result:
         if moved is not None:
             entry["gb_per_s"] = moved / median / 1e9
         entries[name] = {**entry, **facts[name]}
-    return Result(row.name, row.group, row.settings, entries)
+    return Result(row.name, row.group, row.settings, entries, row.baseline)
 
 
 def interleave(
@@ -133,6 +135,17 @@ def jitted(
     ring = itertools.cycle(inputs)
     facts["scratch_bytes"] = scratch(compiled)
     return Call(lambda: compiled(*next(ring)), facts)
+
+
+def both_ways(function: Callable[..., jax.Array]) -> Callable[..., Any]:
+    """A function of (key, *arrays, cotangent): the result and the arrays' gradients."""
+
+    def run(key: Any, *arrays: Any) -> Any:
+        *primals, cotangent = arrays
+        y, pull = jax.vjp(functools.partial(function, key), *primals)
+        return y, pull(cotangent)
+
+    return run
 
 
 def scratch(compiled: jax.stages.Compiled) -> int:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import dropjax
 from sidebyside import contenders as who
 from sidebyside.contenders import Contender
-from sidebyside.timing import Call, Row, jitted
+from sidebyside.timing import Call, Row, both_ways, jitted
 
 DENSE = "dense layer"
 EINSUM = "bernoulli and einsum"
@@ -118,20 +118,9 @@ def _calls(
             calls[name] = jitted(one.drop, [inputs])
             continue
         y = jax.eval_shape(one.drop, *inputs)
-        both = functools.partial(_both_ways, one.drop)
-        calls[name] = jitted(both, [(*inputs, jnp.ones(y.shape))])
+        inputs = (*inputs, jnp.ones(y.shape))
+        calls[name] = jitted(both_ways(one.drop), [inputs])
     return calls
-
-
-def _both_ways(
-    layer: Callable[..., jax.Array],
-    key: Any,
-    x: jax.Array,
-    w: jax.Array,
-    cotangent: jax.Array,
-) -> Any:
-    y, pull = jax.vjp(functools.partial(layer, key), x, w)
-    return y, pull(cotangent)
 
 
 def _package_calls(batch: int, width: int, rate: float, passes: str) -> dict[str, Call]:

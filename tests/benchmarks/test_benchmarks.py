@@ -78,7 +78,9 @@ def test_the_figure(tmp_path):
     settings = {"dtype": "float32", "mib": 64.0, "rate": 0.1, "pass": "forward"}
     settings["memory"] = "fresh"
     names = (contenders.FLOOR, contenders.OURS, contenders.FLAX)
-    row = timing.Result("a", "dropout", settings, dict.fromkeys(names, entry))
+    row = timing.Result(
+        "a", "dropout", settings, dict.fromkeys(names, entry), contenders.FLAX
+    )
     path = tmp_path / "cpu.png"
     assert figure.draw(path, [row], "here, today") == [path]
     assert path.stat().st_size > 0
