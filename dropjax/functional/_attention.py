@@ -232,9 +232,10 @@ def _exponentials(
 ) -> Float[Array, "*batch heads queries keys"]:
     """What the softmax divides by its sum, in float32 or better."""
     wide = working_dtype(query)
+    # Heads come before queries, or all weights would be transposed, not the queries.
     logits = jnp.einsum(
-        "...qkgd,...skd->...kgqs",
-        _grouped(query, key.shape[-2], -2),
+        "...kgqd,...skd->...kgqs",
+        _grouped(jnp.swapaxes(query, -2, -3), key.shape[-2], -3),
         key,
         precision=precision,
         preferred_element_type=wide,
@@ -266,8 +267,8 @@ def _weigh(
 ) -> Float[Array, "*batch queries heads width"]:
     """The values' sums, weighed for each query."""
     weights = _grouped(weights, value.shape[-2], -3)
-    y = jnp.einsum("...kgqs,...skd->...qkgd", weights, value, precision=precision)
-    return y.reshape(*y.shape[:-3], -1, y.shape[-1])
+    y = jnp.einsum("...kgqs,...skd->...kgqd", weights, value, precision=precision)
+    return jnp.swapaxes(y.reshape(*y.shape[:-4], -1, *y.shape[-2:]), -2, -3)
 
 
 def _grouped(x: Array, groups: int, axis: int) -> Array:
