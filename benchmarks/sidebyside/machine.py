@@ -19,6 +19,8 @@ PACKAGES = (
     "equinox",
     "keras",
     "torch",
+    "torchvision",
+    "timm",
     "numpy",
 )
 

@@ -5,7 +5,7 @@ import importlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import flax.linen as nn
 import jax
@@ -49,23 +49,38 @@ class Method:
     params: Callable[[jax.Array], Any] | None = None
 
 
-def rows_of(methods: Sequence[Method] | None = None) -> Iterator[Row]:
+class Shapes(NamedTuple):
+    """What the methods act on."""
+
+    array: Shape = (4096, 2048)
+    maps: Shape = (16, 56, 56, 256)
+    sequences: Shape = (64, 512, 256)
+    heads: Shape = (8, 512, 8, 64)
+    images: Shape = (64, 224, 224, 3)
+    tokens: Shape = (64, 197, 768)
+    steps: Shape = (32, 64, 256)
+
+
+FULL = Shapes()
+
+
+def rows_of(shapes: Shapes = FULL) -> Iterator[Row]:
     """A row for every method of which a peer is installed."""
     missing = who.absent()
-    for method in _methods() if methods is None else methods:
+    for method in _methods(shapes):
         peers = {k: build for k, build in method.peers.items() if k not in missing}
         if peers:
             yield _row(replace(method, peers=peers))
 
 
-def _methods() -> Iterator[Method]:
-    yield from _of_arrays((4096, 2048))
-    yield from _of_maps((16, 56, 56, 256))
-    yield from _of_sequences((64, 512, 256))
-    yield from _of_attention((8, 512, 8, 64))
-    yield _random_erasing((64, 224, 224, 3))
-    yield _patch_dropout((64, 197, 768))
-    yield _recurrent_dropout((32, 64, 256))
+def _methods(shapes: Shapes) -> Iterator[Method]:
+    yield from _of_arrays(shapes.array)
+    yield from _of_maps(shapes.maps)
+    yield _variational_dropout(shapes.sequences)
+    yield from _of_attention(shapes.heads)
+    yield _random_erasing(shapes.images)
+    yield _patch_dropout(shapes.tokens)
+    yield _recurrent_dropout(shapes.steps)
 
 
 def _of_arrays(shape: Shape) -> Iterator[Method]:
@@ -128,8 +143,8 @@ def _of_maps(shape: Shape) -> Iterator[Method]:
     )
 
 
-def _of_sequences(shape: Shape) -> Iterator[Method]:
-    yield Method(
+def _variational_dropout(shape: Shape) -> Method:
+    return Method(
         "variational dropout",
         lambda key, x: dropjax.variational_dropout(key, x, RATE),
         (shape,),

@@ -35,7 +35,16 @@ def tiny(monkeypatch):
         weight_rows.examples_row(128, 8, 0.5, "forward"),
         weight_rows.examples_row(4, 8, 0.5, "forward", plain=False),
         weight_rows.gaussian_row(4, 8, "forward+backward"),
+        *_method_rows(),
     ]
+
+
+def _method_rows():
+    from sidebyside import method_rows
+
+    shapes = {"array": (4, 8), "maps": (2, 8, 8, 4), "sequences": (2, 5, 4)}
+    shapes |= {"heads": (2, 4, 2, 8), "images": (2, 8, 8, 3), "tokens": (2, 9, 4)}
+    return list(method_rows.rows_of(method_rows.Shapes(**shapes, steps=(2, 3, 4))))
 
 
 def test_rows_are_measured_and_written(tiny, tmp_path):
@@ -60,6 +69,46 @@ def test_rows_are_measured_and_written(tiny, tmp_path):
     assert {bar["met"] for bar in content["bars"]} <= {True, False, None}
     table = paths[1].read_text()
     assert all(row.name in table for row in tiny)
+
+
+@pytest.mark.slow
+# What others do with versions of each other that are newer than they are.
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_methods_are_measured_beside_every_peer_installed():
+    from sidebyside import bars, contenders, timing
+
+    rows, peers = _method_rows(), set()
+    for row in rows:
+        result = timing.measure(row, 1, lambda: None)
+        names = list(result.contenders)
+        assert names[0] == row.floor
+        assert names[1] == row.baseline
+        assert names[-2:] == [contenders.OURS, contenders.OURS_FAST]
+        peers |= set(names[1:-2])
+        verdicts = bars.verdicts([result], "cpu")
+        assert [f"{row.name}, {name}" for name in names[-2:]] == [
+            verdict.bar for verdict in verdicts
+        ]
+        assert {verdict.met for verdict in verdicts} <= {True, False, None}
+    known = {contenders.FLAX, "keras", "torch", "torchvision", "timm"}
+    assert peers == known - set(contenders.absent())
+    assert len(rows) == (13 if peers == known else len(rows))
+
+
+def test_a_method_that_is_slower_than_its_fastest_peer_is_told():
+    from sidebyside import bars, contenders, timing
+
+    def entry(median):
+        return {"median_s": median, "q1_s": 0.9 * median, "q3_s": 1.1 * median}
+
+    slow = {"flax linen": entry(2.0), "torch": entry(1.0), contenders.OURS: entry(1.5)}
+    found = {**slow, contenders.OURS_FAST: entry(1.1), contenders.FLOOR: entry(0.5)}
+    row = timing.Result("a", "method", {}, found, "flax linen")
+    own, fast = bars.verdicts([row], "cpu")
+    assert own.wanted == "not above its fastest peer, torch"
+    assert (own.met, own.measured) == (False, "1.50 s against 1.00 s")
+    assert fast.met is None
+    assert fast.measured.endswith(", too noisy to tell")
 
 
 @pytest.mark.slow
