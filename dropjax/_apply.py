@@ -68,9 +68,11 @@ def apply_mask(
     x = check_array(x)
     mask = check_mask(mask, x.shape)
     check_keep(keep, x.shape)
-    scaled = x if isinstance(keep, float) and keep == 1.0 else _divide(x, keep)
-    fill = jnp.full_like(scaled, check_fill(fill, x))
-    return lax.select(jnp.broadcast_to(mask, x.shape), jnp.asarray(scaled), fill)
+    wide = x if isinstance(keep, float) and keep == 1.0 else _divide(x, keep)
+    fill = jnp.full_like(wide, check_fill(fill, x))
+    # Rounded last: XLA selects bfloat16 in float32 on a CPU, and would round twice.
+    chosen = lax.select(jnp.broadcast_to(mask, x.shape), jnp.asarray(wide), fill)
+    return chosen.astype(x.dtype)
 
 
 def redrawn(
@@ -192,20 +194,27 @@ def _expect(
 def _divide(
     x: Inexact[Array, "*shape"], keep: float | Float[Array, "..."]
 ) -> Inexact[Array, "*shape"]:
+    """X by the share kept, not yet rounded to its dtype."""
     keep = jnp.asarray(keep, working_dtype(x))
     # XLA turns division by a scalar into this product, but not everywhere; written
     # out, eager, jitted and flax's survivors are the same to the last bit.
-    return scale(x, 1 / jnp.where(keep == 0, jnp.ones_like(keep), keep))
+    return _multiply(x, 1 / jnp.where(keep == 0, jnp.ones_like(keep), keep))
 
 
 def scale(
     x: Inexact[Array, "*shape"], factor: Float[Array, "..."]
 ) -> Inexact[Array, "*shape"]:
     """A product with real factors in their dtype, rounded once to x's."""
+    return _multiply(x, factor).astype(x.dtype)
+
+
+def _multiply(
+    x: Inexact[Array, "*shape"], factor: Float[Array, "..."]
+) -> Inexact[Array, "*shape"]:
     factor = lax.broadcast_to_rank(factor, x.ndim)
     if jnp.iscomplexobj(x):
         return lax.complex(x.real * factor, x.imag * factor)
-    return (x.astype(factor.dtype) * factor).astype(x.dtype)
+    return x.astype(factor.dtype) * factor
 
 
 def widened(x: Inexact[Array, "*shape"]) -> Inexact[Array, "*shape"]:

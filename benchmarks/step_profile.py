@@ -1,0 +1,144 @@
+"""Where a training step's time goes: which loops draw masks, and what they cost.
+
+    python benchmarks/step_profile.py
+    python benchmarks/step_profile.py --form unrolled --steps 20
+
+It runs the benchmark's transformer under JAX's profiler, without dropout and with it,
+and adds up the time of the compiled program's loops: products of matrices, element-wise
+loops, and those of them in which coins are tossed. A loop's time is what the profiler
+saw from its start to its end, whoever else was busy.
+"""
+
+import argparse
+import collections
+import math
+import re
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from sidebyside import contenders as who
+from sidebyside import training
+
+TOSSES = "jit(_toss_and_apply)"
+# A hash of an index, and not the keys of the layers.
+LEAST = 2**16
+
+
+class Loop(NamedTuple):
+    """An instruction of the compiled program.
+
+    Attributes:
+      kind: "product", "coins" where they are tossed in it, or "loop".
+      shape: what it writes.
+      threads: into how many parts it is divided.
+    """
+
+    kind: str
+    shape: str
+    threads: int
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Profiles each contender and prints two tables.
+
+    Returns:
+      The process's exit code.
+    """
+    options = _parse(argv)
+    net, scanned = training.transformer(768, 12, 128, 8), options.form == "scanned"
+    contenders = {
+        who.NONE: who.Contender(lambda key, x: x, who.threefry_key()),
+        who.OURS: who.Contender(who.dropjax_drop(who.RATE), who.threefry_key()),
+        who.OURS_FAST: who.Contender(who.dropjax_drop(who.RATE), who.fast_key()),
+    }
+    console = Console()
+    sums = Table("", "product", "loop", "coins", title="ms per step")
+    slowest = Table("", "writes", "threads", "ms per step", title="loops with coins")
+    for name, one in contenders.items():
+        step = training.training_step(net, one.drop, options.blocks, scanned=scanned)
+        params, x = training.initial(net, options.blocks, scanned=scanned)
+        compiled = jax.jit(step).lower(params, one.key, x).compile()
+        loops = dict(parse(compiled.as_text()))
+
+        def run(compiled: Any = compiled, inputs: tuple = (params, one.key, x)) -> Any:
+            return compiled(*inputs)
+
+        times = profile(run, options.steps, name)
+        kinds: collections.Counter[str] = collections.Counter()
+        for loop, ms in times.items():
+            if loop in loops:
+                kinds[loops[loop].kind] += ms
+        sums.add_row(name, *(f"{kinds[k]:.1f}" for k in ("product", "loop", "coins")))
+        tossing = [loop for loop in loops if loops[loop].kind == "coins"]
+        for loop in sorted(tossing, key=times.__getitem__, reverse=True):
+            _, shape, threads = loops[loop]
+            slowest.add_row(name, shape, str(threads), f"{times[loop]:.1f}")
+    console.print(sums, slowest)
+    return 0
+
+
+def parse(text: str) -> Iterator[tuple[str, Loop]]:
+    """The instructions of a compiled program that take time, by name."""
+    bodies: dict[str, list[str]] = {}
+    body: list[str] = []
+    for line in text.splitlines():
+        if line and not line[0].isspace():
+            body = bodies.setdefault(line.removeprefix("ENTRY ").split()[0], [])
+        body.append(line)
+    for line in text.splitlines():
+        found = re.search(r"%([\w.-]+) = (\S+) (fusion|dot|convolution)\(", line)
+        if found is None:
+            continue
+        name, shape, operation = found.groups()
+        called = re.search(r"calls=(%[\w.-]+)", line)
+        inner = bodies.get(called[1], []) if called else []
+        if operation != "fusion" or "kind=kCustom" in line:
+            kind = "product"
+        else:
+            kind = "coins" if any(map(_tosses, inner)) else "loop"
+        parts = re.search(r'outer_dimension_partitions":\[([^]]*)]', line)
+        threads = math.prod(map(int, re.findall(r"\d+", parts[1] if parts else "")))
+        yield name, Loop(kind, shape, threads)
+
+
+def _tosses(line: str) -> bool:
+    """Whether words for many coins are shifted here."""
+    shift = re.search(r"= u32\[([\d,]+)\]\S* shift-right-logical\(", line)
+    if shift is None or TOSSES not in line:
+        return False
+    return math.prod(map(int, shift[1].split(","))) >= LEAST
+
+
+def profile(run: Callable[[], Any], steps: int, name: str) -> collections.Counter[str]:
+    """The milliseconds per step of everything that the profiler names."""
+    jax.block_until_ready(run())
+    times: collections.Counter[str] = collections.Counter()
+    with tempfile.TemporaryDirectory() as folder:
+        with jax.profiler.trace(folder):
+            for _ in track(range(steps), description=name):
+                jax.block_until_ready(run())
+        (path,) = Path(folder).rglob("*.xplane.pb")
+        for plane in jax.profiler.ProfileData.from_file(str(path)).planes:
+            for line in plane.lines:
+                for event in line.events:
+                    times[event.name] += event.duration_ns / 1e6 / steps
+    return times
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--form", choices=("scanned", "unrolled"), default="scanned")
+    parser.add_argument("--blocks", type=int, default=2)
+    parser.add_argument("--steps", type=int, default=20)
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
