@@ -67,8 +67,10 @@ def coin_words(
     numbers being one random word; at a rate of 0.5 the highest bit decides alone.
     A coin depends on the key, the example's index and the weight's, and no more.
     """
+    # Of size 1 where all are alike: it is kept for each pair in the backward pass.
+    block = jnp.arange(groups, dtype=jnp.uint32) * np.uint32(_BITS // 2)
+    block = lax.expand_dims(block, range(1, weight.ndim + 1))
     weight = jnp.broadcast_to(weight, (groups, *weight.shape))
-    block = lax.broadcasted_iota(jnp.uint32, weight.shape, 0) * np.uint32(_BITS // 2)
     level = jnp.asarray(levels, jnp.uint32)
 
     def compare(step: Array, less: Word) -> Word:
