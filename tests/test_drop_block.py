@@ -72,7 +72,7 @@ def published(rate, size, side):
 def test_the_papers_gamma_misses_the_rate(size, side):
     inside, everywhere = published(0.1, size, side)
     assert inside < 0.0975, "seeds where blocks fit: overlap is not accounted for"
-    assert everywhere > 0.11, "seeds everywhere, as in timm's fast form"
+    assert everywhere > 0.11, "seeds everywhere, as in timm"
 
 
 def opened(dropped, side):

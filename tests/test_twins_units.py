@@ -55,6 +55,51 @@ def test_kerass_spatial_dropout_is_variational_dropout_on_sequences():
     np.testing.assert_array_equal(mask, dj.spatial_dropout_mask(KEY, (8, 20, 32), 0.3))
 
 
+def test_kerass_random_erasing_is_ours_of_the_same_rectangles():
+    x = array((9, 8, 10, 3))
+    mask = dj.random_erasing_mask(KEY, x.shape, 1.0)
+    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
+        layer = keras.layers.RandomErasing(1.0, fill_value=0.25)
+        given = {"batch_masks": ~mask, "apply_erasing": jnp.ones(9, bool)}
+        theirs = layer.transform_images(x, {**given, "fill_value": 0.25})
+    np.testing.assert_array_equal(theirs, dj.random_erasing(KEY, x, 1.0, fill=0.25))
+
+
+def test_kerass_random_erasing_draws_the_rate_and_both_sides():
+    x = jnp.ones((3000, 40, 40, 1))
+    theirs = of_keras(keras.layers.RandomErasing(0.5, fill_value=0.0, seed=1), x)
+    assert (theirs == 0).any((1, 2, 3)).mean() == pytest.approx(0.25, abs=0.04)
+    options = {"scale": (0.05, 0.25), "fill_value": 0.0, "seed": 1}
+    theirs = of_keras(keras.layers.RandomErasing((1.0, 1.0), **options), x)
+    ours = dj.random_erasing_mask(KEY, x.shape, 1.0, area=(0.05, 0.25))
+    # The square root of two uniform areas has a third less of a deviation than one.
+    for mask, deviation in ((theirs != 0, 0.041), (ours, 0.2 / 12**0.5)):
+        height, width = sides(mask)
+        assert (height * width / 1600).std() == pytest.approx(deviation, rel=0.1)
+
+
+def test_kerass_attention_is_ours_under_our_mask(monkeypatch):
+    x = array((3, 7, 8))
+    layer = keras.layers.MultiHeadAttention(2, 4, dropout=0.3)
+    layer.build(x.shape, x.shape)
+    weights = [jnp.asarray(one.value) for one in layer.trainable_variables]
+
+    def drop(layer, weights, training=None):
+        return dj.attention_dropout(KEY, weights, 0.3)
+
+    monkeypatch.setattr(keras.layers.Dropout, "call", drop)
+    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
+        theirs = layer(x, x, training=True)
+        projected = [
+            jnp.einsum("nld,dhe->nlhe", x, kernel) + bias
+            for kernel, bias in zip(weights[:6:2], weights[1:6:2], strict=True)
+        ]
+        options = {"dropout_rng": KEY, "dropout_rate": 0.3}
+        attended = dj.dot_product_attention(*projected, **options)
+        ours = jnp.einsum("nlhe,hed->nld", attended, weights[6]) + weights[7]
+    np.testing.assert_allclose(theirs, ours, rtol=1e-5, atol=1e-5)
+
+
 def cut_by_devries(centre, size, shape):
     """The published mask, from its definition: y and x clipped to the image."""
     mask = np.ones(shape, bool)
@@ -166,50 +211,3 @@ def test_alpha_dropout_keeps_the_moments_of_selus_activations():
         y = dj.alpha_dropout(jax.random.key(1), x, rate)
         assert abs(y.mean()) < 0.02
         assert abs(y.var() - 1) < 0.03
-
-
-@pytest.mark.torch
-@pytest.mark.parametrize("name", ["alpha_dropout", "feature_alpha_dropout"])
-def test_torchs_alpha_dropout_is_ours(name):
-    torch = pytest.importorskip("torch")
-    x = array((40, 30, 4))
-    torch.manual_seed(0)
-    given = torch.tensor(np.array(x))
-    theirs = getattr(torch.nn.functional, name)(given, 0.3, training=True).numpy()
-    kept = kept_by(theirs, x)
-    np.testing.assert_allclose(theirs, alpha(kept, x, 0.3), rtol=1e-5, atol=1e-5)
-    options = {"channel_axis": 1} if name.startswith("feature") else {}
-    ours = kept_by(getattr(dj, name)(KEY, x, 0.3, **options), x)
-    shared = name.startswith("feature")
-    for mask in (kept, ours):
-        assert (mask == mask[:, :, :1]).all() == shared
-
-
-@pytest.mark.torch
-def test_torchvisions_stochastic_depth_is_drop_path():
-    vision = pytest.importorskip("torchvision")
-    import torch
-
-    x = array((200, 3, 2))
-    for mode in ("row", "batch"):
-        torch.manual_seed(0)
-        drop = vision.ops.StochasticDepth(0.3, mode).train()
-        theirs = drop(torch.tensor(np.array(x))).numpy()
-        mask = (theirs != 0).any((1, 2), keepdims=True)
-        np.testing.assert_allclose(theirs, np.where(mask, x / 0.7, 0), rtol=1e-5)
-        coins = dj.drop_path_mask(KEY, x.shape, 0.3, mode=mode)
-        assert coins.size == (200 if mode == "row" else 1)
-
-
-@pytest.mark.torch
-def test_torchvision_and_timm_miss_drop_blocks_rate():
-    vision = pytest.importorskip("torchvision")
-    timm = pytest.importorskip("timm.layers")
-    import torch
-
-    torch.manual_seed(0)
-    x = torch.ones((256, 16, 14, 14))
-    theirs = vision.ops.drop_block2d(x, 0.1, 7)
-    assert (theirs == 0).float().mean() < 0.098
-    theirs = timm.DropBlock2d(0.1, 7, fast=True).train()(x)
-    assert (theirs == 0).float().mean() > 0.11

@@ -205,7 +205,7 @@ def _random_erasing(shape: Shape) -> Method:
         lambda key, x: dropjax.random_erasing(key, x, 0.5),
         (shape,),
         {
-            "keras": _keras("RandomErasing", 0.5, fill_value=0.0),
+            "keras": _keras("RandomErasing", (0.5, 0.5), fill_value=0.0),
             "torchvision": _torch(*vision, call=each),
             "timm": _torch(*timm, call=on_a_copy, device="cpu"),
         },

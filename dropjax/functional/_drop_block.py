@@ -50,8 +50,8 @@ def drop_block(
 
     so that the share dropped is the rate in the mean over masks, to 2^-23 times the
     positions of a block. The paper's gamma ignores that blocks overlap and drops less;
-    torchvision uses it. timm's fast form tosses seeds where no block fits, too, and
-    drops more.
+    torchvision uses it. timm tosses seeds where no whole block fits, too, and drops
+    more.
 
     Any number of spatial axes, blocks of even sizes, and rates that change while
     training (the paper's grow from 0 to `rate`) are fine.
