@@ -11,7 +11,6 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Inexact, Int, Key
 from dropjax._apply import apply_mask, redrawn
 from dropjax._checks import (
     check_array,
-    check_axes,
     check_batch,
     check_deterministic,
     check_fill,
@@ -19,7 +18,7 @@ from dropjax._checks import (
     check_rate,
     check_rate_shape,
 )
-from dropjax._masks import coin_shape, coins_along, foregone, keep_probability, toss
+from dropjax._masks import coins_along, foregone, keep_probability, toss
 from dropjax._types import KeyLike, RateLike
 
 
@@ -74,24 +73,30 @@ def box_mask(
     box: Box,
     *,
     spatial: tuple[int, ...],
-    channel_axis: int,
     batch_axis: int | None,
     deterministic: bool,
 ) -> Bool[Array, "..."]:
     """The mask that `erase` draws, with one channel."""
     rate, examples = check_rate(rate), _examples(shape, batch_axis)
     check_rate_shape(rate, examples)
-    channels = check_axes(channel_axis, len(shape), "channel_axis")
-    shape = coin_shape(shape, channels)
+    maps = _maps(shape, spatial, examples)
     if foregone(rate, check_deterministic(deterministic)):
-        return jnp.ones(shape, bool)
+        return jnp.ones(maps, bool)
     keep = keep_probability(rate, jnp.dtype("float32"))
     options = {"box": box, "spatial": spatial, "examples": examples}
-    return _mask(check_key(key), keep, shape=shape, **options)
+    return _mask(check_key(key), keep, shape=maps, **options)
 
 
 def _examples(shape: tuple[int, ...], batch_axis: int | None) -> tuple[int, ...]:
     return coins_along(shape, check_batch(batch_axis, len(shape)))
+
+
+def _maps(
+    shape: tuple[int, ...], spatial: tuple[int, ...], examples: tuple[int, ...]
+) -> tuple[int, ...]:
+    """The shape with one channel: all positions of all examples."""
+    sizes = enumerate(zip(shape, examples, strict=True))
+    return tuple(size if axis in spatial else own for axis, (size, own) in sizes)
 
 
 @redrawn("box", "spatial", "examples")
@@ -105,7 +110,8 @@ def _erase(
     spatial: tuple[int, ...],
     examples: tuple[int, ...],
 ) -> Inexact[Array, "*shape"]:
-    mask = _draw(key, keep, shape=x.shape, box=box, spatial=spatial, examples=examples)
+    maps = _maps(x.shape, spatial, examples)
+    mask = _draw(key, keep, shape=maps, box=box, spatial=spatial, examples=examples)
     y = apply_mask(x, mask, fill=fill)
     # A NaN rate must be seen: everything is kept, and becomes NaN.
     seen = jnp.isnan(lax.broadcast_to_rank(jnp.asarray(keep), x.ndim))

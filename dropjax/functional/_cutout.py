@@ -121,7 +121,6 @@ def cutout_mask(
         rate,
         _Square(check_block(size, len(spatial), "size"), bool(inside)),
         spatial=spatial,
-        channel_axis=channel_axis,
         batch_axis=batch_axis,
         deterministic=deterministic,
     )

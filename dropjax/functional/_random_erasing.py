@@ -127,7 +127,6 @@ def random_erasing_mask(
         rate,
         _rectangle(area, ratio, spatial),
         spatial=spatial,
-        channel_axis=channel_axis,
         batch_axis=batch_axis,
         deterministic=deterministic,
     )
