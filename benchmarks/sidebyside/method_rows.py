@@ -59,6 +59,7 @@ class Shapes(NamedTuple):
     images: Shape = (64, 224, 224, 3)
     tokens: Shape = (64, 197, 768)
     steps: Shape = (32, 64, 256)
+    queries: Shape = (8, 512, 512)
 
 
 FULL = Shapes()
@@ -78,6 +79,7 @@ def _methods(shapes: Shapes) -> Iterator[Method]:
     yield from _of_maps(shapes.maps)
     yield _variational_dropout(shapes.sequences)
     yield from _of_attention(shapes.heads)
+    yield _attention_layer(shapes.queries)
     yield _random_erasing(shapes.images)
     yield _patch_dropout(shapes.tokens)
     yield _recurrent_dropout(shapes.steps)
@@ -189,6 +191,41 @@ def _of_attention(shape: Shape) -> Iterator[Method]:
         )
 
 
+def _attention_layer(shape: Shape) -> Method:
+    heads, width = 8, shape[-1]
+
+    def layer(rate: float, **options: Any) -> Layer:
+        module = nn.MultiHeadDotProductAttention(
+            heads, dropout_rate=rate, broadcast_dropout=False, **options
+        )
+
+        def run(key: Any, params: Any, x: jax.Array) -> jax.Array:
+            options = {"deterministic": rate == 0, "rngs": {"dropout": key}}
+            return module.apply(params, x, **options)
+
+        return run
+
+    def to_itself(call: Callable[..., Any], x: Any) -> Any:
+        return call(x, x, x, need_weights=False)[0]
+
+    ours = {"attention_fn": dropjax.dot_product_attention}
+    of_torch = ("torch.nn", "MultiheadAttention", width, heads, RATE)
+    return Method(
+        "attention layer",
+        layer(RATE, **ours),
+        (shape,),
+        {
+            who.FLAX: _jax(layer(RATE)),
+            "keras": _keras("MultiHeadAttention", heads, width // heads, dropout=RATE),
+            "torch": _torch(*of_torch, call=to_itself, batch_first=True),
+        },
+        plain=layer(0.0, **ours),
+        params=lambda key: nn.MultiHeadDotProductAttention(heads).init(
+            key, jnp.ones(shape)
+        ),
+    )
+
+
 def _random_erasing(shape: Shape) -> Method:
     def each(erase: Callable[..., Any], images: Any) -> Any:
         import torch
@@ -295,12 +332,14 @@ def _keras(kind: str, *args: Any, **options: Any) -> Callable[[Method], Call]:
         import keras
 
         layer = getattr(keras.layers, kind)(*args, seed=0, **options)
-        layer.build(method.shapes[0])
+        inputs = 1 + (kind == "MultiHeadAttention")
+        layer.build(*method.shapes * inputs)
         values = [variable.value for variable in layer.trainable_variables]
         state = [variable.value for variable in layer.non_trainable_variables]
 
         def apply(state: Any, weights: Any, x: jax.Array) -> jax.Array:
-            return layer.stateless_call(weights, state, x, training=True)[0]
+            xs = (x,) * inputs
+            return layer.stateless_call(weights, state, *xs, training=True)[0]
 
         arrays = [values, jnp.ones(method.shapes[0])]
         return _call(Contender(apply, state), arrays, method.backward)
@@ -329,11 +368,16 @@ def _torch(
         found = getattr(importlib.import_module(module), kind)
         made = isinstance(found, type)
         layer = found(*args, **options) if made else functools.partial(found, **options)
+        parameters: tuple[Any, ...] = ()
+        if hasattr(layer, "parameters"):
+            parameters = tuple(layer.to(who.torch_device()).parameters())
         function = functools.partial(call, layer) if call else layer
         shapes = [
             tuple(shape[axis] for axis in method.first or range(len(shape)))
             for shape in method.shapes
         ]
-        return who.torch_call(function, shapes, backward=method.backward)
+        return who.torch_call(
+            function, shapes, backward=method.backward, parameters=parameters
+        )
 
     return build

@@ -44,7 +44,8 @@ def _method_rows():
 
     shapes = {"array": (4, 8), "maps": (2, 8, 8, 4), "sequences": (2, 5, 4)}
     shapes |= {"heads": (2, 4, 2, 8), "images": (2, 8, 8, 3), "tokens": (2, 9, 4)}
-    return list(method_rows.rows_of(method_rows.Shapes(**shapes, steps=(2, 3, 4))))
+    shapes |= {"steps": (2, 3, 4), "queries": (2, 4, 16)}
+    return list(method_rows.rows_of(method_rows.Shapes(**shapes)))
 
 
 def test_rows_are_measured_and_written(tiny, tmp_path):
@@ -92,7 +93,7 @@ def test_methods_are_measured_beside_every_peer_installed():
         assert {verdict.met for verdict in verdicts} <= {True, False, None}
     known = {contenders.FLAX, "keras", "torch", "torchvision", "timm"}
     assert peers == known - set(contenders.absent())
-    assert len(rows) == (13 if peers == known else len(rows))
+    assert len(rows) == (14 if peers == known else len(rows))
 
 
 def test_a_method_that_is_slower_than_its_fastest_peer_is_told():
