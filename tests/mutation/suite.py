@@ -1,0 +1,87 @@
+"""The tests that a mutated file must face, those that are quick and near first.
+
+    python -m tests.mutation.suite [FILE]
+
+Without a file it is the one that differs from git's. The exit code is not 0 where a
+test fails.
+"""
+
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+BYTES = 12 << 30  # A mutant may ask for more memory than there is.
+
+# By file: test files of its own, and its rows in the table of methods. A method that
+# is not here has its own name for its rows, and test_units.py.
+TESTS = {
+    "_apply": ("apply", "[dropout] or -dropout] or standard] or drop_block-2d"),
+    "_masks": ("random apply", "[dropout] or -dropout] or spatial-2d"),
+    "_random": ("random trees noise_and_words", "[dropout] or gaussian_dropout"),
+    "_alpha_dropout": ("twins_units", "alpha_dropout"),
+    "_answer": ("dropconnect_examples gaussian", "dropconnect_dense"),
+    "_attention": ("attention", "attention"),
+    "_blocks": ("drop_block", "drop_block"),
+    "_boxes": ("twins_units", "cutout or erasing"),
+    "_concrete_dropout": ("concrete_dropout", "concrete"),
+    "_conv": ("dropconnect_examples gaussian parity", "dropconnect_conv"),
+    "_cutout": ("twins_units", "cutout"),
+    "_dense": ("dropconnect_examples parity", "dropconnect_dense"),
+    "_drop_block": ("drop_block", "drop_block"),
+    "_drop_path": ("twins_units", "drop_path"),
+    "_dropconnect": ("trees", "dropconnect]"),
+    "_dropconnect_conv": ("apply dropconnect_examples", "dropconnect_conv"),
+    "_dropconnect_dense": ("apply dropconnect_examples", "dropconnect_dense"),
+    "_dropout": ("", "[dropout] or -dropout] or dropout-"),
+    "_embedding_dropout": ("", "embedding"),
+    "_examples": ("dropconnect_examples concrete_dropout", "dropconnect_dense"),
+    "_gaussian": ("gaussian inference", "gaussian_dropout"),
+    "_gaussian_dropout": ("noise_and_words twins_units", "gaussian_dropout"),
+    "_mixout": ("mixout", "mixout"),
+    "_moments": ("gaussian inference", "dropconnect_dense"),
+    "_multi_sample_dropout": ("multi_sample_dropout", "multi_sample"),
+    "_random_erasing": ("twins_units", "erasing"),
+    "_recurrent": ("recurrent", "zoneout"),
+    "_samples": ("gaussian noise_and_words inference monte_carlo", "gaussian"),
+    "_spatial_dropout": ("", "spatial-2d"),
+    "_targeted_dropout": ("targeted", "targeted"),
+    "_trees": ("trees mixout targeted", "dropconnect]"),
+    "_variational_dropout": ("", "variational"),
+    "_weights": ("dropconnect_examples gaussian", "dropconnect_dense"),
+    "_word_dropout": ("noise_and_words", "word_dropout"),
+    "_zoneout": ("units recurrent", "zoneout"),
+}
+EVERYBODYS = "laws grammar laws_elsewhere messages"
+
+
+def main(file: str) -> int:
+    """Runs the tests of a file until one fails.
+
+    Args:
+      file: its path.
+
+    Returns:
+      The exit code.
+    """
+    resource.setrlimit(resource.RLIMIT_DATA, (BYTES, BYTES))
+    stem = Path(file).stem
+    own, rows = TESTS.get(stem, ("units", stem.strip("_")))
+    stages = [_pytest(own)] if own else []
+    stages.append([*_pytest(EVERYBODYS), "-k", f"not test_laws.py or {rows}"])
+    return int(any(subprocess.run(stage).returncode for stage in stages))
+
+
+def _pytest(names: str) -> list[str]:
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
+    files = [f"tests/test_{name}.py" for name in names.split()]
+    return [*command, "-m", "not slow and not torch", *files]
+
+
+def _changed() -> str:
+    command = ["git", "diff", "--name-only"]
+    return subprocess.check_output(command, text=True).strip()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1] if sys.argv[1:] else _changed()))
