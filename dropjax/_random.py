@@ -88,7 +88,7 @@ def element_index(shape: tuple[int, ...]) -> tuple[Word, Word]:
             carry = (low < step).astype(jnp.uint32)
             high = high + _high_product(index, stride) + carry
         if shape[axis] > 2**32:
-            high = high + _high_index(shape, axis) * np.uint32(stride % 2**32)
+            high = high + _high_index(shape, axis) * np.uint32(stride)
         stride *= shape[axis]
     return high, low
 
@@ -101,7 +101,7 @@ def _high_product(index: Word, stride: int) -> Word:
     middle = top * low_bottom + (bottom * low_bottom >> half)
     other = bottom * low_top + (middle & mask)
     high_of_low = top * low_top + (middle >> half) + (other >> half)
-    return high_of_low + index * np.uint32(stride >> 32 & 0xFFFFFFFF)
+    return high_of_low + index * np.uint32(stride >> 32)
 
 
 def _high_index(shape: tuple[int, ...], axis: int) -> Word:

@@ -91,7 +91,7 @@ def _zeros_beside(zeros: Array, *others: Array) -> Array:
     """What a loop starts from, told under shard_map that it will vary as the others."""
 
     def mixed(zeros: Array, *others: Array) -> Array:
-        parts = [(other != 0).any().astype(zeros.dtype) for other in others]
+        parts = [other.any().astype(zeros.dtype) for other in others]
         return sum(parts, zeros)
 
     return jnp.zeros_like(jax.eval_shape(mixed, zeros, *others))

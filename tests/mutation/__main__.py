@@ -11,6 +11,7 @@ cut, the next goes on.
 import argparse
 import ast
 import collections
+import functools
 import math
 import os
 import random
@@ -70,8 +71,8 @@ def _draw(database: WorkDB, copy: Path, share: float, seed: int) -> None:
         by_file[item.mutations[0].module_path].append(item)
     generator, skipped = random.Random(seed), []
     for path, items in sorted(by_file.items()):
-        gaps = list(_operators(ast.parse((copy / path).read_text())))
-        telling = sorted((i for i in items if _tells(i, gaps)), key=_place)
+        tells = functools.partial(_tells, tree=ast.parse((copy / path).read_text()))
+        telling = sorted(filter(tells, items), key=_place)
         drawn = generator.sample(telling, math.ceil(share * len(telling)))
         print(f"{path}: {len(drawn)} of {len(telling)} mutants")
         skipped += [item.job_id for item in items if item not in drawn]
@@ -82,28 +83,41 @@ def _place(item: WorkItem) -> tuple[str, int]:
     return item.mutations[0].operator_name, item.mutations[0].occurrence
 
 
-def _tells(item: WorkItem, gaps: list[tuple]) -> bool:
-    """False for what is no operator of the program: in types, or a signature's star."""
+def _tells(item: WorkItem, tree: ast.AST) -> bool:
+    """False in types, for a signature's star, and for what `zip` checks in vain."""
     mutation = item.mutations[0]
     binary = "BinaryOperator" in mutation.operator_name
+    places = _operators(tree) if binary else _strict(tree)
     start = tuple(mutation.start_pos)
-    return not binary or any(low <= start < high for low, high in gaps)
+    return binary == any(low <= start < high for low, high in places)
 
 
 def _operators(tree: ast.AST) -> Iterator[tuple]:
     """From where to where each binary operator may be found, but for annotations."""
     nodes = list(ast.walk(tree))
     types = [
-        getattr(n, part, None) for n in nodes for part in ("annotation", "returns")
+        getattr(node, part, None)
+        for node in nodes
+        for part in ("annotation", "returns")
     ]
     inside = {node for kind in types if kind for node in ast.walk(kind)}
     for node in nodes:
         if isinstance(node, ast.BinOp) and node not in inside:
-            left, right = node.left, node.right
-            yield (
-                (left.end_lineno, left.end_col_offset),
-                (right.lineno, right.col_offset),
-            )
+            yield _end(node.left), _start(node.right)
+
+
+def _strict(tree: ast.AST) -> Iterator[tuple]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.keyword) and node.arg == "strict":
+            yield _start(node), _end(node)
+
+
+def _start(node: ast.AST) -> tuple[int, int]:
+    return node.lineno, node.col_offset
+
+
+def _end(node: ast.AST) -> tuple[int, int]:
+    return node.end_lineno, node.end_col_offset
 
 
 def _report(database: WorkDB) -> None:

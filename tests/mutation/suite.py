@@ -18,7 +18,7 @@ BYTES = 12 << 30  # A mutant may ask for more memory than there is.
 TESTS = {
     "_apply": ("apply", "[dropout] or -dropout] or standard] or drop_block-2d"),
     "_masks": ("random apply", "[dropout] or -dropout] or spatial-2d"),
-    "_random": ("random trees noise_and_words", "[dropout] or gaussian_dropout"),
+    "_random": ("random noise_and_words units trees", "[dropout] or gaussian_dropout"),
     "_alpha_dropout": ("twins_units", "alpha_dropout"),
     "_answer": ("dropconnect_examples gaussian", "dropconnect_dense"),
     "_attention": ("attention", "attention"),
