@@ -225,7 +225,7 @@ def widened(x: Inexact[Array, "*shape"]) -> Inexact[Array, "*shape"]:
 def working_dtype(x: Inexact[Array, "..."]) -> np.dtype:
     """X's real dtype, or float32 where that is better."""
     real = x.real.dtype if jnp.iscomplexobj(x) else x.dtype
-    return real if real.itemsize > 4 else np.dtype(np.float32)
+    return np.promote_types(real, np.float32)
 
 
 def nan_seen(

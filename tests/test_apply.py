@@ -45,6 +45,11 @@ def test_standard_scaling_at_rate_one_leaves_nothing_behind(rate):
     assert dj.dropout(None, x, rate, **options).tolist() == [0, 0]
 
 
+def test_standard_scaling_by_one_is_x_itself():
+    x = jnp.ones(3)
+    assert dj.dropout(None, x, 0, scaling="standard", deterministic=True) is x
+
+
 @pytest.mark.parametrize("shape", [(), (0,), (3, 0), (1,)])
 def test_empty_and_scalar_arrays(shape):
     y = dj.dropout(KEY, jnp.ones(shape), 0.5)

@@ -11,7 +11,7 @@ import pytest
 from flax import nnx
 
 import dropjax as dj
-from dropjax._random import element_index, leaf_keys, random_words
+from dropjax._random import element_index, leaf_keys, random_uniform, random_words
 
 FAST = functools.partial(jax.random.key, impl=dj.fast_prng)
 SHAPES = [(), (0,), (1,), (7,), (1000,), (3, 5), (2, 3, 4, 5), (4, 0, 3), (1, 9, 1)]
@@ -23,6 +23,8 @@ def test_threefry_written_out_gives_jaxs_bits(shape, seed):
     key = jax.random.key(seed, impl="threefry2x32")
     words = random_words(key, shape)
     np.testing.assert_array_equal(words, jax.random.bits(key, shape))
+    uniform = random_uniform(key, shape)
+    np.testing.assert_array_equal(uniform, (words >> np.uint32(8)) / np.float32(2**24))
 
 
 @pytest.mark.parametrize("impl", ["threefry2x32", "rbg", "unsafe_rbg", dj.fast_prng])

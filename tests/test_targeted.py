@@ -42,6 +42,14 @@ def test_the_smallest_are_dropped_as_the_coins_say(shape, by, share):
     np.testing.assert_array_equal(traced(jnp.float32(0.4), jnp.float32(share)), y)
 
 
+def test_units_have_rates_of_their_own():
+    x, rates = array((40, 30)), jnp.linspace(0, 1, 30)[None]
+    y = dj.targeted_dropout(KEY, x, rates, target=1.0, by="units")
+    np.testing.assert_array_equal(y[:, 0], x[:, 0])
+    assert not y[:, -1].any()
+    assert 0 < (y != 0).all(0).mean() < 1
+
+
 def test_trees_are_as_in_dropconnect():
     params = {"dense": {"kernel": array((40, 30)), "bias": jnp.ones(30)}}
     y = dj.targeted_dropout(KEY, params, 1.0, target=1.0)

@@ -13,8 +13,10 @@ import pytest
 from flax import nnx
 from flax.core import FrozenDict, freeze
 from jax.sharding import NamedSharding, PartitionSpec
+from jax.tree_util import DictKey, GetAttrKey
 
 import dropjax as dj
+from dropjax.transforms._trees import path_name
 from tests.methods import array
 
 KEY = jax.random.key(2013)
@@ -169,6 +171,13 @@ def test_boxed_parameters_of_linen_draw_the_masks_of_bare_ones():
     assert isinstance(masked["kernel"], nn.Partitioned)
     bare = dj.dropconnect(KEY, nn.unbox(boxed), 0.5)
     np.testing.assert_array_equal(masked["kernel"].value, bare["kernel"])
+
+
+def test_a_box_has_the_name_of_where_it_is_kept():
+    value, kernel = GetAttrKey("value"), DictKey("kernel")
+    assert path_name((kernel, value)) == "kernel"
+    assert path_name((value, kernel)) == "value/kernel"
+    assert path_name((value,)) == "value"
 
 
 def test_equinox_modules():

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
@@ -238,8 +239,8 @@ def weight_moments(
     rate = check_rate(rate, name)
     check_rate_shape(rate, weights.shape)
     check_scaling(scaling)
-    wide = weights.dtype if jnp.finfo(weights.dtype).bits >= 32 else jnp.float32
-    keep = jnp.asarray(keep_probability(rate, jnp.dtype(wide)))
+    wide = np.promote_types(weights.dtype, np.float32)
+    keep = jnp.asarray(keep_probability(rate, wide))
     left = jnp.broadcast_to(keep != 0, weights.shape)
     if scaling == "standard":
         mean, spread = keep, keep * (1 - keep)

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Inexact, Key
 
@@ -49,7 +50,7 @@ def averaged_dtype(dtype: Any) -> Any:
     """In which dtype numbers of this one are averaged: float32 or better."""
     if not jnp.issubdtype(dtype, jnp.inexact):
         return jnp.dtype(jnp.float32)
-    return dtype if jnp.finfo(dtype).bits >= 32 else jnp.dtype(jnp.float32)
+    return np.promote_types(dtype, np.float32)
 
 
 def mean_of_samples(

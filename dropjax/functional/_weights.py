@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Inexact, Key
 
@@ -84,7 +85,7 @@ def streamed_rows(
 ) -> Array:
     """Every example's product with its own masked kernel, which is never stored."""
     dtype = jnp.dtype(preferred_element_type or x.dtype)
-    wide = dtype if jnp.finfo(dtype).bits >= 32 else jnp.dtype(jnp.float32)
+    wide = np.promote_types(dtype, np.float32)
 
     def forward(
         key: Key[Array, ""], x: Array, kernel: Array, rate: RateLike = rate
