@@ -16,7 +16,7 @@ accelerator := $(if $(EXTRA),$(comma)$(EXTRA))
 bin := $(VENV)/bin
 
 .PHONY: train compare test test-all cover battery lint format versions oldest dist \
-    gpu pods bench twins picture clean
+    gpu pods bench twins mutants picture clean
 
 $(VENV)/%.installed: pyproject.toml
 	test -x $(bin)/python || $(PYTHON) -m venv $(VENV)
@@ -86,6 +86,9 @@ pods:
 
 twins: $(VENV)/twins.installed
 	$(bin)/python -m pytest -m torch $(ARGS)
+
+mutants: $(VENV)/mutation.installed
+	$(bin)/python -m tests.mutation $(ARGS)
 
 bench: $(VENV)/benchmarks.installed
 	$(bin)/python benchmarks/run.py $(ARGS)
