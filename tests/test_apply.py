@@ -126,6 +126,11 @@ def test_the_backward_pass_keeps_no_masked_kernel():
     np.testing.assert_array_equal(kept[0], kernel)
 
 
+def test_the_backward_pass_fuses_with_its_neighbours():
+    gradient = jax.jit(jax.grad(lambda x: dj.dropout(KEY, x, 0.5).sum()))
+    assert "barrier" not in gradient.lower(jnp.ones(9)).as_text()
+
+
 def test_a_vector_of_inputs():
     kernel, _, x = weights()
     one = dj.dropconnect_dense(KEY, x[0], kernel, 0.5)

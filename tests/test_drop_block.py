@@ -53,6 +53,11 @@ def test_large_maps_are_solved_for_all_rates(sizes, side):
     seedless = np.float64(solve_seedless(1 - jnp.float32(rates), blocks, share))
     kept = np.sum(share * seedless[:, None] ** np.float64(blocks), -1)
     np.testing.assert_allclose(kept, 1 - rates, rtol=1e-3, atol=1e-5)
+    small = np.geomspace(1e-6, 0.5)
+    seedless = np.float64(solve_seedless(jnp.float32(small), blocks, share))
+    kept = np.sum(share * seedless[:, None] ** np.float64(blocks), -1)
+    np.testing.assert_allclose(kept, small, rtol=1e-4)
+    assert solve_seedless(jnp.float32(1.0), blocks, share) == 1
 
 
 def published(rate, size, side):

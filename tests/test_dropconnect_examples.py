@@ -77,8 +77,10 @@ def test_examples_share_masks_as_claimed(share):
 
 def test_one_example_without_a_batch_axis():
     x, kernel = array((20,)), array((20, 7), seed=1)
-    first = dense(KEY, x[None], kernel, 0.5)[0]
-    np.testing.assert_array_equal(dense(KEY, x, kernel, 0.5), first)
+    for share in ("example", 3):
+        drop = functools.partial(dj.dropconnect_dense, KEY, mask_per=share)
+        first = drop(x[None], kernel, 0.5)[0]
+        np.testing.assert_array_equal(drop(x, kernel, 0.5), first)
     image, window = array((6, 6, 3)), array((3, 3, 3, 4))
     first = conv(KEY, image[None], window, 0.5)[0]
     np.testing.assert_array_equal(conv(KEY, image, window, 0.5), first)

@@ -83,13 +83,10 @@ def solve_seedless(
     weights = lax.broadcast_to_rank(jnp.asarray(share), wanted.ndim)
 
     def step(_: int, t: Array) -> Array:
-        dropped = -jnp.sum(weights * jnp.expm1(exponents * t), -1, keepdims=True)
         kept = weights * jnp.exp(exponents * t)
         slope = jnp.sum(kept * exponents, -1, keepdims=True)
         kept = jnp.sum(kept, -1, keepdims=True)
-        # Near 0 the logarithm of a sum near 1 would lose what `wanted` says.
-        level = jnp.where(dropped < 0.5, jnp.log1p(-dropped), jnp.log(kept))
-        return t + (level - wanted) * kept / -slope
+        return t + (jnp.log(kept) - wanted) * kept / -slope
 
     t = lax.fori_loop(0, _STEPS, step, jnp.zeros_like(wanted))
     return jnp.where(keep == 0, 0, jnp.exp(-t[..., 0]))
