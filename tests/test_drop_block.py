@@ -130,8 +130,9 @@ def test_each_example_keeps_its_mean(key):
     assert len(np.unique(y.max((1, 2, 3)))) > 1
 
 
-def test_what_is_dropped_as_a_whole_is_finite(key):
-    x = jnp.ones((64, 4, 4, 1))
+@pytest.mark.parametrize("side", [1, 4])
+def test_what_is_dropped_as_a_whole_is_finite(side, key):
+    x = jnp.ones((64, side, side, 1))
     draw = lambda x: dj.drop_block(key, x, 0.5, block_size=4)  # noqa: E731
     y, gradient = draw(x), jax.grad(lambda x: draw(x).sum())(x)
     assert set(np.unique(y)) == {0.0, 1.0}

@@ -19,6 +19,7 @@ import dropjax.nnx as djn
 from dropjax._random import leaf_keys
 from dropjax.functional._conv import conv as convolution
 from dropjax.functional._conv import conv_by_patches
+from dropjax.functional._examples import realized_rate
 from tests.methods import array
 
 KEY = jax.random.key(2013)
@@ -210,6 +211,14 @@ def test_rates_at_the_ends():
     assert np.isnan(dense(KEY, x, kernel, jnp.float32(jnp.nan))).all()
     with pytest.raises(ValueError, match="must broadcast to the coins' shape"):
         dense(KEY, x, kernel, jnp.full((2, 20, 7), 0.5))
+
+
+@pytest.mark.parametrize("kind", [float, jnp.float32])
+def test_rates_are_met_to_16_bits_and_certain_only_where_asked(kind):
+    least = 2.0**-16
+    met = {0.0: 0.0, 1e-6: least, 2.6 * least: 3 * least, 1 - 1e-6: 1 - least, 1.0: 1.0}
+    for rate, expected in met.items():
+        assert realized_rate(kind(rate)) == expected
 
 
 def test_standard_scaling_scales_by_the_rate_that_was_met():
