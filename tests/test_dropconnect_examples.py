@@ -336,6 +336,15 @@ def test_a_sharded_batch_has_the_same_masks_without_talk(case, axis_type):
     assert sharded.sharding.is_equivalent_to(shards.sharding, y.ndim)
 
 
+def test_features_that_are_sharded_are_summed():
+    x, kernel = BATCHES["dense"][1:]
+    jitted = jax.jit(lambda x: dense(KEY, x, kernel, 0.3))
+    with jax.set_mesh(jax.make_mesh((2,), ("model",), (AxisType.Explicit,))):
+        y = jitted(jax.device_put(x, PartitionSpec(None, "model")))
+    np.testing.assert_allclose(y, jitted(x), rtol=1e-4, atol=1e-5)
+    assert y.sharding.is_fully_replicated
+
+
 @pytest.mark.parametrize("kind", ["dense", "conv"])
 def test_shard_map_takes_it(kind):
     mesh = jax.make_mesh((2,), ("data",), (AxisType.Auto,))

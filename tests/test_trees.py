@@ -176,6 +176,7 @@ def test_boxed_parameters_of_linen_draw_the_masks_of_bare_ones():
 def test_a_box_has_the_name_of_where_it_is_kept():
     value, kernel = GetAttrKey("value"), DictKey("kernel")
     assert path_name((kernel, value)) == "kernel"
+    assert path_name((DictKey("dense"), kernel, value)) == "dense/kernel"
     assert path_name((value, kernel)) == "value/kernel"
     assert path_name((value,)) == "value"
 

@@ -165,6 +165,12 @@ def test_rectangles_fit_where_few_do(shape):
     assert abs(share.mean() - 0.35) < 0.05
 
 
+def test_rectangles_in_a_row_of_three():
+    mask = dj.random_erasing_mask(KEY, (500, 1, 3, 1), 1.0, area=(0.3, 0.4))
+    # 1.2 elements, 3 high for 10 wide, are 2 wide.
+    assert set(sides(mask)[1].tolist()) == {1, 2}
+
+
 def test_boxes_are_filled_with_what_is_asked_for():
     x, fill = array((9, 8, 8, 3)), array((9, 8, 8, 3), seed=1)
     mask = dj.cutout_mask(KEY, x.shape, 0.7, size=(3, 5))
