@@ -80,11 +80,14 @@ def test_one_example_without_a_batch_axis():
     x, kernel = array((20,)), array((20, 7), seed=1)
     for share in ("example", 3):
         drop = functools.partial(dj.dropconnect_dense, KEY, mask_per=share)
-        first = drop(x[None], kernel, 0.5)[0]
-        np.testing.assert_array_equal(drop(x, kernel, 0.5), first)
+        bias = {"bias": array((7,)), "bias_rate": 0.4}
+        first = drop(x[None], kernel, 0.5, **bias)[0]
+        np.testing.assert_array_equal(drop(x, kernel, 0.5, **bias), first)
+        assert drop(jnp.ones((0, 20)), kernel, 0.5, **bias).shape == (0, 7)
     image, window = array((6, 6, 3)), array((3, 3, 3, 4))
-    first = conv(KEY, image[None], window, 0.5)[0]
-    np.testing.assert_array_equal(conv(KEY, image, window, 0.5), first)
+    bias = {"bias": array((4,)), "bias_rate": 0.4}
+    first = conv(KEY, image[None], window, 0.5, **bias)[0]
+    np.testing.assert_array_equal(conv(KEY, image, window, 0.5, **bias), first)
 
 
 def test_a_mask_does_not_depend_on_the_batch():

@@ -14,6 +14,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 import dropjax as dj
 import dropjax.linen as djl
 import dropjax.nnx as djn
+from dropjax.functional._samples import averaged_dtype
 from dropjax.inference import monte_carlo
 from tests.methods import array
 
@@ -88,6 +89,13 @@ def test_one_pass_has_no_variance_and_certain_passes_no_entropy():
         return monte_carlo(lambda key: p, 2, probabilities=True)(KEY).entropy
 
     assert np.isfinite(jax.grad(entropy)(jnp.array([0.0, 1.0]))).all()
+
+
+def test_means_are_taken_in_single_precision_or_better():
+    for single in ("bool", "int32", "float16", "bfloat16", "float32"):
+        assert averaged_dtype(jnp.dtype(single)) == np.float32
+    for own in ("float64", "complex64", "complex128"):
+        assert averaged_dtype(jnp.dtype(own)) == own
 
 
 def test_memory_does_not_grow_with_the_number_of_passes():

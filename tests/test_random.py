@@ -11,7 +11,13 @@ import pytest
 from flax import nnx
 
 import dropjax as dj
-from dropjax._random import element_index, leaf_keys, random_uniform, random_words
+from dropjax._random import (
+    _high_product,
+    element_index,
+    leaf_keys,
+    random_uniform,
+    random_words,
+)
 
 FAST = functools.partial(jax.random.key, impl=dj.fast_prng)
 SHAPES = [(), (0,), (1,), (7,), (1000,), (3, 5), (2, 3, 4, 5), (4, 0, 3), (1, 9, 1)]
@@ -70,6 +76,15 @@ def test_elements_past_two_to_the_32_have_their_own_counters(shape):
         high, low = jax.jit(at)()
         expected = int(np.ravel_multi_index(place, shape))
         assert (int(high) << 32) + int(low) == expected
+
+
+def test_high_words_of_products():
+    generator, most = np.random.default_rng(0), 2**32 - 1
+    index = np.append(generator.integers(2**32, size=200), most).astype(np.uint32)
+    for stride in (1, most, 2**32, 2**63 - 1, *generator.integers(2**48, size=20)):
+        expected = [int(own) * int(stride) >> 32 & most for own in index]
+        found = _high_product(jnp.asarray(index), int(stride))
+        np.testing.assert_array_equal(found, np.uint32(expected))
 
 
 def test_masks_past_two_to_the_32_elements_have_a_shape():

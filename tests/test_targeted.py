@@ -48,6 +48,16 @@ def test_units_have_rates_of_their_own():
     np.testing.assert_array_equal(y[:, 0], x[:, 0])
     assert not y[:, -1].any()
     assert 0 < (y != 0).all(0).mean() < 1
+    with pytest.raises(ValueError, match=r"coins' shape \(1, 30\)"):
+        dj.targeted_dropout(KEY, x, jnp.full(x.shape, 0.5), by="units")
+
+
+def test_a_vector_is_one_group_and_nothing_is_none():
+    x = array((50,))
+    y = dj.targeted_dropout(KEY, x, 1.0, target=0.3)
+    np.testing.assert_array_equal(y == 0, jnp.abs(x) < jnp.sort(jnp.abs(x))[15])
+    for shape in ((5, 0), (0, 5)):
+        assert dj.targeted_dropout(KEY, jnp.ones(shape), 0.5).shape == shape
 
 
 def test_trees_are_as_in_dropconnect():

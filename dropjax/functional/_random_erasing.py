@@ -163,7 +163,7 @@ class _Rectangle:
         side = jnp.sqrt(area * (height * width))
         both = zip(of_places, sizes, (side * root, side / root), strict=True)
         for number, size, exact in both:
-            extent = jnp.clip(jnp.round(exact), 1, max(1, size)).astype(jnp.int32)
+            extent = jnp.clip(jnp.round(exact), 1, size).astype(jnp.int32)
             start = place(number, size + 1 - extent)
             yield start, start + extent
 

@@ -165,7 +165,7 @@ def add_bias(
             examples = y.shape[0] if batched else 1
             biases = _own_biases(own, bias, rate, scaling, examples, share)
             between = (1,) * (y.ndim - (2 if batched else 1))
-            biases = biases.reshape(*biases.shape[: int(batched)], *between, -1)
+            biases = biases.reshape(*biases.shape[: int(batched)], *between, bias.size)
             return y + biases.astype(y.dtype)
         bias = dropout(own, bias, rate, scaling=scaling, deterministic=deterministic)
     return y + bias.astype(y.dtype).reshape((1,) * (y.ndim - 1) + (-1,))
