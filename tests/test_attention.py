@@ -43,6 +43,13 @@ def test_off_it_is_jaxs_attention(way):
         np.testing.assert_allclose(y, expected, atol=1e-5)
 
 
+def test_it_computes_in_the_dtype_asked_for():
+    x = inputs()
+    y = dj.dot_product_attention(*x, dtype=jnp.bfloat16)
+    half = dj.dot_product_attention(*inputs(dtype=jnp.bfloat16))
+    assert y.dtype == half.dtype == jnp.bfloat16
+
+
 @pytest.mark.parametrize("kv_heads", [1, 2])
 def test_heads_share_keys_and_values_as_in_jax(kv_heads):
     x = inputs(kv_heads)
