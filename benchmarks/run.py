@@ -3,6 +3,7 @@
     python benchmarks/run.py            everything: JSON, a table and a figure
     python benchmarks/run.py --quick    a smaller grid, in about two minutes
     python benchmarks/run.py --only "dropout float32*"
+    python benchmarks/run.py --only method      the methods that others have too
 
 The contenders of a row take turns in one process, after warming up, so that a busy
 machine is equally busy for all of them. Times are medians with quartiles; the floor
@@ -49,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     chosen = [
         row
         for row in rows.all_rows(quick=options.quick)
-        if fnmatch.fnmatch(row.name, options.only)
+        if options.only == row.group or fnmatch.fnmatch(row.name, options.only)
     ]
     if not chosen:
         console.print(f"No row is called {options.only!r}; see --list.")
@@ -109,7 +110,7 @@ def _repeats(options: argparse.Namespace) -> int:
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a smaller grid")
-    parser.add_argument("--only", default="*", help="rows, as a shell pattern")
+    parser.add_argument("--only", default="*", help="a shell pattern, or a group")
     parser.add_argument("--list", action="store_true", help="print the rows' names")
     parser.add_argument("--repeats", type=int, help="turns of each contender")
     parser.add_argument(
