@@ -57,6 +57,15 @@ def test_heads_share_keys_and_values_as_in_jax(kv_heads):
     np.testing.assert_allclose(y, jax.nn.dot_product_attention(*x), atol=1e-5)
 
 
+def test_any_number_of_batch_axes():
+    x = inputs(2)
+    y = dj.dot_product_attention(*x, is_causal=True)
+    one = dj.dot_product_attention(*(each[0] for each in x), is_causal=True)
+    np.testing.assert_allclose(one, y[0], atol=1e-6)
+    more = dj.dot_product_attention(*(each[None] for each in x), is_causal=True)
+    np.testing.assert_allclose(more, y[None], atol=1e-6)
+
+
 def test_half_precision_is_jaxs():
     x = inputs(dtype=jnp.bfloat16)
     y = dj.dot_product_attention(*x)

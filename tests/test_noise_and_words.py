@@ -172,6 +172,13 @@ def test_gaussian_dropout_is_finite_where_its_variance_is_not(key):
     np.testing.assert_allclose(y, X * noisy, rtol=1e-5)
 
 
+def test_tables_may_have_several_axes_of_words(key):
+    y = dj.embedding_dropout(key, jnp.ones((4, 50, 3)), 0.5)
+    mask = dj.embedding_dropout_mask(key, y.shape, 0.5)
+    assert mask.shape == (4, 50, 1)
+    np.testing.assert_array_equal(y, jnp.where(mask, 2, jnp.zeros_like(y)))
+
+
 def test_layers_take_keys_from_their_streams():
     rngs = {"dropout": jax.random.key(1)}
     layer = djl.GaussianNoise(0.5, deterministic=False)

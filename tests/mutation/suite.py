@@ -35,7 +35,7 @@ TESTS = {
     "_dropconnect_conv": ("apply dropconnect_examples", "dropconnect_conv"),
     "_dropconnect_dense": ("apply dropconnect_examples", "dropconnect_dense"),
     "_dropout": ("", "[dropout] or -dropout] or dropout-"),
-    "_embedding_dropout": ("", "embedding"),
+    "_embedding_dropout": ("noise_and_words", "embedding"),
     "_examples": ("dropconnect_examples concrete_dropout", "dropconnect_dense"),
     "_gaussian": ("gaussian inference", "gaussian_dropout"),
     "_gaussian_dropout": ("noise_and_words twins_units", "gaussian_dropout"),
