@@ -389,6 +389,17 @@ def test_scratch_memory(rate):
         assert scratch(both, (256, 4096), (4096, 4096), (256, 4096)) < 1024
 
 
+@pytest.mark.parametrize(("mask_per", "most"), [("example", 5), (4, 2.5)])
+def test_the_backward_pass_keeps_no_masks(mask_per, most):
+    """What each step keeps would take 3.5 MiB more, and 10."""
+
+    def both(x, kernel, cotangent):
+        drop = functools.partial(dj.dropconnect_dense, KEY, mask_per=mask_per)
+        return jax.vjp(lambda *both: drop(*both, 0.3), x, kernel)[1](cotangent)
+
+    assert scratch(both, (128, 256), (256, 256), (128, 256)) < most
+
+
 def test_layers():
     x, image = array((9, 6)), array((9, 5, 6))
     options = {"mask_per": 2, "bias_rate": 0.5}

@@ -93,6 +93,17 @@ def test_every_method_on_a_mesh_of_three_axes(method):
         assert found.sharding.is_equivalent_to(shards.sharding, x.ndim)
 
 
+@pytest.mark.parametrize("name", [m.name for m in METHODS if m.off and not m.product])
+def test_what_is_not_x_itself_when_off_is_cut_as_x(name):
+    (method,) = (method for method in METHODS if method.name == name)
+    x = jnp.ones((8, *method.shape[1:]))
+    off = jax.jit(lambda x: method.function(None, x, RATE, deterministic=True))
+    with jax.set_mesh(make_mesh((8,), AxisType.Explicit)):
+        y = off(jax.device_put(x, P("a")))
+    assert y.sharding.spec[0] == "a"
+    np.testing.assert_array_equal(y, off(x))
+
+
 @pytest.mark.parametrize("examples", [16, 256])
 def test_masks_per_example_on_a_mesh(examples):
     mesh, x, kernel = make_mesh((8,)), array((examples, 24)), array((24, 16))
