@@ -393,6 +393,13 @@ def test_no_residual_of_the_arrays_size(method, generator):
     assert saved <= (16 if "drop_block" in method.name else method.saved)
 
 
+@every(lambda method: method.off and not method.product)
+def test_no_residual_of_what_is_not_x_itself_when_off(method):
+    off = lambda x: method.function(None, x, RATE, deterministic=True)  # noqa: E731
+    _, back = jax.vjp(off, array(method.shape))
+    assert sum(leaf.size for leaf in jax.tree.leaves(back)) <= method.saved
+
+
 @pytest.mark.parametrize("scanned", [True, False])
 @every_generator
 def test_a_deep_net_keeps_no_masks(scanned, generator):
