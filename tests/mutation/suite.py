@@ -25,7 +25,7 @@ TESTS = {
     "_blocks": ("drop_block", "drop_block"),
     "_boxes": ("twins_units", "cutout or erasing"),
     "_concrete_dropout": ("concrete_dropout", "concrete"),
-    "_conv": ("apply parity dropconnect_examples gaussian", "dropconnect_conv"),
+    "_conv": ("apply dropconnect_examples parity gaussian", "dropconnect_conv"),
     "_cutout": ("twins_units", "cutout"),
     "_dense": ("dropconnect_examples parity", "dropconnect_dense"),
     "_drop_block": ("drop_block", "drop_block"),
