@@ -5,19 +5,21 @@
 
 It runs the benchmark's transformer under JAX's profiler, without dropout and with it,
 and adds up the time of the compiled program's loops: products of matrices, element-wise
-loops, and those of them in which coins are tossed. A loop's time is what the profiler
-saw from its start to its end, whoever else was busy.
+loops, those of them in which coins are tossed, and all loops by the shape that they
+write. A loop's time is what the profiler saw from its start to its end, whoever else was
+busy.
 """
 
 import argparse
 import collections
+import functools
 import math
 import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 from rich.console import Console
@@ -27,8 +29,12 @@ from sidebyside import contenders as who
 from sidebyside import training
 
 TOSSES = "jit(_toss_and_apply)"
-# A hash of an index, and not the keys of the layers.
-LEAST = 2**16
+# Words for the elements of an array, and not the keys of the layers.
+LEAST_WORDS = 2**16
+LEAST_MS = 2.0
+
+Cell: TypeAlias = tuple[str, str]
+"""A contender, and what its time went to."""
 
 
 class Loop(NamedTuple):
@@ -58,29 +64,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         who.OURS: who.Contender(who.dropjax_drop(who.RATE), who.threefry_key()),
         who.OURS_FAST: who.Contender(who.dropjax_drop(who.RATE), who.fast_key()),
     }
-    console = Console()
-    sums = Table("", "product", "loop", "coins", title="ms per step")
-    slowest = Table("", "writes", "threads", "ms per step", title="loops with coins")
+    kinds, shapes = collections.Counter[Cell](), collections.Counter[Cell]()
     for name, one in contenders.items():
         step = training.training_step(net, one.drop, options.blocks, scanned=scanned)
         params, x = training.initial(net, options.blocks, scanned=scanned)
-        compiled = jax.jit(step).lower(params, one.key, x).compile()
-        loops = dict(parse(compiled.as_text()))
-
-        def run(compiled: Any = compiled, inputs: tuple = (params, one.key, x)) -> Any:
-            return compiled(*inputs)
-
-        times = profile(run, options.steps, name)
-        kinds: collections.Counter[str] = collections.Counter()
-        for loop, ms in times.items():
-            if loop in loops:
-                kinds[loops[loop].kind] += ms
-        sums.add_row(name, *(f"{kinds[k]:.1f}" for k in ("product", "loop", "coins")))
-        tossing = [loop for loop in loops if loops[loop].kind == "coins"]
-        for loop in sorted(tossing, key=times.__getitem__, reverse=True):
-            _, shape, threads = loops[loop]
-            slowest.add_row(name, shape, str(threads), f"{times[loop]:.1f}")
-    console.print(sums, slowest)
+        inputs = params, one.key, x
+        compiled = jax.jit(step).lower(*inputs).compile()
+        times = profile(functools.partial(compiled, *inputs), options.steps, name)
+        for loop, (kind, shape, threads) in parse(compiled.as_text()):
+            kinds[name, kind] += times[loop]
+            if kind != "product":
+                shapes[name, f"{shape}, {threads} threads"] += times[loop]
+    for title, cells in {"ms per step": kinds, "loops that write": shapes}.items():
+        table = Table(title, *contenders)
+        rows = {row for name, row in cells}
+        for row in sorted(rows, key=lambda row: -max(cells[n, row] for n in contenders)):
+            found = [cells[name, row] for name in contenders]
+            if max(found) >= LEAST_MS:
+                table.add_row(row, *(f"{ms:.1f}" for ms in found))
+        Console().print(table)
     return 0
 
 
@@ -113,7 +115,7 @@ def _tosses(line: str) -> bool:
     shift = re.search(r"= u32\[([\d,]+)\]\S* shift-right-logical\(", line)
     if shift is None or TOSSES not in line:
         return False
-    return math.prod(map(int, shift[1].split(","))) >= LEAST
+    return math.prod(map(int, shift[1].split(","))) >= LEAST_WORDS
 
 
 def profile(run: Callable[[], Any], steps: int, name: str) -> collections.Counter[str]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from types import ModuleType
 
 import jax
+import jax.numpy as jnp
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -163,6 +164,20 @@ def test_names_are_listed_and_unknown_ones_are_refused(monkeypatch, capsys):
     assert names
     assert all(name.startswith("dropout bfloat16") for name in names)
     assert program.main(["--only", "nothing"]) == 2
+
+
+def test_a_profile_tells_loops_with_coins():
+    import dropjax
+    import step_profile
+
+    def kinds(function):
+        inputs = jax.random.key(0), jnp.ones((512, 512))
+        text = jax.jit(function).lower(*inputs).compile().as_text()
+        return [loop.kind for _, loop in step_profile.parse(text)]
+
+    assert kinds(lambda key, x: dropjax.dropout(key, x, 0.5)) == ["coins"]
+    assert kinds(lambda key, x: jnp.tanh(x) + 1) == ["loop"]
+    assert "product" in kinds(lambda key, x: x @ x)
 
 
 def _program(monkeypatch) -> ModuleType:
