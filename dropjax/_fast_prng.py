@@ -58,9 +58,9 @@ def _random_bits(
 ) -> UInt[Array, "..."]:
     k0, k1, k2, _ = key
     if bit_width == 64:
-        halves = _hash(k0, k1, k2, *element_index((*shape, 2))).astype(jnp.uint64)
+        halves = _hash(k0, k1, k2, *element_index((*shape, 2), k0)).astype(jnp.uint64)
         return halves[..., 0] << np.uint64(32) | halves[..., 1]
-    words = _hash(k0, k1, k2, *element_index(shape))
+    words = _hash(k0, k1, k2, *element_index(shape, k0))
     return words.astype(jnp.dtype(f"uint{bit_width}"))
 
 

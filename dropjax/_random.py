@@ -1,5 +1,6 @@
 """From a key to random words, written out, and a leaf's own key."""
 
+import functools
 import hashlib
 from collections.abc import Sequence
 
@@ -7,7 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, Key, UInt32
+from jax.extend.random import define_prng_impl, threefry_prng_impl
+from jaxtyping import Array, Float, Key, UInt, UInt32
 
 Word = UInt32[Array, "..."]
 
@@ -24,12 +26,10 @@ def random_words(
     reads the words, and neither the words nor the counters are stored. Words that
     many elements share are better `stored`, or each of these would draw its own.
     """
-    if stored or not _is_partitionable_threefry(key):
-        return jax.random.bits(key, shape, jnp.uint32)
-    tell_reuse_checker(key)
-    first, second = jax.random.key_data(key)
-    high, low = element_index(shape)
-    return jnp.bitwise_xor(*threefry2x32(first, second, high, low))
+    if not stored and _is_partitionable_threefry(key):
+        tell_reuse_checker(key)
+        key = jax.random.wrap_key_data(jax.random.key_data(key), impl=_written_out)
+    return jax.random.bits(key, shape, jnp.uint32)
 
 
 def random_uniform(
@@ -76,19 +76,28 @@ def tell_reuse_checker(key: Key[Array, ""]) -> None:
         jax.random.bits(key, (0,))
 
 
-def element_index(shape: tuple[int, ...]) -> tuple[Word, Word]:
-    """The row-major index of each element, as the high and low word of 64 bits."""
-    high = low = jnp.zeros(shape, jnp.uint32)
+def element_index(shape: tuple[int, ...], key: Word) -> tuple[Word, Word]:
+    """The row-major index of each element, as the high and low word of 64 bits.
+
+    In a loop it is to be made where it is read. What does not depend on the loop's
+    variables XLA makes before it, and stores; so the key's word takes part, as a 0 that
+    XLA does not see through, and products have one axis alone.
+    """
+    nothing = (key >> np.uint32(31)) >> np.uint32(1)
+    high = low = jnp.broadcast_to(nothing, shape)
     stride = 1
     for axis in reversed(range(len(shape))):
-        index = lax.broadcasted_iota(jnp.uint32, shape, axis)
-        step = index * np.uint32(stride % 2**32)
+        along = functools.partial(
+            lax.broadcast_in_dim, shape=shape, broadcast_dimensions=(axis,)
+        )
+        index = lax.iota(jnp.uint32, shape[axis])
+        step = along(index * np.uint32(stride % 2**32))
         low = low + step
         if stride * shape[axis] > 2**32:
             carry = (low < step).astype(jnp.uint32)
-            high = high + _high_product(index, stride) + carry
+            high = high + along(_high_product(index, stride)) + carry
         if shape[axis] > 2**32:
-            high = high + _high_index(shape, axis) * np.uint32(stride)
+            high = high + along(_high_index(shape[axis]) * np.uint32(stride))
         stride *= shape[axis]
     return high, low
 
@@ -104,10 +113,10 @@ def _high_product(index: Word, stride: int) -> Word:
     return high_of_low + index * np.uint32(stride >> 32)
 
 
-def _high_index(shape: tuple[int, ...], axis: int) -> Word:
+def _high_index(size: int) -> Word:
     """Bits 32 to 63 of the index along an axis that needs them."""
     with jax.enable_x64(True):
-        index = lax.broadcasted_iota(jnp.uint64, shape, axis)
+        index = lax.iota(jnp.uint64, size)
         return (index >> np.uint64(32)).astype(jnp.uint32)
 
 
@@ -124,5 +133,25 @@ def threefry2x32(k0: Word, k1: Word, x0: Word, x1: Word) -> tuple[Word, Word]:
     return x0, x1
 
 
+def _written_bits(
+    key: UInt[Array, "2"], bit_width: int, shape: tuple[int, ...]
+) -> Word:
+    high, low = element_index(shape, key[0])
+    return jnp.bitwise_xor(*threefry2x32(key[0], key[1], high, low))
+
+
 def _rotate_left(word: Word, distance: int) -> Word:
     return (word << np.uint32(distance)) | (word >> np.uint32(32 - distance))
+
+
+# A generator of JAX's own, for words of 32 bits alone: what it does is not taken apart
+# when a loop is differentiated, which would store the counters.
+_written_out = define_prng_impl(
+    key_shape=threefry_prng_impl.key_shape,
+    seed=threefry_prng_impl.seed,
+    split=threefry_prng_impl.split,
+    random_bits=_written_bits,
+    fold_in=threefry_prng_impl.fold_in,
+    name="dropjax_threefry",
+    tag="djt",
+)

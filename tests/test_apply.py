@@ -1,5 +1,7 @@
 """apply_mask and the dense and convolution functions, by hand and by numpy."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -129,6 +131,22 @@ def test_the_backward_pass_keeps_no_masked_kernel():
 def test_the_backward_pass_fuses_with_its_neighbours():
     gradient = jax.jit(jax.grad(lambda x: dj.dropout(KEY, x, 0.5).sum()))
     assert "barrier" not in gradient.lower(jnp.ones(9)).as_text()
+
+
+@pytest.mark.parametrize("impl", [None, dj.fast_prng], ids=["threefry", "fast"])
+def test_a_scanned_net_stores_neither_masks_nor_counters(impl):
+    x, weights = jnp.ones((256, 128)), jnp.ones((4, 128, 128))
+    keys = jax.random.split(jax.random.key(0, impl=impl), 4)
+
+    def loss(weights, keys):
+        def layer(x, each):
+            return jnp.tanh(dj.dropout(each[1], x @ each[0], 0.5)), None
+
+        return jax.lax.scan(layer, x, (weights, keys))[0].sum()
+
+    text = jax.jit(jax.grad(loss)).lower(weights, keys).compile().as_text()
+    assert re.search(r"= f32\[256,128\]\S* fusion\(", text)
+    assert not re.search(r"= (u32|pred)\[256,128\]\S* fusion\(", text)
 
 
 def test_a_vector_of_inputs():

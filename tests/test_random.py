@@ -71,8 +71,9 @@ def test_elements_past_two_to_the_32_have_their_own_counters(shape):
     places = [[0] * len(shape), [size - 1 for size in shape]]
     places += [[1] + [0] * (len(shape) - 1), [size // 2 + 1 for size in shape]]
 
+    key = jnp.uint32(2**32 - 1)
     for place in places:
-        at = lambda: [words[tuple(place)] for words in element_index(shape)]  # noqa: B023,E731
+        at = lambda: [words[tuple(place)] for words in element_index(shape, key)]  # noqa: B023,E731
         high, low = jax.jit(at)()
         expected = int(np.ravel_multi_index(place, shape))
         assert (int(high) << 32) + int(low) == expected

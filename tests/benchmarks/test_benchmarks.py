@@ -167,8 +167,9 @@ def test_names_are_listed_and_unknown_ones_are_refused(monkeypatch, capsys):
 
 
 def test_a_profile_tells_loops_with_coins():
-    import dropjax
     import step_profile
+
+    import dropjax
 
     def kinds(function):
         inputs = jax.random.key(0), jnp.ones((512, 512))
