@@ -6,8 +6,8 @@
 It runs the benchmark's transformer under JAX's profiler, without dropout and with it,
 and adds up the time of the compiled program's loops: products of matrices, element-wise
 loops, those of them in which coins are tossed, and all loops by the shape that they
-write. A loop's time is what the profiler saw from its start to its end, whoever else was
-busy.
+write. A loop's time is what the profiler saw from its start to its end, whoever else
+was busy.
 """
 
 import argparse
@@ -78,10 +78,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     for title, cells in {"ms per step": kinds, "loops that write": shapes}.items():
         table = Table(title, *contenders)
         rows = {row for name, row in cells}
-        for row in sorted(rows, key=lambda row: -max(cells[n, row] for n in contenders)):
-            found = [cells[name, row] for name in contenders]
-            if max(found) >= LEAST_MS:
-                table.add_row(row, *(f"{ms:.1f}" for ms in found))
+        found = {row: [cells[name, row] for name in contenders] for row in rows}
+        for row, times in sorted(found.items(), key=lambda each: -max(each[1])):
+            if max(times) >= LEAST_MS:
+                table.add_row(row, *(f"{ms:.1f}" for ms in times))
         Console().print(table)
     return 0
 
