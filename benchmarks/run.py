@@ -68,10 +68,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         code = 130
         console.print(f"Stopped: {len(results)} of {len(chosen)} rows are kept.")
+    finally:
+        _keep(results, options, console)
+    return code
+
+
+def _keep(
+    results: Sequence[timing.Result], options: argparse.Namespace, console: Console
+) -> None:
+    """Writes the rows that are done, whatever became of the others."""
     if results:
         for path in report.write(options.out, results, command=_command(options)):
             console.print(f"wrote {path}")
-    return code
 
 
 def _measured(

@@ -59,11 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     options = _parse(argv)
     net, scanned = training.transformer(768, 12, 128, 8), options.form == "scanned"
-    contenders = {
-        who.NONE: who.Contender(lambda key, x: x, who.threefry_key()),
-        who.OURS: who.Contender(who.dropjax_drop(who.RATE), who.threefry_key()),
-        who.OURS_FAST: who.Contender(who.dropjax_drop(who.RATE), who.fast_key()),
-    }
+    contenders = who.in_training()
     kinds, shapes = collections.Counter[Cell](), collections.Counter[Cell]()
     for name, one in contenders.items():
         step = training.training_step(net, one.drop, options.blocks, scanned=scanned)

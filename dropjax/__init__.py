@@ -8,6 +8,8 @@ Pure functions are here; Flax layers are in `dropjax.linen` and `dropjax.nnx`.
 """
 
 from . import inference as inference
+from . import losses as losses
+from . import schedules as schedules
 from ._apply import apply_mask as apply_mask
 from ._fast_prng import fast_prng as fast_prng
 from ._masks import keep_mask as keep_mask

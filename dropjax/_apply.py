@@ -133,7 +133,7 @@ def drop(
     keep = keep_probability(rate, working_dtype(x))
     if certain is None:
         return _toss_and_apply(check_key(key), x, keep, coins=coins, scaling=scaling)
-    if deterministic and scaling == "standard" and not _is_one(keep):
+    if deterministic and scaling == "standard" and not is_one(keep):
         return _expect(None, x, keep)
     return x if certain else jnp.zeros_like(x)
 
@@ -168,7 +168,9 @@ def _toss_and_apply(
     scaling: Scaling,
 ) -> Inexact[Array, "*shape"]:
     mask = toss_for(x, key, keep, coins)
-    return apply_mask(x, mask, keep=keep if scaling == "inverted" else 1.0)
+    if scaling == "standard":
+        return nan_where(jnp.isnan(keep), apply_mask(x, mask))
+    return apply_mask(x, mask, keep=keep)
 
 
 def toss_for(
@@ -188,7 +190,7 @@ def _expect(
     key: None, x: Inexact[Array, "*shape"], keep: Float[Array, "..."]
 ) -> Inexact[Array, "*shape"]:
     """What standard scaling makes of x after training: its mean over masks."""
-    return apply_mask(scale(x, keep), jnp.broadcast_to(keep > 0, x.shape))
+    return apply_mask(scale(x, keep), jnp.broadcast_to(keep != 0, x.shape))
 
 
 def _divide(
@@ -237,5 +239,12 @@ def nan_seen(
     return jnp.where(jnp.isnan(keep).any(), jnp.nan, share)
 
 
-def _is_one(keep: Float[Array, "..."]) -> bool:
+def nan_where(
+    unknown: Bool[Array, "..."], y: Inexact[Array, "*shape"]
+) -> Inexact[Array, "*shape"]:
+    """Y, and NaN where its rate is, which a scaling that ignores it would hide."""
+    return jnp.where(lax.broadcast_to_rank(unknown, y.ndim), jnp.nan, y)
+
+
+def is_one(keep: Float[Array, "..."]) -> bool:
     return isinstance(keep, np.ndarray) and keep.ndim == 0 and keep == 1

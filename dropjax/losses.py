@@ -42,8 +42,8 @@ def r_drop(
       float32 or better.
 
     Raises:
-      ValueError: the shapes differ, or the axis is out of range.
-      TypeError: an argument is no real floating-point array, or the dtypes differ.
+      ValueError: the shapes or the dtypes differ, or the axis is out of range.
+      TypeError: an argument is no real floating-point array.
 
     Example:
       >>> from dropjax.losses import r_drop

@@ -17,14 +17,14 @@ import optax  # type: ignore[import-untyped]
 from jax import lax
 from jaxtyping import Array, Int, PyTree
 
-from dropjax._apply import apply_mask
+from dropjax._apply import apply_mask, working_dtype
 from dropjax._checks import (
+    check_host_rate,
     check_information,
     check_key,
     check_rate,
     check_same_tree,
     check_scaling,
-    check_share,
 )
 from dropjax._types import KeyLike, RateLike, Scaling
 from dropjax.transforms import Where, dropconnect
@@ -112,7 +112,8 @@ def gradient_dropout(
         check_rate(rate)
 
     def init(params: PyTree) -> GradientDropoutState:
-        return GradientDropoutState(key, jnp.zeros((), jnp.int32))
+        # A copy: a state that is donated takes its buffers with it.
+        return GradientDropoutState(jnp.array(key), jnp.zeros((), jnp.int32))
 
     def update(
         updates: PyTree, state: GradientDropoutState, params: PyTree | None = None
@@ -199,7 +200,9 @@ def child_mask(information: PyTree, rate: float) -> PyTree:
     leaves, structure = jax.tree.flatten(information)
     check_information(leaves)
     flat = jnp.concatenate([jnp.ravel(leaf).astype(jnp.float32) for leaf in leaves])
-    kept = round((1 - check_share(rate)) * flat.size)
+    kept = round(
+        (1 - check_host_rate(rate, "how many weights are dropped")) * flat.size
+    )
     order = jnp.argsort(-flat, stable=True)
     chosen = jnp.zeros(flat.shape, bool).at[order[:kept]].set(True)
     ends = np.cumsum([leaf.size for leaf in leaves])[:-1]
@@ -226,7 +229,7 @@ def fisher_information(
       examples: a tree of arrays whose first axis counts the examples, one or more.
 
     Returns:
-      A tree of the structure of `params` of arrays of 0 or more.
+      A tree of the structure of `params` of arrays of 0 or more, in float32 or better.
 
     Raises:
       TypeError: from JAX: the log-likelihood is no real scalar, or a parameter is not
@@ -245,13 +248,19 @@ def fisher_information(
     slope = jax.grad(log_likelihood)
 
     def add(total: PyTree, example: Any) -> tuple[PyTree, None]:
-        squares = jax.tree.map(jnp.square, slope(params, example))
-        return jax.tree.map(jnp.add, total, squares), None
+        gradients = slope(params, example)
+        return jax.tree.map(_add_square, total, gradients), None
 
-    start = jax.tree.map(jnp.zeros_like, params)
+    start = jax.tree.map(
+        lambda leaf: jnp.zeros_like(leaf, working_dtype(jnp.asarray(leaf))), params
+    )
     total, _ = lax.scan(add, start, examples)
     count = len(jax.tree.leaves(examples)[0])
     return jax.tree.map(lambda leaf: leaf / count, total)
+
+
+def _add_square(total: Array, gradient: Array) -> Array:
+    return total + jnp.square(gradient.astype(total.dtype))
 
 
 def _is_inexact(path: str, leaf: Any) -> bool:

@@ -231,3 +231,9 @@ def test_attention_has_all_transforms():
     np.testing.assert_allclose(
         dj.dot_product_attention(*many)[0], dj.dot_product_attention(*x), atol=1e-6
     )
+
+
+def test_without_heads_there_is_nothing():
+    x = jnp.ones((BATCH, QUERIES, 0, DEPTH))
+    y = dj.dot_product_attention(x, x, x, dropout_rng=KEY, dropout_rate=0.5)
+    assert y.shape == x.shape

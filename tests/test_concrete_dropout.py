@@ -60,7 +60,7 @@ def test_off_is_free_and_dtypes_are_kept():
             np.testing.assert_array_equal(y, wide.astype(dtype))
 
 
-@pytest.mark.parametrize("logit", [-40.0, 40.0])
+@pytest.mark.parametrize("logit", [-40.0, 40.0, 100.0])
 def test_certain_rates_are_finite_with_finite_gradients(logit):
     def loss(x, logit):
         return dj.concrete_dropout(KEY, x, logit).sum()

@@ -352,3 +352,27 @@ def test_wrappers_do_not_hide_what_they_wrap():
     assert "module" in inspect.signature(djl.DropConnect).parameters
     assert isinstance(djn.DropConnectLinear(2, 2, 0.5, rngs=nnx.Rngs(0)), nnx.Linear)
     assert isinstance(djn.DropConnectConv(2, 2, 3, 0.5, rngs=nnx.Rngs(0)), nnx.Conv)
+
+
+def test_trees_of_rates_may_be_attributes():
+    rates = {"kernel": jnp.float32(1.0), "bias": None}
+    variables = nn.Dense(8).init(KEY, X)
+    linen = djl.DropConnect(nn.Dense(8), rates, deterministic=False)
+    assert not linen.apply(variables, X, rngs={"dropout": KEY}).any()
+    layer = djn.DropConnect(nnx.Linear(30, 8, rngs=nnx.Rngs(0)), rates)
+    assert not nnx.jit(lambda layer: layer(X, rngs=KEY))(layer).any()
+
+
+@pytest.mark.parametrize("name", ["Dropout", "GaussianNoise", "ConcreteDropout"])
+def test_a_traced_flag_gets_the_message_of_the_functions(name):
+    wrapped = (nn.Dense(3), 10) if name == "ConcreteDropout" else (0.5,)
+    linen = getattr(djl, name)(*wrapped)
+    wrapped = (nnx.Linear(30, 3, rngs=nnx.Rngs(0)), 10) if len(wrapped) > 1 else (0.5,)
+    layer = getattr(djn, name)(*wrapped)
+    calls = (
+        lambda off: linen.init_with_output(KEY, X, deterministic=off)[0],
+        lambda off: layer(X, deterministic=off, rngs=KEY),
+    )
+    for call in calls:
+        with pytest.raises(TypeError, match="deterministic must be True or False"):
+            jax.jit(call)(True)

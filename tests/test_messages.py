@@ -317,6 +317,12 @@ GOLDEN = {
         "noise must be 'bernoulli' (weights are masked) or 'gaussian' (outputs get the "
         "noise that many masks come to), got 'gauss'",
     ),
+    "Gaussian noise and nobody's masks": (
+        lambda: dense(noise="gaussian", mask_per="row"),
+        ValueError,
+        "mask_per must be 'batch', 'example' or the number of examples that share a "
+        "mask, a positive integer, got 'row'",
+    ),
     "Gaussian noise and shared masks": (
         lambda: conv(noise="gaussian", mask_per=4),
         ValueError,
@@ -567,7 +573,7 @@ GOLDEN = {
     "a traced share": (
         lambda: optimizers.child_mask({"a": X}, X[0, 0]),
         TypeError,
-        "rate must be a Python number here, since it fixes how many are dropped, got "
+        "rate must be a Python number, as it decides how many weights are dropped, got "
         "ArrayImpl of shape (), dtype float32",
     ),
     "another tree": (
@@ -599,6 +605,19 @@ GOLDEN = {
         "query must have shape (*batch, queries, heads, depth), key (*batch, keys, "
         "kv_heads, depth) and value (*batch, keys, kv_heads, width), kv_heads a "
         "divisor of heads, got shapes (2, 8, 8, 4), (2, 8, 3, 4) and (2, 8, 3, 4)",
+    ),
+    "attention to no heads": (
+        lambda: dj.dot_product_attention(IMAGE, IMAGE[:, :, :0], IMAGE[:, :, :0]),
+        ValueError,
+        "query must have shape (*batch, queries, heads, depth), key (*batch, keys, "
+        "kv_heads, depth) and value (*batch, keys, kv_heads, width), kv_heads a "
+        "divisor of heads, got shapes (2, 8, 8, 4), (2, 8, 0, 4) and (2, 8, 0, 4)",
+    ),
+    "attention of lists": (
+        lambda: dj.dot_product_attention([1.0], [1.0], [1.0], dtype=jnp.float32),
+        TypeError,
+        "query must be an array, got [1.0] (list); wrap it in jnp.asarray, or use "
+        "jax.eval_shape for shapes alone",
     ),
     "attention of two dtypes": (
         lambda: dj.dot_product_attention(IMAGE, IMAGE, IMAGE.astype(jnp.bfloat16)),
@@ -761,6 +780,11 @@ GOLDEN = {
         lambda: dj.word_dropout(KEY, TOKENS, 0.5, unknown_id=0, protected=(256,)),
         ValueError,
         "protected must fit the dtype of x, uint8, got 256",
+    ),
+    "an id alone where there may be several": (
+        lambda: dj.word_dropout(KEY, TOKENS, 0.5, unknown_id=0, protected=0),
+        TypeError,
+        "protected must be a tuple of integers, got 0 (int)",
     ),
     "blocks of too many axes": (
         lambda: dj.drop_block(KEY, IMAGE, 0.5, block_size=(2, 2, 2)),

@@ -150,3 +150,16 @@ def test_finetuning_stays_near_the_pretrained_net():
         return float(jnp.abs(params["kernel"] - 1).sum())
 
     assert distance(0.8) < 0.8 * distance(0.0)
+
+
+def test_the_ends_are_exact_and_a_nan_rate_is_seen():
+    tiny, infinite = jnp.full((2, 2), 1e-8), jnp.full((2, 2), jnp.inf)
+    ones = jnp.ones((2, 2))
+    standard = {"scaling": "standard", "deterministic": True, "key": None}
+    for rate in (0.0, jnp.float32(0.0)):
+        np.testing.assert_array_equal(mixed(tiny, ones, rate, **standard), tiny)
+    for rate in (1.0, jnp.float32(1.0)):
+        np.testing.assert_array_equal(mixed(infinite, ones, rate, **standard), ones)
+    np.testing.assert_array_equal(mixed(tiny, ones, jnp.float32(0.0)), tiny)
+    for scaling in ("standard", "inverted"):
+        assert np.isnan(mixed(rate=jnp.float32(jnp.nan), scaling=scaling)).all()

@@ -219,3 +219,19 @@ def test_child_tuning_leaves_the_rest_of_the_net_as_it_was():
         now = optax.apply_updates(now, updates)
     moved = jax.tree.map(lambda new, old: new != old, now, params)
     jax.tree.map(np.testing.assert_array_equal, moved, mask)
+
+
+def test_fisher_information_of_half_precision_does_not_stall():
+    ones = jnp.ones(3000, jnp.bfloat16)
+    found = fisher_information(lambda w, x: w * x, jnp.bfloat16(3), ones)
+    assert found == 1
+    assert found.dtype == jnp.float32
+
+
+@pytest.mark.parametrize("key", [KEY, jax.random.key_data(KEY)])
+def test_a_donated_state_leaves_the_key_alone(key):
+    transform = gradient_dropout(key, 0.5)
+    update = jax.jit(transform.update, donate_argnums=1)
+    for _ in range(2):
+        _, state = update(GRADIENTS, transform.init(GRADIENTS))
+    assert state.step == 1

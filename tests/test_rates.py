@@ -288,3 +288,16 @@ def test_both_set_what_the_functions_draw():
     layer = djn.Dropout(0.1)
     djn.set_rates(layer, 0.6)
     np.testing.assert_array_equal(layer(X, rngs=KEY), y)
+
+
+@pytest.mark.parametrize("wrapper", [djl.RecurrentDropout, djl.Zoneout])
+def test_linen_recurrent_cells_are_reached(wrapper):
+    x = jnp.ones((2, 5, 3))
+    cell = nn.GRUCell(4)
+    variables = nn.RNN(cell).init(KEY, x)
+    net = nn.RNN(wrapper(cell, 0.5, deterministic=False))
+    off = djl.set_rates(net, 0.0).apply(variables, x)
+    np.testing.assert_array_equal(off, nn.RNN(cell).apply(variables, x))
+    y = djl.set_rates(net, 1.0).apply(variables, x)
+    other = nn.RNN(wrapper(cell, 1.0, deterministic=False))
+    np.testing.assert_array_equal(y, other.apply(variables, x))

@@ -155,7 +155,10 @@ def test_random_erasing_has_uniform_areas_and_log_uniform_ratios():
     )
 
 
-@pytest.mark.parametrize("shape", [(500, 4, 40, 1), (500, 40, 4, 1), (500, 1, 40, 1)])
+@pytest.mark.parametrize(
+    "shape",
+    [(500, 4, 40, 1), (500, 40, 4, 1), (500, 1, 40, 1), (500, 128, 8, 1)],
+)
 def test_rectangles_fit_where_few_do(shape):
     mask = dj.random_erasing_mask(KEY, shape, 1.0, area=(0.3, 0.4))
     height, width = sides(mask)

@@ -83,7 +83,8 @@ def test_a_layer_is_run_or_skipped_as_the_coin_says():
     expected = jnp.where(coins[:, None, None], jnp.exp(x)[None], x[None])
     np.testing.assert_allclose(drop(keys), expected, rtol=1e-6)
     assert dj.layer_drop(None, x, jnp.exp, 1.0) is x
-    assert dj.layer_drop(None, x, lambda x: KEY, 0.0) is KEY
+    other = -x
+    assert dj.layer_drop(None, x, lambda x: other, 0.0) is other
 
 
 def test_the_work_of_a_skipped_layer_is_not_done():
@@ -286,3 +287,24 @@ def test_heavier_channels_are_likelier_by_their_weights():
     y = dj.weighted_channel_dropout(KEY, x, 2 / 3)
     shares = (y[:, 0] != 0).mean(0)
     np.testing.assert_allclose(shares, [1 / 8, 2 / 8, 5 / 8], atol=0.04)
+
+
+def test_layers_ask_for_a_key_where_their_functions_do():
+    x = abs(array((2, 3, 3, 8)))
+    for rate, selected in ((0.0, 0.5), (0.5, 0.0)):
+        linen = djl.WeightedChannelDropout(rate, selected)
+        y = linen.apply({}, x, False, rngs={"dropout": KEY})
+        layer = djn.WeightedChannelDropout(rate, selected_rate=selected)
+        assert y.shape == layer(x, rngs=KEY).shape == x.shape
+    expected = dj.shake_drop(KEY, x, 1.0)
+    shaken = djl.ShakeDrop(1.0).apply({}, x, False, KEY)
+    np.testing.assert_array_equal(shaken, expected)
+    assert djl.ShakeDrop(1.0).apply({}, x, False, rngs={"dropout": KEY}).any()
+    np.testing.assert_array_equal(djn.ShakeDrop(1.0)(x, rngs=KEY), expected)
+    assert djn.ShakeDrop(1.0, rngs=nnx.Rngs(0))(x).any()
+
+
+def test_a_layer_that_changes_the_shape_is_refused_wherever_the_coin_falls():
+    for options in ({"rate": 0.0}, {"rate": 0.5, "deterministic": True}, {"rate": 0.5}):
+        with pytest.raises(ValueError, match=r"layer\(x\)"):
+            dj.layer_drop(KEY, jnp.ones((2, 3)), lambda x: x[:1], **options)

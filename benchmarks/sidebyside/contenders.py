@@ -101,6 +101,18 @@ def haiku_drop(rate: float, shared: tuple[int, ...] = ()) -> Drop:
     return lambda key, x: hk.dropout(key, rate, x, broadcast_dims=shared)
 
 
+def in_training() -> dict[str, Contender]:
+    """What a net is trained with: nothing, flax's dropout and ours, with both keys."""
+    ours, flax = dropjax_drop(RATE), flax_drop(RATE)
+    return {
+        NONE: Contender(lambda key, x: x, threefry_key()),
+        FLAX: Contender(flax, threefry_key()),
+        OURS: Contender(ours, threefry_key()),
+        OURS_FAST: Contender(ours, fast_key()),
+        FLAX_FAST: Contender(flax, fast_key()),
+    }
+
+
 def torch_calls(
     shape: tuple[int, ...],
     dtype: str,

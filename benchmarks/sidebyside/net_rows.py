@@ -42,13 +42,7 @@ def _training_row(kind: str, net: training.Net, depth: int, scanned: bool) -> Ro
 
 
 def _training_calls(net: training.Net, depth: int, scanned: bool) -> dict[str, Call]:
-    drops = {
-        who.NONE: Contender(lambda key, x: x, who.threefry_key()),
-        who.FLAX: Contender(who.flax_drop(RATE), who.threefry_key()),
-        who.OURS: Contender(who.dropjax_drop(RATE), who.threefry_key()),
-        who.OURS_FAST: Contender(who.dropjax_drop(RATE), who.fast_key()),
-        who.FLAX_FAST: Contender(who.flax_drop(RATE), who.fast_key()),
-    }
+    drops = who.in_training()
     elements = training.dropped_elements(net)
     grown = functools.partial(growth, net, depth, scanned)
     plain = grown(drops[who.NONE])

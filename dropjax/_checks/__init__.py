@@ -7,6 +7,7 @@ from ._arrays import check_array as check_array
 from ._arrays import check_classes as check_classes
 from ._arrays import check_fill as check_fill
 from ._arrays import check_id as check_id
+from ._arrays import check_ids as check_ids
 from ._arrays import check_key as check_key
 from ._arrays import check_like as check_like
 from ._arrays import check_mask as check_mask
@@ -58,7 +59,6 @@ from ._rates import check_noise_rate as check_noise_rate
 from ._rates import check_rate as check_rate
 from ._rates import check_rate_shape as check_rate_shape
 from ._rates import check_scalar_rate as check_scalar_rate
-from ._rates import check_share as check_share
 from ._rates import check_stddev as check_stddev
 from ._rates import check_stddev_shape as check_stddev_shape
 from ._rates import check_target as check_target

@@ -1,7 +1,7 @@
 """Arrays, masks, fillings, keys and shapes."""
 
 import numbers
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import jax
@@ -161,6 +161,13 @@ def check_id(one: Any, dtype: np.dtype, name: str) -> int:
     if not jnp.iinfo(dtype).min <= one <= jnp.iinfo(dtype).max:
         raise ValueError(f"{name} must fit the dtype of x, {dtype}, got {one}")
     return int(one)
+
+
+def check_ids(several: Any, dtype: np.dtype, name: str) -> tuple[int, ...]:
+    """Any number of integers that the tokens' dtype can hold."""
+    if not isinstance(several, Iterable):
+        raise TypeError(f"{name} must be a tuple of integers, got {describe(several)}")
+    return tuple(check_id(one, dtype, name) for one in several)
 
 
 def check_classes(y: Array) -> Array:

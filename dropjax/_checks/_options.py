@@ -38,14 +38,15 @@ def check_deterministic(deterministic: Any) -> bool:
     return bool(deterministic)
 
 
-def check_flag_given(deterministic: bool | None) -> bool:
-    """A layer must be told whether it drops."""
-    if deterministic is None:
+def check_flag_given(*flags: bool | None) -> bool:
+    """A layer must be told whether it drops: the first flag given says it."""
+    given = [flag for flag in flags if flag is not None]
+    if not given:
         raise ValueError(
             "deterministic must be given to the layer's constructor or to the call, "
             "got None in both; layer.train() and layer.eval() set it too"
         )
-    return deterministic
+    return check_deterministic(given[0])
 
 
 def check_scaling(scaling: Any) -> None:
@@ -120,6 +121,7 @@ def check_noise(noise: Any, mask_per: Any) -> None:
             "noise must be 'bernoulli' (weights are masked) or 'gaussian' (outputs get "
             f"the noise that many masks come to), got {noise!r}"
         )
+    check_mask_per(mask_per)
     if noise == "gaussian" and is_int(mask_per):
         raise ValueError(
             "noise='gaussian' draws no mask that examples could share, each has noise "

@@ -31,7 +31,8 @@ def check_attention(query: Any, key: Any, value: Any) -> None:
         query.shape[:-3] == key.shape[:-3] == value.shape[:-3]
         and key.shape[-3:-1] == value.shape[-3:-1]
         and query.shape[-1] == key.shape[-1]
-        and query.shape[-2] % max(key.shape[-2], 1) == 0
+        and query.shape[-2] % (key.shape[-2] or 1) == 0
+        and (key.shape[-2] > 0 or query.shape[-2] == 0)
     )
     if not fits:
         raise ValueError(

@@ -17,16 +17,6 @@ def check_rate(rate: RateLike, name: str = "rate") -> RateLike:
     return _check_probability(rate, f"{name} is the probability of dropping", name)
 
 
-def check_share(rate: Any) -> float:
-    """A host number in [0, 1], where the number of things dropped is a size."""
-    if isinstance(rate, jax.Array | np.ndarray):
-        raise TypeError(
-            "rate must be a Python number here, since it fixes how many are dropped, "
-            f"got {describe(rate)}"
-        )
-    return float(check_rate(rate))
-
-
 def check_rate_shape(rate: RateLike, coins: tuple[int, ...]) -> None:
     """An array rate gives each coin one rate: it must broadcast to the coins."""
     if not broadcasts(np.shape(rate), coins):
@@ -37,15 +27,14 @@ def check_rate_shape(rate: RateLike, coins: tuple[int, ...]) -> None:
         )
 
 
-def check_host_rate(rate: RateLike) -> float:
-    """A number of the host, where the rate decides a shape."""
-    rate = check_rate(rate)
-    if not isinstance(rate, float):
+def check_host_rate(rate: RateLike, decides: str) -> float:
+    """A number of the host, where the rate decides a shape or a number."""
+    if isinstance(rate, jax.Array | np.ndarray):
         raise TypeError(
-            "rate must be a Python number, as it decides how many tokens are left, got "
+            f"rate must be a Python number, as it decides {decides}, got "
             f"{describe(rate)}"
         )
-    return rate
+    return float(check_rate(rate))
 
 
 def check_keep(keep: RateLike, shape: tuple[int, ...]) -> RateLike:

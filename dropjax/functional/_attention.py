@@ -180,7 +180,10 @@ def dot_product_attention(
     check_unsown(module)
     rate = check_rate(dropout_rate, "dropout_rate")
     if dtype is not None:
-        query, key, value = (x.astype(dtype) for x in (query, key, value))
+        arrays = {"query": query, "key": key, "value": value}
+        query, key, value = (
+            check_array(x, name).astype(dtype) for name, x in arrays.items()
+        )
     check_attention(query, key, value)
     exponentials = _exponentials(query, key, bias, mask, is_causal, precision)
 
@@ -274,5 +277,5 @@ def _weigh(
 def _grouped(x: Array, groups: int, axis: int) -> Array:
     """The heads along a negative axis, by the head of keys and values they share."""
     heads = x.shape[axis]
-    shape = (*x.shape[:axis], groups, heads // groups, *x.shape[axis + 1 :])
+    shape = (*x.shape[:axis], groups, heads // max(1, groups), *x.shape[axis + 1 :])
     return x.reshape(shape)

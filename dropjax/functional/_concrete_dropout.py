@@ -145,8 +145,9 @@ def _relax(
 ) -> Inexact[Array, "*shape"]:
     dtype = working_dtype(x)
     logit = lax.broadcast_to_rank(logit.astype(dtype), len(coins))
-    heads = jax.nn.sigmoid(-(logit + _noise(key, coins, dtype)) / temperature)
-    return scale(x, heads * (1 + jnp.exp(logit)))
+    heads = jax.nn.log_sigmoid(-(logit + _noise(key, coins, dtype)) / temperature)
+    # As logarithms: 1 / (1 - rate) has no number where the rate is all but 1.
+    return scale(x, jnp.exp(heads + jax.nn.softplus(logit)))
 
 
 def _noise(key: Key[Array, ""], coins: tuple[int, ...], dtype: np.dtype) -> Array:

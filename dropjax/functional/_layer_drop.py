@@ -67,11 +67,11 @@ def layer_drop(
     rate = check_rate(rate)
     check_rate_shape(rate, ())
     certain = foregone(rate, check_deterministic(deterministic))
-    if certain is not None:
-        return layer(x) if certain else x
-    kept = keep_mask(key, (), rate)
 
     def run(x: Any) -> Any:
         return check_like(x, layer(x), "layer(x)")
 
+    if certain is not None:
+        return run(x) if certain else x
+    kept = keep_mask(key, (), rate)
     return lax.cond(kept, run, lambda x: x, x)

@@ -68,7 +68,7 @@ def patch_dropout(
       vision transformers using patch dropout", WACV.
     """
     tokens = check_prefix_tokens(check_array(x).shape, prefix_tokens)
-    rate = check_host_rate(rate)
+    rate = check_host_rate(rate, "how many tokens are left")
     kept = tokens if check_deterministic(deterministic) else _kept(tokens, rate)
     batch = x.shape[:-2]
     if kept == tokens:

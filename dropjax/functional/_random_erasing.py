@@ -156,10 +156,10 @@ class _Rectangle:
         height, width = (np.float32(max(1, size)) for size in sizes)
         area = _between(of_area, *self.area)
         # Between these the rectangle is no higher and no wider than the map.
-        least, most = np.log(np.asarray(self.ratio, np.float32))
-        low = jnp.maximum(least, jnp.log(area * (height / width)))
-        high = jnp.minimum(most, jnp.log(height / width / area))
-        root = jnp.exp(_between(of_ratio, jnp.minimum(low, high), high) / 2)
+        least, most = jnp.log(area * (height / width)), jnp.log(height / width / area)
+        wanted = np.log(np.asarray(self.ratio, np.float32))
+        low, high = (jnp.clip(limit, least, most) for limit in wanted)
+        root = jnp.exp(_between(of_ratio, low, high) / 2)
         side = jnp.sqrt(area * (height * width))
         both = zip(of_places, sizes, (side * root, side / root), strict=True)
         for number, size, exact in both:

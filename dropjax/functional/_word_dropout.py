@@ -10,6 +10,7 @@ from dropjax._apply import redrawn
 from dropjax._checks import (
     check_deterministic,
     check_id,
+    check_ids,
     check_key,
     check_rate,
     check_rate_shape,
@@ -68,7 +69,7 @@ def word_dropout(
     x, rate = check_tokens(x), check_rate(rate)
     check_rate_shape(rate, x.shape)
     unknown_id = check_id(unknown_id, x.dtype, "unknown_id")
-    protected = tuple(check_id(one, x.dtype, "protected") for one in protected)
+    protected = check_ids(protected, x.dtype, "protected")
     certain = foregone(rate, check_deterministic(deterministic))
     if certain:
         return x

@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 from jaxtyping import Array, PyTree
 
-from dropjax._checks import check_fixed_mask
+from dropjax._checks import check_deterministic, check_fixed_mask
 from dropjax._masks import is_drawn
 from dropjax._types import KeyLike, RateLike
 from dropjax.functional._answer import is_sampled
@@ -21,18 +21,22 @@ def resolve(
     deterministic: bool | None,
 ) -> tuple[KeyLike, RateLike | PyTree, bool]:
     """Call arguments before attributes, and a key only where one is needed."""
-    deterministic = nn.merge_param("deterministic", layer.deterministic, deterministic)
+    deterministic = flag(layer, deterministic)
     rate = rate_of(layer) if rate is None else rate
-    rates = [
-        *jax.tree.leaves(rate),
-        *jax.tree.leaves(getattr(layer, "bias_rate", None)),
-    ]
+    others = (getattr(layer, name, None) for name in ("bias_rate", "selected_rate"))
+    rates = jax.tree.leaves((rate, *others))
     off = deterministic and not is_sampled(layer)
     at_one = getattr(layer, "draws_at_one", False)
     drawn = [is_drawn(one, off, draws_at_one=at_one) for one in rates]
     if rng is None and any(drawn):
         rng = layer.make_rng(layer.rng_collection)
     return rng, rate, deterministic
+
+
+def flag(layer: nn.Module, deterministic: bool | None = None) -> bool:
+    """Whether a layer is off, as it was made or is called."""
+    merged = nn.merge_param("deterministic", layer.deterministic, deterministic)
+    return check_deterministic(merged)
 
 
 def parameters(

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Inexact
 from dropjax._checks import check_inner_rate, check_wrapped_kernel
 from dropjax._types import Axes, KeyLike
 from dropjax.functional import concrete_dropout, concrete_dropout_regularizer
+from dropjax.linen._base import flag
 
 
 class ConcreteDropout(nn.Module):
@@ -81,7 +82,7 @@ class ConcreteDropout(nn.Module):
         rate = check_inner_rate(self.init_rate, "init_rate")
         start = nn.initializers.constant(math.log(rate / (1 - rate)))
         logit = self.param("logit", start, (), self.param_dtype)
-        off = nn.merge_param("deterministic", self.deterministic, deterministic)
+        off = flag(self, deterministic)
         if rng is None and not off:
             rng = self.make_rng(self.rng_collection)
         dropped = concrete_dropout(

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
+from flax.core import FrozenDict
 from jaxtyping import PyTree
 
 from dropjax._checks import check_own_params
@@ -71,6 +72,8 @@ class DropConnect(nn.Module):
         if self.is_initializing():
             return self.module(*args, **kwargs)
         key, rate, deterministic = resolve(self, rng, rate, deterministic)
+        if isinstance(rate, FrozenDict):  # Linen makes one of an attribute's dict.
+            rate = rate.unfreeze()
 
         def mask(variables: Mapping[str, PyTree]) -> Mapping[str, PyTree]:
             masked = dropconnect(

@@ -6,7 +6,7 @@ from jaxtyping import Array, Inexact
 from dropjax._types import Axes, KeyLike, RateLike
 from dropjax.functional import gaussian_dropout, gaussian_noise
 from dropjax.functional._gaussian_dropout import is_noisy
-from dropjax.linen._base import resolve
+from dropjax.linen._base import flag, resolve
 
 
 class GaussianDropout(nn.Module):
@@ -103,9 +103,7 @@ class GaussianNoise(nn.Module):
         Returns:
           An array of the inputs' shape and dtype.
         """
-        deterministic = nn.merge_param(
-            "deterministic", self.deterministic, deterministic
-        )
+        deterministic = flag(self, deterministic)
         stddev = self.stddev if stddev is None else stddev
         if rng is None and is_noisy(stddev, deterministic):
             rng = self.make_rng(self.rng_collection)

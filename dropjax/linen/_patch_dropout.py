@@ -56,7 +56,7 @@ class PatchDropout(nn.Module):
         return patch_dropout(
             key,
             inputs,
-            check_host_rate(share),
+            check_host_rate(share, "how many tokens are left"),
             prefix_tokens=self.prefix_tokens,
             ordered=self.ordered,
             deterministic=deterministic,

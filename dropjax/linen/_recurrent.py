@@ -18,6 +18,8 @@ from dropjax.functional._recurrent import (
     state_rates,
     zone_out,
 )
+from dropjax.linen._base import flag
+from dropjax.linen._rates import rate_of
 
 _CELLS = (
     nn.LSTMCell,
@@ -39,7 +41,12 @@ class _Wrapper(nn.RNNCellBase):
         raise NotImplementedError
 
     def _off(self) -> bool:
-        return nn.merge_param("deterministic", self.deterministic, None)
+        return flag(self)
+
+    @nn.nowrap
+    def _rate(self) -> RateLike:
+        """Its own, or what `set_rates` set in its place, which is known in a model."""
+        return self.rate if self.scope is None else rate_of(self)
 
     @nn.nowrap
     def initialize_carry(self, rng: Array, input_shape: tuple[int, ...]) -> KeyedCarry:
@@ -128,12 +135,12 @@ class RecurrentDropout(_Wrapper):
         off = self._off()
         state, keys = carry
         inputs = drop_sequence(keys, inputs, self.input_rate, 0, off)
-        dropped = drop_sequence(keys, jax.tree.leaves(state)[-1], self.rate, 1, off)
+        dropped = drop_sequence(keys, jax.tree.leaves(state)[-1], self._rate(), 1, off)
         state, output = _step(self.cell, state, dropped, inputs)
         return KeyedCarry(state, keys), output
 
     def _rates(self) -> tuple[RateLike, ...]:
-        return self.rate, self.input_rate
+        return self._rate(), self.input_rate
 
 
 class Zoneout(_Wrapper):
@@ -188,13 +195,12 @@ class Zoneout(_Wrapper):
         nn.share_scope(self, self.cell)
         keys, own = next_keys(carry.keys)
         state, _ = self.cell(carry.state, inputs)
-        state = zone_out(
-            own, state, carry.state, self.rate, self.memory_rate, self._off()
-        )
+        rates = self._rate(), self.memory_rate
+        state = zone_out(own, state, carry.state, *rates, self._off())
         return KeyedCarry(state, keys), jax.tree.leaves(state)[-1]
 
     def _rates(self) -> tuple[RateLike, ...]:
-        return state_rates(self.rate, self.memory_rate)
+        return state_rates(self._rate(), self.memory_rate)
 
 
 def _step(

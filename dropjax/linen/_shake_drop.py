@@ -1,5 +1,7 @@
 """ShakeDrop."""
 
+from typing import ClassVar
+
 import flax.linen as nn
 from jaxtyping import Array, Inexact
 
@@ -32,6 +34,8 @@ class ShakeDrop(nn.Module):
     broadcast_dims: Axes | None = None
     deterministic: bool | None = None
     rng_collection: str = "dropout"
+
+    draws_at_one: ClassVar[bool] = True
 
     @nn.compact
     def __call__(

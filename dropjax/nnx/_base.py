@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar, TypeAlias
 
 import jax
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, PyTree
 
@@ -20,7 +21,7 @@ class Drop:
     """What every layer has: a rate, a flag and a stream of keys."""
 
     bias_rate: RateLike | None = None
-    # Whether a rate of 1 leaves something to draw, as the place of a box.
+    # Whether a rate of 1 leaves something to draw, as the place of a box or a factor.
     draws_at_one: ClassVar[bool] = False
 
     def _set_drop(
@@ -30,7 +31,7 @@ class Drop:
         rng_collection: str,
         rngs: Rngs,
     ) -> None:
-        self.rate = rate
+        self.rate = held(rate)
         self._set_noise(deterministic, rng_collection, rngs)
 
     def _set_noise(
@@ -50,10 +51,10 @@ class Drop:
         rate: RateLike | PyTree | None,
     ) -> tuple[KeyLike, RateLike | PyTree, bool]:
         """Call arguments before attributes, and a key only where one is needed."""
-        if deterministic is None:
-            deterministic = check_flag_given(self.deterministic)
+        deterministic = check_flag_given(deterministic, self.deterministic)
         rate = self.rate if rate is None else rate
-        rates = jax.tree.leaves((rate, self.bias_rate))
+        selected_rate = getattr(self, "selected_rate", None)
+        rates = jax.tree.leaves((rate, self.bias_rate, selected_rate))
         off, at_one = deterministic and not is_sampled(self), self.draws_at_one
         if any(is_drawn(one, off, draws_at_one=at_one) for one in rates):
             return self._key(self.rngs if rngs is None else rngs), rate, deterministic
@@ -76,6 +77,13 @@ class Drop:
         """
         if deterministic is not None:
             self.deterministic = deterministic
+
+
+def held(rate: RateLike | PyTree) -> RateLike | PyTree:
+    """A rate as an attribute: arrays are a part of the model's state."""
+    kinds = jax.Array | np.ndarray
+    arrays = any(isinstance(leaf, kinds) for leaf in jax.tree.leaves(rate))
+    return nnx.data(rate) if arrays else nnx.static(rate)
 
 
 def promoted(

@@ -91,8 +91,7 @@ class ConcreteDropout(Drop, nnx.Module):
         Returns:
           What the wrapped layer returns, and the regularizer, a scalar.
         """
-        if deterministic is None:
-            deterministic = check_flag_given(self.deterministic)
+        deterministic = check_flag_given(deterministic, self.deterministic)
         source = self.rngs if rngs is None else rngs
         dropped = concrete_dropout(
             None if deterministic else self._key(source),

@@ -123,8 +123,7 @@ class GaussianNoise(Drop, nnx.Module):
         Returns:
           An array of the inputs' shape and dtype.
         """
-        if deterministic is None:
-            deterministic = check_flag_given(self.deterministic)
+        deterministic = check_flag_given(deterministic, self.deterministic)
         stddev = self.stddev if stddev is None else stddev
         noisy = is_noisy(stddev, deterministic)
         key = self._key(self.rngs if rngs is None else rngs) if noisy else None

@@ -9,7 +9,7 @@ from jaxtyping import PyTree
 
 from dropjax._checks import check_layers, check_rate
 from dropjax._types import RateLike
-from dropjax.nnx._base import Drop
+from dropjax.nnx._base import Drop, held
 
 NewRate: TypeAlias = RateLike | PyTree | Callable[[str, Any], Any]
 WhereLayer: TypeAlias = Callable[[str, Any], bool]
@@ -59,8 +59,7 @@ def set_rates(
     check_layers([path for path, _ in chosen], where)
     rates = [_checked(rate(*it) if callable(rate) else rate) for it in chosen]
     for (_, layer), new in zip(chosen, rates, strict=True):
-        arrays = any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(new))
-        layer.rate = nnx.data(new) if arrays else nnx.static(new)
+        layer.rate = held(new)
 
 
 def _checked(rate: RateLike | PyTree) -> RateLike | PyTree:

@@ -1,5 +1,7 @@
 """ShakeDrop."""
 
+from typing import ClassVar
+
 from flax import nnx
 from jaxtyping import Array, Inexact
 
@@ -27,6 +29,8 @@ class ShakeDrop(Drop, nnx.Module):
       >>> layer, x = djn.ShakeDrop(0.5, rngs=nnx.Rngs(0)), jnp.ones((8, 4, 4, 3))
       >>> assert (abs(layer(x)) <= 1).all()
     """
+
+    draws_at_one: ClassVar[bool] = True
 
     def __init__(
         self,

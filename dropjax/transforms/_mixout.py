@@ -8,7 +8,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Inexact, Key, PyTree
 
-from dropjax._apply import redrawn, working_dtype
+from dropjax._apply import is_one, nan_where, redrawn, working_dtype
 from dropjax._checks import (
     check_array,
     check_deterministic,
@@ -105,7 +105,7 @@ def _mix(
     keep = keep_probability(rate, working_dtype(w))
     if certain is None:
         return _toss_and_mix(key, w, u, keep, scaling=scaling)
-    if deterministic and scaling == "standard":
+    if deterministic and scaling == "standard" and not is_one(keep):
         return _average(None, w, u, keep)
     return w if certain else u
 
@@ -121,7 +121,7 @@ def _toss_and_mix(
 ) -> Inexact[Array, "*shape"]:
     mask = toss(key, keep, w.shape)
     if scaling == "standard":
-        return lax.select(mask, w, u)
+        return nan_where(jnp.isnan(keep), lax.select(mask, w, u))
     gain = 1 / jnp.where(keep == 0, jnp.ones_like(keep), keep)
     return lax.select(mask, _between(u, w, gain), u)
 
@@ -139,8 +139,9 @@ def _average(
 def _between(
     u: Inexact[Array, "*shape"], w: Inexact[Array, "*shape"], share: Float[Array, "..."]
 ) -> Inexact[Array, "*shape"]:
-    """`u + share * (w - u)` in float32 or better, rounded once."""
+    """`u + share * (w - u)` in float32 or better, rounded once; u at 0 and w at 1."""
     wide = np.promote_types(share.dtype, w.dtype)
     low, high = u.astype(wide), w.astype(wide)
     share = lax.broadcast_to_rank(share, w.ndim).astype(wide)
-    return (low + share * (high - low)).astype(w.dtype)
+    mixed = jnp.where(share == 1, high, low + share * (high - low))
+    return jnp.where(share == 0, low, mixed).astype(w.dtype)

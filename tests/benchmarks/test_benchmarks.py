@@ -138,20 +138,26 @@ def test_the_figure(tmp_path):
     assert figure.draw(path, [], "here, today") == []
 
 
-def test_ctrl_c_keeps_what_is_done(tmp_path, monkeypatch, tiny):
+@pytest.mark.parametrize("end", [KeyboardInterrupt, RuntimeError])
+def test_what_is_done_is_kept_however_it_ends(end, tmp_path, monkeypatch, tiny):
     program = _program(monkeypatch)
     measured = []
 
     def measure(row, repeats, tick):
         if measured:
-            raise KeyboardInterrupt
+            raise end
         measured.append(row)
         return real(row, repeats, tick)
 
     real = program.timing.measure
     monkeypatch.setattr(program.timing, "measure", measure)
     monkeypatch.setattr(program.rows, "all_rows", lambda quick: tiny)
-    assert program.main([f"--out={tmp_path}", "--repeats=1"]) == 130
+    arguments = [f"--out={tmp_path}", "--repeats=1"]
+    if end is KeyboardInterrupt:
+        assert program.main(arguments) == 130
+    else:
+        with pytest.raises(end):
+            program.main(arguments)
     content = json.loads((tmp_path / "cpu.json").read_text())
     assert [row["name"] for row in content["rows"]] == [tiny[0].name]
     assert content["command"] == "python benchmarks/run.py --repeats 1"
