@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jax.typing import DTypeLike
 from jaxtyping import Array, ArrayLike, Bool, Float, Inexact, Key
 
 from dropjax._checks import (
@@ -227,7 +228,12 @@ def widened(x: Inexact[Array, "*shape"]) -> Inexact[Array, "*shape"]:
 def working_dtype(x: Inexact[Array, "..."]) -> np.dtype:
     """X's real dtype, or float32 where that is better."""
     real = x.real.dtype if jnp.iscomplexobj(x) else x.dtype
-    return np.promote_types(real, np.float32)
+    return single_or_wider(real)
+
+
+def single_or_wider(dtype: DTypeLike) -> np.dtype:
+    """Float32 or better, as far as JAX has it: x may be NumPy's."""
+    return jax.dtypes.canonicalize_dtype(np.promote_types(dtype, np.float32))
 
 
 def nan_seen(

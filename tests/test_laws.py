@@ -241,6 +241,15 @@ def test_a_half_precision_rate_is_taken_as_float32(method, dtype, key):
     )
 
 
+@every_method
+def test_numpys_doubles_are_rounded_as_jax_rounds_them(method, key):
+    if method.name.startswith(("dropconnect_dense", "dropconnect_conv", "zoneout")):
+        pytest.skip("it has other arrays, of JAX's dtype")
+    x, rate = array(method.shape), jnp.float32(0.25)
+    y = method.function(key, np.asarray(x, np.float64), rate)
+    np.testing.assert_array_equal(y, method.function(key, x, rate))
+
+
 @every_plain_method
 def test_an_array_of_rates_gives_each_coin_its_own(method, key):
     rates = jnp.linspace(0, 1, method.coins[-1])

@@ -5,12 +5,11 @@ from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from dropjax._apply import apply_mask
+from dropjax._apply import apply_mask, single_or_wider
 from dropjax._checks import (
     check_array,
     check_bias,
@@ -239,7 +238,7 @@ def weight_moments(
     rate = check_rate(rate, name)
     check_rate_shape(rate, weights.shape)
     check_scaling(scaling)
-    wide = np.promote_types(weights.dtype, np.float32)
+    wide = single_or_wider(weights.dtype)
     keep = jnp.asarray(keep_probability(rate, wide))
     left = jnp.broadcast_to(keep != 0, weights.shape)
     if scaling == "standard":

@@ -5,11 +5,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Inexact, Key
 
-from dropjax._apply import redrawn, working_dtype
+from dropjax._apply import redrawn, single_or_wider, working_dtype
 from dropjax._checks import check_rate
 from dropjax._masks import is_drawn
 from dropjax._types import RateLike
@@ -50,7 +49,7 @@ def averaged_dtype(dtype: Any) -> Any:
     """In which dtype numbers of this one are averaged: float32 or better."""
     if not jnp.issubdtype(dtype, jnp.inexact):
         return jnp.dtype(jnp.float32)
-    return np.promote_types(dtype, np.float32)
+    return single_or_wider(dtype)
 
 
 def mean_of_samples(

@@ -4,11 +4,10 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Inexact, Key
 
-from dropjax._apply import apply_mask, sharded_like
+from dropjax._apply import apply_mask, sharded_like, single_or_wider
 from dropjax._checks import (
     check_bias,
     check_key,
@@ -85,7 +84,7 @@ def streamed_rows(
 ) -> Array:
     """Every example's product with its own masked kernel, which is never stored."""
     dtype = jnp.dtype(preferred_element_type or x.dtype)
-    wide = np.promote_types(dtype, np.float32)
+    wide = single_or_wider(dtype)
 
     def forward(
         key: Key[Array, ""], x: Array, kernel: Array, rate: RateLike = rate

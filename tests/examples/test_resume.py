@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -102,6 +103,15 @@ def test_sigterm_leaves_a_checkpoint_too(
     assert [path.name for path in (folder / "checkpoints").iterdir()] == ["10"]
 
 
+@pytest.fixture
+def in_a_terminal() -> Iterator[None]:
+    """What a shell starts in the background ignores SIGINT, as the usual handler."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("in_a_terminal")
 def test_a_second_signal_stops_at_once(
     folder: Path, run_train: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
