@@ -170,7 +170,7 @@ def _toss_and_apply(
 ) -> Inexact[Array, "*shape"]:
     mask = toss_for(x, key, keep, coins)
     if scaling == "standard":
-        return nan_where(jnp.isnan(keep), apply_mask(x, mask))
+        return nan_where(keep, apply_mask(x, mask))
     return apply_mask(x, mask, keep=keep)
 
 
@@ -246,10 +246,10 @@ def nan_seen(
 
 
 def nan_where(
-    unknown: Bool[Array, "..."], y: Inexact[Array, "*shape"]
+    keep: Float[Array, "..."], y: Inexact[Array, "*shape"]
 ) -> Inexact[Array, "*shape"]:
     """Y, and NaN where its rate is, which a scaling that ignores it would hide."""
-    return jnp.where(lax.broadcast_to_rank(unknown, y.ndim), jnp.nan, y)
+    return jnp.where(lax.broadcast_to_rank(jnp.isnan(keep), y.ndim), jnp.nan, y)
 
 
 def is_one(keep: Float[Array, "..."]) -> bool:

@@ -200,9 +200,8 @@ def child_mask(information: PyTree, rate: float) -> PyTree:
     leaves, structure = jax.tree.flatten(information)
     check_information(leaves)
     flat = jnp.concatenate([jnp.ravel(leaf).astype(jnp.float32) for leaf in leaves])
-    kept = round(
-        (1 - check_host_rate(rate, "how many weights are dropped")) * flat.size
-    )
+    rate = check_host_rate(rate, "how many weights are dropped")
+    kept = round((1 - rate) * flat.size)
     order = jnp.argsort(-flat, stable=True)
     chosen = jnp.zeros(flat.shape, bool).at[order[:kept]].set(True)
     ends = np.cumsum([leaf.size for leaf in leaves])[:-1]

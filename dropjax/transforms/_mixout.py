@@ -121,7 +121,7 @@ def _toss_and_mix(
 ) -> Inexact[Array, "*shape"]:
     mask = toss(key, keep, w.shape)
     if scaling == "standard":
-        return nan_where(jnp.isnan(keep), lax.select(mask, w, u))
+        return nan_where(keep, lax.select(mask, w, u))
     gain = 1 / jnp.where(keep == 0, jnp.ones_like(keep), keep)
     return lax.select(mask, _between(u, w, gain), u)
 
