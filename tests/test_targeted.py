@@ -60,6 +60,16 @@ def test_a_vector_is_one_group_and_nothing_is_none():
         assert dj.targeted_dropout(KEY, jnp.ones(shape), 0.5).shape == shape
 
 
+def test_units_are_the_last_axis_of_a_kernel_of_any_rank():
+    x = array((3, 2, 5, 40))
+    y = dj.targeted_dropout(KEY, x, 0.5, target=1.0, by="units")
+    kept = np.asarray(y != 0).reshape(-1, 40)
+    assert (kept == kept[0]).all()
+    assert 0 < kept[0].sum() < 40
+    with pytest.raises(ValueError, match="must broadcast"):
+        dj.targeted_dropout(KEY, x, jnp.full((5, 40), 0.5), by="units")
+
+
 def test_trees_are_as_in_dropconnect():
     params = {"dense": {"kernel": array((40, 30)), "bias": jnp.ones(30)}}
     y = dj.targeted_dropout(KEY, params, 1.0, target=1.0)

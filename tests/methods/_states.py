@@ -99,7 +99,7 @@ ROWS = [
         None,
         djl.ShakeDrop,
         djn.ShakeDrop,
-        (6, 4, 5),
+        (24, 4, 5),
         None,
         {"off": lambda x, rate: x * np.float32(1 - rate), "certain": False},
     ),

@@ -16,8 +16,8 @@ BYTES = 12 << 30  # A mutant may ask for more memory than there is.
 # By file: test files of its own, and its rows in the table of methods. A method that
 # is not here has its own name for its rows, and test_units.py.
 TESTS = {
-    "_apply": ("apply", "[dropout] or -dropout] or standard] or drop_block-2d"),
-    "_masks": ("random apply", "[dropout] or -dropout] or spatial-2d"),
+    "_apply": ("apply", "[dropout] or -dropout] or standard] or alpha_dropout"),
+    "_masks": ("random apply", "[dropout] or -dropout] or drop_path"),
     "_random": ("random noise_and_words units trees", "[dropout] or gaussian_dropout"),
     "_alpha_dropout": ("twins_units", "alpha_dropout"),
     "_answer": ("dropconnect_examples gaussian", "dropconnect_dense"),
