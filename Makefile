@@ -17,7 +17,7 @@ bin := $(VENV)/bin
 # Other tests do without what LLVM optimizes, and take little more than half the time.
 optimized := JAX_DISABLE_MOST_OPTIMIZATIONS=0
 
-.PHONY: train compare test test-all cover battery lint format versions oldest dist \
+.PHONY: train compare test test-all cover battery lint format versions oldest newest dist \
     gpu pods bench twins mutants picture clean
 
 $(VENV)/%.installed: pyproject.toml
@@ -55,14 +55,16 @@ format: $(VENV)/dev.installed
 
 # The suite on the oldest versions that pyproject.toml admits, and on the newest there
 # are. Old versions of others warn of what is gone by now; that is no matter of ours.
-versions: oldest
+versions: oldest newest
+
+newest:
 	$(MAKE) test VENV=.venv-newest PYTHON=$(NEWEST)
 
 oldest:
 	test -x .venv-oldest/bin/python || $(OLDEST) -m venv .venv-oldest
-	.venv-oldest/bin/python -m pip install --quiet uv
-	.venv-oldest/bin/uv pip install --quiet --python .venv-oldest/bin/python \
-	    --resolution lowest-direct --editable '.[tests]'
+	.venv-oldest/bin/python .ci/oldest.py tests > .venv-oldest/constraints.txt
+	.venv-oldest/bin/python -m pip install --quiet \
+	    --constraint .venv-oldest/constraints.txt --editable '.[tests]'
 	.venv-oldest/bin/python -m pytest -n $(JOBS) -m 'not slow' \
 	    -W ignore::DeprecationWarning $(ARGS)
 

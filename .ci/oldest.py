@@ -1,0 +1,33 @@
+"""Prints pip's constraints for the oldest versions that pyproject.toml admits.
+
+python .ci/oldest.py EXTRA... > constraints.txt
+"""
+
+import pathlib
+import re
+import sys
+import tomllib
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+REQUIREMENT = re.compile(r"([\w-]+)(?:\[([\w,]+)\])?(?:>=([\w.]+))?")
+
+
+def main(extras: list[str]) -> None:
+    """Prints every bound of the project, and of the extras named, as a version.
+
+    Args:
+      extras: whose requirements count too, with those of the extras that they name.
+    """
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    optional = project["optional-dependencies"]
+    waiting = [*project["dependencies"], *(r for e in extras for r in optional[e])]
+    while waiting:
+        name, further, bound = REQUIREMENT.match(waiting.pop()).groups()
+        if name == project["name"]:
+            waiting += (r for e in further.split(",") for r in optional[e])
+        elif bound:
+            print(f"{name}=={bound}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
