@@ -108,7 +108,9 @@ def _command(options: argparse.Namespace) -> str:
         words += ["--only", options.only]
     if options.repeats != _repeats(options):
         words += ["--repeats", str(options.repeats)]
-    return shlex.join(words)
+    flags = os.environ.get("XLA_FLAGS")
+    setting = f"XLA_FLAGS={shlex.quote(flags)} " if flags else ""
+    return setting + shlex.join(words)
 
 
 def _repeats(options: argparse.Namespace) -> int:

@@ -141,6 +141,7 @@ def test_the_figure(tmp_path):
 @pytest.mark.parametrize("end", [KeyboardInterrupt, RuntimeError])
 def test_what_is_done_is_kept_however_it_ends(end, tmp_path, monkeypatch, tiny):
     program = _program(monkeypatch)
+    monkeypatch.setenv("XLA_FLAGS", "--one=1 --two=2")
     measured = []
 
     def measure(row, repeats, tick):
@@ -160,7 +161,8 @@ def test_what_is_done_is_kept_however_it_ends(end, tmp_path, monkeypatch, tiny):
             program.main(arguments)
     content = json.loads((tmp_path / "cpu.json").read_text())
     assert [row["name"] for row in content["rows"]] == [tiny[0].name]
-    assert content["command"] == "python benchmarks/run.py --repeats 1"
+    program_run = "python benchmarks/run.py --repeats 1"
+    assert content["command"] == f"XLA_FLAGS='--one=1 --two=2' {program_run}"
 
 
 def test_names_are_listed_and_unknown_ones_are_refused(monkeypatch, capsys):
