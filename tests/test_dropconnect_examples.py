@@ -251,11 +251,26 @@ def test_a_bias_is_dropped_for_each_example():
     np.testing.assert_array_equal(conv(KEY, image, window, 0.5, bias=bias), 1)
 
 
-def test_poison_in_dropped_weights_vanishes():
-    kernel = jnp.full((1, 7), jnp.nan)
-    masks = written_out("kernel", 40, (1, 7), 0.5)[:, 0]
-    y = dense(KEY, jnp.ones((40, 1)), kernel, 0.5)
-    np.testing.assert_array_equal(np.isnan(y), masks)
+@pytest.mark.parametrize("poison", [np.nan, np.inf])
+def test_poison_in_dropped_weights_vanishes_from_outputs_and_gradients(poison):
+    x, masks = array((40, 3)), written_out("kernel", 40, (3, 7), 0.5)
+    kernel = array((3, 7), seed=1).at[1, 2].set(poison).at[2, 5].set(poison)
+
+    def both(function):
+        y, back = jax.vjp(function, x, kernel)
+        return y, *back(jnp.ones_like(y))
+
+    found = both(lambda x, kernel: dense(KEY, x, kernel, 0.5))
+    wanted = both(lambda x, kernel: explicit(x, kernel, masks, 0.5))
+    for one, other in zip(found, wanted, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(np.isfinite(found[0][:, 2]), ~masks[:, 1, 2])
+    np.testing.assert_array_equal(np.isfinite(found[1][:, 1]), ~masks[:, 1, 2])
+
+
+def test_poison_in_the_inputs_is_seen_though_weights_are_dropped():
+    y = dense(KEY, jnp.full((40, 1), jnp.nan), jnp.ones((1, 7)), 0.5)
+    assert np.isnan(y).all()
 
 
 CONVOLUTIONS = {

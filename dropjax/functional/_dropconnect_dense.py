@@ -61,8 +61,7 @@ def dropconnect_dense(
     their own are multiplied element by element, in float32 or better, without
     `precision`; where rows share a mask (x of three axes or more, `mask_per=n`, or a
     `dot_general` of your own), masked kernels are multiplied whole, and those of one
-    mask in 32 are in memory at a time. A NaN or infinite weight vanishes from the
-    outputs where it is dropped, but not from x's gradient.
+    mask in 32 are in memory at a time.
 
     `noise="gaussian"` draws no mask: the pre-activations get Gaussian noise of their
     own, of the mean and the variance that masks per example would give them

@@ -18,7 +18,7 @@ from dropjax._types import RateLike
 _BITS = 16
 _LEVELS = 2**_BITS
 _TO_A_WORD = 32
-_UNROLLED = 16
+_UNROLLED = 8
 _LONGEST = 128
 
 Levels: TypeAlias = int | UInt32[Array, "..."]
@@ -177,8 +177,10 @@ def _masked_rows(
 @jax.checkpoint
 def _add_rows(y: Array, rows: tuple[Array, Array, Array]) -> tuple[Array, None]:
     for words, x, weights in zip(*rows, strict=True):
-        product = x[:, :, None] * weights[None, None]
-        y = y + jnp.where(coins(words, y.shape[1]), product, jnp.zeros_like(product))
+        # Selected before the product, lest x's gradient see what is dropped.
+        own = jnp.broadcast_to(weights, y.shape)
+        own = jnp.where(coins(words, y.shape[1]), own, jnp.zeros_like(own))
+        y = y + x[:, :, None] * own
     return y, None
 
 
