@@ -659,6 +659,17 @@ GOLDEN = {
         "layer(x) must have the shape and dtype of x, (4, 6) and float32, got (2, 6) "
         "and float32",
     ),
+    "a layer that is no function": (
+        lambda: dj.layer_drop(KEY, X, 0.5, 0.5),
+        TypeError,
+        "layer must be a function of an array, such as jax.nn.relu, got 0.5 (float)",
+    ),
+    "an activation that is no function": (
+        lambda: dj.drop_activation(KEY, X, 0.5, activation=None),
+        TypeError,
+        "activation must be a function of an array, such as jax.nn.relu, got None "
+        "(NoneType)",
+    ),
     "a rate for each example of a layer": (
         lambda: dj.layer_drop(KEY, X, jnp.exp, jnp.full(4, 0.5)),
         ValueError,

@@ -35,6 +35,7 @@ from ._options import check_choice as check_choice
 from ._options import check_count as check_count
 from ._options import check_deterministic as check_deterministic
 from ._options import check_flag_given as check_flag_given
+from ._options import check_function as check_function
 from ._options import check_inference as check_inference
 from ._options import check_mask_per as check_mask_per
 from ._options import check_mode as check_mode

@@ -1,7 +1,7 @@
 """Flags, words and numbers."""
 
 import numbers
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, get_args
 
 import numpy as np
@@ -26,6 +26,16 @@ def check_target_by(by: Any) -> None:
             "by must be 'weights' (the smallest of each unit are targeted) or 'units' "
             f"(those of the smallest norm are), got {by!r}"
         )
+
+
+def check_function(function: Any, name: str) -> Callable[..., Any]:
+    """What is called with an array."""
+    if not callable(function):
+        raise TypeError(
+            f"{name} must be a function of an array, such as jax.nn.relu, got "
+            f"{describe(function)}"
+        )
+    return function
 
 
 def check_deterministic(deterministic: Any) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import jax
 from jaxtyping import Array, Bool, Inexact
 
-from dropjax._checks import check_array, check_like
+from dropjax._checks import check_array, check_function, check_like
 from dropjax._types import KeyLike, RateLike
 from dropjax.functional._zoneout import zoneout, zoneout_mask
 
@@ -52,7 +52,8 @@ def drop_activation(
       Liang, Khoo and Yang, 2018, "Drop-Activation: implicit parameter reduction and
       harmonious regularization".
     """
-    y = check_like(check_array(x), activation(x), "activation(x)")
+    y = check_function(activation, "activation")(check_array(x))
+    check_like(x, y, "activation(x)")
     return zoneout(key, y, x, rate, deterministic=deterministic)
 
 

@@ -3,12 +3,15 @@
 from collections.abc import Callable
 from typing import Any
 
+import jax
 from jax import lax
 from jaxtyping import Array, Inexact
 
+from dropjax._apply import nan_where
 from dropjax._checks import (
     check_array,
     check_deterministic,
+    check_function,
     check_like,
     check_rate,
     check_rate_shape,
@@ -64,6 +67,7 @@ def layer_drop(
       dropout", ICLR.
     """
     check_array(x)
+    check_function(layer, "layer")
     rate = check_rate(rate)
     check_rate_shape(rate, ())
     certain = foregone(rate, check_deterministic(deterministic))
@@ -74,4 +78,9 @@ def layer_drop(
     if certain is not None:
         return run(x) if certain else x
     kept = keep_mask(key, (), rate)
-    return lax.cond(kept, run, lambda x: x, x)
+    return lax.cond(kept, lambda x: unless_nan(rate, run(x)), lambda x: x, x)
+
+
+def unless_nan(rate: RateLike, y: Inexact[Array, "*shape"]) -> Inexact[Array, "*shape"]:
+    """Y, or NaN where a traced rate is: it would run the layer, and not be seen."""
+    return nan_where(rate, y) if isinstance(rate, jax.Array) else y

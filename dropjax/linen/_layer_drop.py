@@ -8,6 +8,7 @@ from jaxtyping import Array, Inexact
 from dropjax._checks import check_like
 from dropjax._masks import foregone, keep_mask
 from dropjax._types import KeyLike, RateLike
+from dropjax.functional._layer_drop import unless_nan
 from dropjax.linen._base import resolve
 from dropjax.transforms import takes_deterministic
 
@@ -76,5 +77,9 @@ class LayerDrop(nn.Module):
         certain = foregone(rate, deterministic)
         if certain is not None:
             return run(self.module, inputs) if certain else inputs
+
+        def seen(module: nn.Module, x: Array) -> Array:
+            return unless_nan(rate, run(module, x))
+
         kept = keep_mask(key, (), rate)
-        return nn.cond(kept, run, lambda module, x: x, self.module, inputs)
+        return nn.cond(kept, seen, lambda module, x: x, self.module, inputs)

@@ -9,6 +9,7 @@ from jaxtyping import Array, Inexact
 from dropjax._checks import check_like
 from dropjax._masks import foregone, keep_mask
 from dropjax._types import KeyLike, RateLike
+from dropjax.functional._layer_drop import unless_nan
 from dropjax.nnx._base import Drop, Rngs
 from dropjax.transforms import takes_deterministic
 
@@ -77,5 +78,9 @@ class LayerDrop(Drop, nnx.Module):
         certain = foregone(rate, deterministic)
         if certain is not None:
             return run(self.module, inputs) if certain else inputs
+
+        def seen(module: Callable[..., Array], x: Array) -> Array:
+            return unless_nan(rate, run(module, x))
+
         kept = keep_mask(key, (), rate)
-        return nnx.cond(kept, run, lambda module, x: x, self.module, inputs)
+        return nnx.cond(kept, seen, lambda module, x: x, self.module, inputs)
