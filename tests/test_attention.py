@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from jax import export
 
 import dropjax as dj
 
@@ -231,6 +232,31 @@ def test_attention_has_all_transforms():
     np.testing.assert_allclose(
         dj.dot_product_attention(*many)[0], dj.dot_product_attention(*x), atol=1e-6
     )
+
+
+@pytest.mark.parametrize("generator", ["threefry2x32", dj.fast_prng])
+def test_renormalized_on_every_platform_with_one_use_of_a_key(generator):
+    x = inputs()
+
+    def draw(key):
+        options = {"dropout_rate": 0.5, "renormalize": True, "is_causal": True}
+        return dj.dot_product_attention(*x, dropout_rng=key, **options)
+
+    def run(data):
+        return draw(jax.random.wrap_key_data(data, impl=generator))
+
+    data = jax.random.key_data(jax.random.key(3, impl=generator))
+    platforms = ("cpu", "cuda", "rocm", "tpu")
+    exported = export.export(jax.jit(run), platforms=platforms)(data)
+    np.testing.assert_array_equal(exported.call(data), jax.jit(run)(data))
+    with jax.debug_key_reuse(True), pytest.raises(jax.errors.KeyReuseError):
+        jax.jit(lambda key: draw(key) + draw(key))(jax.random.key(3, impl=generator))
+
+
+def test_an_empty_batch_is_empty():
+    x = [one[:0] for one in inputs()]
+    y = dj.dot_product_attention(*x, dropout_rng=KEY, dropout_rate=0.5)
+    assert y.shape == x[0].shape
 
 
 def test_without_heads_there_is_nothing():

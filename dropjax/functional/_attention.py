@@ -269,9 +269,9 @@ def _weigh(
     weights: Array, value: Array, precision: lax.PrecisionLike
 ) -> Float[Array, "*batch queries heads width"]:
     """The values' sums, weighed for each query."""
-    weights = _grouped(weights, value.shape[-2], -3)
-    y = jnp.einsum("...kgqs,...skd->...kgqd", weights, value, precision=precision)
-    return jnp.swapaxes(y.reshape(*y.shape[:-4], -1, *y.shape[-2:]), -2, -3)
+    heads, groups = weights.shape[-3], _grouped(weights, value.shape[-2], -3)
+    y = jnp.einsum("...kgqs,...skd->...kgqd", groups, value, precision=precision)
+    return jnp.swapaxes(y.reshape(*y.shape[:-4], heads, *y.shape[-2:]), -2, -3)
 
 
 def _grouped(x: Array, groups: int, axis: int) -> Array:
