@@ -83,9 +83,9 @@ OPTIONS = [
 UNUSUAL = ["bfloat16", "float16", "complex64", "float64", "int32", "bool"]
 
 
-def arrays(shape):
-    """Arrays of that shape, of others, and what is no array at all."""
-    usual = jnp.ones(shape)
+def arrays(usual):
+    """That array, others of its shape and of other shapes, and what is no array."""
+    shape = usual.shape
     return st.one_of(
         st.just(usual),
         st.sampled_from(UNUSUAL).map(lambda dtype: np.ones(shape, dtype)),
@@ -168,7 +168,7 @@ ROWS = {
 @given(data=st.data())
 def test_a_method_works_or_says_what_is_wrong(name, data):
     method = ROWS[name]
-    x = data.draw(arrays(method.shape), "x")
+    x = data.draw(arrays(method.array()), "x")
     key = data.draw(mostly(st.sampled_from(KEYS), st.sampled_from(BAD_KEYS)), "key")
     rate = data.draw(mostly(st.sampled_from(RATES), st.sampled_from(BAD_RATES)), "rate")
     flag = data.draw(mostly(st.just(False), st.sampled_from(FLAGS)), "deterministic")
@@ -188,8 +188,9 @@ def test_a_product_works_or_says_what_is_wrong(name, data):
         "dropconnect_dense": ((2, 3), (3, 4)),
         "dropconnect_conv": ((2, 5, 5, 3), (2, 2, 3, 4)),
     }[name]
-    x = data.draw(mostly(st.just(jnp.ones(x)), arrays(x)), "x")
-    kernel = data.draw(mostly(st.just(jnp.ones(kernel)), arrays(kernel)), "kernel")
+    x, kernel = jnp.ones(x), jnp.ones(kernel)
+    x = data.draw(mostly(st.just(x), arrays(x)), "x")
+    kernel = data.draw(mostly(st.just(kernel), arrays(kernel)), "kernel")
     key = data.draw(mostly(st.sampled_from(KEYS), st.sampled_from(BAD_KEYS)), "key")
     rate = data.draw(mostly(st.sampled_from(RATES), st.sampled_from(BAD_RATES)), "rate")
     option = data.draw(

@@ -32,7 +32,7 @@ LAYERS = [getattr(room, name) for room in (djl, djn) for name in room.__all__]
 
 HOST_NAMES = {"dilation": "kernel_dilation"}
 CALL_ARGUMENTS = {"bias", "deterministic"}
-LINEN_HAS_NOT = {"preferred_element_type"}
+LINEN_HAS_NOT = {"preferred_element_type", "rngs"}
 LAYER_DEFAULTS = {"dot_general", "conv_general_dilated"}
 # What happens to the dropped and the kept, which a mask does not say.
 NOT_OF_THE_MASK = {"scaling", "scale_by_keep", "fill", "unknown_id", "protected"}

@@ -71,6 +71,7 @@ def _tree(name, shape, *, slow=False, **options):
         public,
         options,
         off=_off(options),
+        folds=True,
         slow=slow,
     )
 
@@ -143,6 +144,8 @@ def _dense(name, *, slow=False, **options):
         public=public,
         options=options,
         product=True,
+        folds=True,
+        others=True,
         off=_off(options),
         **_definition(function, options, slow),
     )
@@ -194,6 +197,8 @@ def _conv(name, window, *, slow=False, **options):
         public=public,
         options=options,
         product=True,
+        folds=True,
+        others=True,
         off=_off(options),
         **_definition(function, options, slow),
     )

@@ -1,6 +1,8 @@
-"""Dropout and spatial dropout."""
+"""Dropout, spatial dropout, and dropout several times over."""
 
 import functools
+
+import jax.numpy as jnp
 
 import dropjax as dj
 import dropjax.linen as djl
@@ -79,5 +81,20 @@ ROWS = [
         (30, 1, 50),
         claims=SLOW,
         scaling="standard",
+    ),
+    activation(
+        "multi_sample_dropout",
+        dj.multi_sample_dropout,
+        dj.multi_sample_dropout_mask,
+        djl.MultiSampleDropout,
+        djn.MultiSampleDropout,
+        (16, 24),
+        (3, 16, 24),
+        {
+            "whole": lambda x: jnp.broadcast_to(x, (3, *x.shape)),
+            "off": lambda x, rate: x[None],
+            "output": (3, 16, 24),
+        },
+        samples=3,
     ),
 ]

@@ -8,9 +8,18 @@ import numpy as np
 import dropjax as dj
 import dropjax.linen as djl
 import dropjax.nnx as djn
-from tests.methods._row import Method, activation
+from tests.methods._row import activation, array
 
-OLD = 0.25
+
+def _active(shape, dtype):
+    """Channels that are active, so that all may be drawn."""
+    x = array(shape, dtype)
+    return jnp.where(x.real < 0, -x, x)
+
+
+def twice(x):
+    """A function that says of every element whether it was left out."""
+    return x + x
 
 
 def _by_share(mask, x, rate):
@@ -26,28 +35,6 @@ def _maximum(group):
         return jnp.where(~mask & ((x.real == highest) | jnp.isnan(x.real)), 0, x)
 
     return explicit
-
-
-def _zoneout():
-    def old(x):
-        return jnp.full_like(x, OLD)
-
-    def function(key, x, rate, deterministic=False):
-        return dj.zoneout(key, x, old(x), rate, deterministic=deterministic)
-
-    return Method(
-        "zoneout",
-        (40, 30),
-        (40, 30),
-        function,
-        dj.zoneout_mask,
-        function,
-        function,
-        (dj.zoneout, dj.zoneout_mask),
-        explicit=lambda mask, x, rate: jnp.where(mask, x, old(x)),
-        off=lambda x, rate: x * np.float32(1 - rate) + old(x) * np.float32(rate),
-        certain=False,
-    )
 
 
 attention = functools.partial(
@@ -103,5 +90,37 @@ ROWS = [
         None,
         {"off": lambda x, rate: x * np.float32(1 - rate), "certain": False},
     ),
-    _zoneout(),
+    # Who is kept depends on x, so that there is no mask.
+    activation(
+        "weighted_channel_dropout",
+        dj.weighted_channel_dropout,
+        None,
+        djl.WeightedChannelDropout,
+        djn.WeightedChannelDropout,
+        (12, 3, 10),
+        None,
+        {
+            "inputs": _active,
+            "talks": (1, 2),
+            "saved": 2 * 12 * 10 + 8,
+            "steady": False,
+        },
+    ),
+    activation(
+        "drop_activation",
+        dj.drop_activation,
+        dj.drop_activation_mask,
+        djl.DropActivation,
+        djn.DropActivation,
+        (40, 30),
+        (40, 30),
+        {
+            "whole": twice,
+            "hole": lambda x: x,
+            "scales": False,
+            "heals": False,
+            "off": lambda x, rate: x + x * np.float32(1 - rate),
+        },
+        activation=twice,
+    ),
 ]

@@ -54,11 +54,7 @@ def block(name, dimensions, shape, coins, batch_axis=0, slow=False, **options):
 
 
 # A rate of 1 erases a box of each example, not everything.
-BOXED = {
-    "explicit": lambda mask, x, rate: jnp.where(mask, x, 0),
-    "fair": False,
-    "certain": False,
-}
+BOXED = {"scales": False, "fair": False, "certain": False}
 
 ROWS = [
     activation(
@@ -118,6 +114,21 @@ ROWS = [
         (30, 40),
         None,
         {"explicit": lambda mask, x, rate: x, "certain": False},
+    ),
+    activation(
+        "gaussian_noise",
+        dj.gaussian_noise,
+        None,
+        djl.GaussianNoise,
+        djn.GaussianNoise,
+        (30, 40),
+        None,
+        {
+            "explicit": lambda mask, x, rate: x,
+            "certain": False,
+            "deviation": True,
+            "steady": False,
+        },
     ),
     block("drop_block-2d", 2, (12, 9, 8, 6), (12, 9, 8, 6), block_size=3),
     block(
