@@ -97,18 +97,6 @@ def test_the_backward_pass_keeps_x_and_the_key_alone():
     assert sum(leaf.size for leaf in jax.tree.leaves(back)) <= X.size + 8
 
 
-def test_transforms():
-    keys = jax.random.split(KEY, 2)
-    loop = jnp.stack([dj.concrete_dropout(key, X, LOGIT) for key in keys])
-    mapped = jax.jit(jax.vmap(lambda key: dj.concrete_dropout(key, X, LOGIT)))(keys)
-    np.testing.assert_allclose(mapped, loop, rtol=1e-5)
-    slope = jax.jvp(lambda x: dj.concrete_dropout(KEY, x, LOGIT), (X,), (X,))[1]
-    y = dj.concrete_dropout(KEY, X, LOGIT)
-    np.testing.assert_allclose(slope, y, rtol=1e-5)
-    raw = dj.concrete_dropout(jax.random.key_data(KEY), X, LOGIT)
-    np.testing.assert_array_equal(raw, y)
-
-
 def test_the_regularizer_is_the_definition():
     entropy = -RATE * np.log(RATE) - (1 - RATE) * np.log(1 - RATE)
     squares = (np.asarray(KERNEL, np.float64) ** 2).sum()

@@ -89,43 +89,6 @@ def test_dtypes_are_kept_and_rounded_once(dtype):
     np.testing.assert_allclose(y.astype(wide), expected, rtol=1e-2, atol=1e-6)
 
 
-def test_poison_vanishes_where_it_is_dropped():
-    y = mixed(w=jnp.full_like(W, jnp.nan))
-    np.testing.assert_array_equal(jnp.isnan(y), mask())
-
-
-def test_traced_rates_need_no_retracing_and_are_finite_at_both_ends():
-    traces = []
-
-    @jax.jit
-    def value_and_gradients(w, rate):
-        traces.append(rate)
-        loss = lambda w, rate: mixed(w, rate=rate).sum()  # noqa: E731
-        return mixed(w, rate=rate), *jax.grad(loss, (0, 1))(w, rate)
-
-    for rate in (0.0, 0.25, 1.0):
-        y, slope, rate_slope = value_and_gradients(W, jnp.float32(rate))
-        np.testing.assert_allclose(y, mixed(rate=rate), rtol=1e-5, atol=1e-6)
-        kept = np.asarray(mask(rate)) / max(1 - rate, 1e-9)
-        np.testing.assert_allclose(slope, kept, rtol=1e-6)
-        assert rate_slope == 0
-    assert len(traces) == 1
-
-
-def test_the_backward_pass_keeps_the_key_and_not_the_mask():
-    _, back = jax.vjp(mixed, W)
-    assert sum(leaf.size for leaf in jax.tree.leaves(back)) <= 8
-
-
-def test_transforms():
-    keys = jax.random.split(KEY, 2)
-    loop = jnp.stack([mixed(key=key) for key in keys])
-    np.testing.assert_allclose(jax.vmap(lambda k: mixed(key=k))(keys), loop, rtol=1e-6)
-    jvp = jax.jit(lambda w: jax.jvp(mixed, (w,), (jnp.ones_like(w),))[1])(W)
-    np.testing.assert_allclose(jvp, np.asarray(mask()) / 0.7, rtol=1e-6)
-    np.testing.assert_array_equal(mixed(key=jax.random.key_data(KEY)), mixed())
-
-
 def test_finetuning_stays_near_the_pretrained_net():
     """What the method is for: with a high rate, weights are pulled to the old ones."""
     x, target = array((50, 8)), array((50, 1), seed=5)

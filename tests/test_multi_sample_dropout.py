@@ -61,18 +61,6 @@ def test_gradients_add_up_over_the_samples_and_keep_no_mask():
     np.testing.assert_array_equal(gradient, expected)
 
 
-def test_transforms_traced_rates_and_dtypes():
-    drop = jax.jit(lambda key, x, rate: dj.multi_sample_dropout(key, x, rate))
-    np.testing.assert_array_equal(
-        drop(KEY, X, jnp.float32(0.3)), dj.multi_sample_dropout(KEY, X, 0.3)
-    )
-    keys = jax.random.split(KEY, 2)
-    mapped = jax.vmap(lambda key: dj.multi_sample_dropout(key, X, 0.3))(keys)
-    loop = jnp.stack([dj.multi_sample_dropout(key, X, 0.3) for key in keys])
-    np.testing.assert_array_equal(mapped, loop)
-    assert drop(KEY, X.astype(jnp.bfloat16), jnp.float32(0.3)).dtype == jnp.bfloat16
-
-
 def test_the_mean_of_the_heads_losses_has_less_variance_than_one():
     """What the method is for: the noise of the gradient falls with the samples."""
     head = array((30,))

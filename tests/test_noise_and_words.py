@@ -1,4 +1,4 @@
-"""The laws for what is not a row of the table: noise with a deviation, tokens."""
+"""What is particular to noise with a deviation, and to tokens and their tables."""
 
 import functools
 
@@ -7,8 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from jax import export
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import dropjax as dj
 import dropjax.linen as djl
@@ -28,85 +26,9 @@ def words(key, x, amount, **flag):
     return dj.word_dropout(key, x, amount, unknown_id=1, protected=PROTECTED, **flag)
 
 
-def noise_linen(key, x, amount, deterministic=False):
-    return djl.GaussianNoise(amount).apply({}, x, deterministic, key)
-
-
-def words_linen(key, x, amount, deterministic=False):
-    layer = djl.WordDropout(amount, unknown_id=1, protected=PROTECTED)
-    return layer.apply({}, x, deterministic, key)
-
-
-def noise_nnx(key, x, amount, deterministic=False):
-    return djn.GaussianNoise(amount)(x, deterministic=deterministic, rngs=key)
-
-
-def words_nnx(key, x, amount, deterministic=False):
-    layer = djn.WordDropout(amount, unknown_id=1, protected=PROTECTED)
-    return layer(x, deterministic=deterministic, rngs=key)
-
-
-FACES = {
-    "noise": (noise, noise_linen, noise_nnx),
-    "words": (words, words_linen, words_nnx),
-}
-both = pytest.mark.parametrize(
-    ("function", "x"), [(noise, X), (words, TOKENS)], ids=["noise", "words"]
-)
-
-
 @pytest.fixture
 def key():
     return jax.random.key(2013)
-
-
-@pytest.mark.parametrize(("name", "x"), [("noise", X), ("words", TOKENS)])
-def test_off_is_x_itself_and_three_faces_draw_the_same(name, x, key):
-    for face in FACES[name]:
-        assert face(None, x, 0) is x
-        assert face(None, x, 0.0) is x
-        assert face(None, x, 0.4, deterministic=True) is x
-        np.testing.assert_array_equal(face(key, x, 0.4), FACES[name][0](key, x, 0.4))
-
-
-@both
-def test_keys_transforms_and_traced_amounts(function, x, key):
-    keys = jax.random.split(key, 3)
-    drop = functools.partial(function, x=x, amount=0.4)
-    loop = jnp.stack([drop(key) for key in keys])
-    assert not jnp.array_equal(loop[0], loop[1])
-    np.testing.assert_array_equal(loop, jax.jit(jax.vmap(drop))(keys))
-    np.testing.assert_array_equal(loop, jax.lax.map(drop, keys))
-    traces = []
-
-    @jax.jit
-    def traced(amount):
-        traces.append(amount)
-        return function(key, x, amount)
-
-    for amount in (0.0, 0.4, 1.0):
-        expected = function(key, x, amount)
-        np.testing.assert_allclose(traced(jnp.float32(amount)), expected, rtol=1e-6)
-    assert len(traces) == 1
-    with jax.debug_key_reuse(True), pytest.raises(jax.errors.KeyReuseError):
-        jax.jit(lambda key: drop(key) + drop(key))(jax.random.key(0))
-
-
-@both
-def test_export_and_meshes(function, x, key):
-    jitted = jax.jit(lambda key, x: function(key, x, 0.4))
-    platforms = ("cpu", "cuda", "rocm", "tpu")
-    exported = export.export(jitted, platforms=platforms)(key, x)
-    np.testing.assert_array_equal(exported.call(key, x), jitted(key, x))
-    for kind in (AxisType.Auto, AxisType.Explicit):
-        mesh = jax.make_mesh((2,), ("data",), (kind,), devices=jax.devices()[:2])
-        for spec in (PartitionSpec("data"), PartitionSpec(None, "data")):
-            with jax.set_mesh(mesh):
-                shards = jax.device_put(x, NamedSharding(mesh, spec))
-                text = jitted.lower(key, shards).compile().as_text()
-                np.testing.assert_array_equal(jitted(key, shards), jitted(key, x))
-            for talk in ("all-reduce", "all-gather", "all-to-all", "permute"):
-                assert talk not in text
 
 
 def test_words_are_replaced_as_the_mask_says(key):
@@ -145,14 +67,6 @@ def test_noise_is_the_normal_of_jax(dtype, key):
     close(y.astype(np.complex64), (wide + added).astype(np.complex64))
     multiplied = dj.gaussian_dropout(key, X, 0.2)
     np.testing.assert_allclose(multiplied, X * (1 + 0.5 * drawn), rtol=1e-5, atol=1e-6)
-
-
-def test_noise_has_no_residual_and_no_gradient_to_its_deviation(key):
-    _, back = jax.vjp(lambda x: noise(key, x, 0.5), X)
-    assert sum(leaf.size for leaf in jax.tree.leaves(back)) <= 8
-    np.testing.assert_array_equal(back(X)[0], X)
-    slope = jax.grad(lambda stddev: noise(key, X, stddev).sum())(jnp.float32(0.5))
-    assert slope == 0
 
 
 def test_noise_is_shared_as_asked(key):

@@ -1,4 +1,4 @@
-"""What does not fit the table: layers, tokens, activations and weighted channels."""
+"""What is particular to layers, tokens, activations and weighted channels."""
 
 import flax.linen as nn
 import jax
@@ -6,7 +6,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from jax import export
 
 import dropjax as dj
 import dropjax.linen as djl
@@ -196,36 +195,6 @@ def test_shake_drop_shares_its_draws(dims):
     y = dj.shake_drop(KEY, jnp.ones((6, 5, 4)), 1.0, broadcast_dims=dims)
     coins = [1 if axis in dims else size for axis, size in enumerate(y.shape)]
     assert len(set(np.asarray(y).ravel().tolist())) == np.prod(coins)
-
-
-X = jnp.abs(array((2, 6, 4)))
-QKV = [array((2, 6, 3, 4), seed=seed) for seed in range(3)]
-ELSEWHERE = {
-    "attention": lambda key: dj.dot_product_attention(
-        *QKV, dropout_rng=key, dropout_rate=0.5, renormalize=True, is_causal=True
-    ),
-    "patches": lambda key: dj.patch_dropout(key, X, 0.5)[0],
-    "layers": lambda key: dj.layer_drop(key, X, jnp.tanh, 0.5),
-    "activations": lambda key: dj.drop_activation(key, X, 0.5),
-    "channels": lambda key: dj.weighted_channel_dropout(key, X, 0.5),
-    "targets": lambda key: dj.targeted_dropout(key, X, 0.5),
-}
-
-
-@pytest.mark.parametrize("name", ELSEWHERE)
-@pytest.mark.parametrize("generator", ["threefry2x32", dj.fast_prng])
-def test_every_platform_and_one_use_of_a_key(name, generator):
-    def draw(data):
-        return ELSEWHERE[name](jax.random.wrap_key_data(data, impl=generator))
-
-    jitted = jax.jit(draw)
-    data = jax.random.key_data(jax.random.key(3, impl=generator))
-    exported = export.export(jitted, platforms=("cpu", "cuda", "rocm", "tpu"))(data)
-    np.testing.assert_array_equal(exported.call(data), jitted(data))
-    with jax.debug_key_reuse(True):
-        twice = lambda key: ELSEWHERE[name](key) + ELSEWHERE[name](key)  # noqa: E731
-        with pytest.raises(jax.errors.KeyReuseError):
-            jax.jit(twice)(jax.random.key(3, impl=generator))
 
 
 def test_maxima_across_channels():
