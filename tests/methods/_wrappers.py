@@ -170,6 +170,7 @@ def _per_sequence(of_sequence):
     return mask
 
 
+# The slowest of all; tests/test_recurrent.py has these layers too.
 def _recurrent_dropout():
     function, call_nnx = _step("RecurrentDropout", shows_inputs=False)
     return Method(
@@ -183,6 +184,7 @@ def _recurrent_dropout():
         several=False,
         others=True,
         product=True,
+        slow=True,
     )
 
 
@@ -224,7 +226,6 @@ def _zoneout_layers():
         several=False,
         others=True,
         product=True,
-        # Zoneout's own row is quick, and tests/test_recurrent.py has the layers.
         slow=True,
         **ZONED,
     )
