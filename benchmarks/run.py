@@ -4,10 +4,12 @@
     python benchmarks/run.py --quick    a smaller grid, in about two minutes
     python benchmarks/run.py --only "dropout float32*"
     python benchmarks/run.py --only method      the methods that others have too
+    python benchmarks/run.py --only "eager*" --add --out benchmarks/results
 
 The contenders of a row take turns in one process, after warming up, so that a busy
 machine is equally busy for all of them. Times are medians with quartiles; the floor
-is a jitted `x * c` of the same array. Ctrl-C keeps the rows that are done.
+is a jitted `x * c` of the same array. Ctrl-C and SIGTERM keep the rows that are done;
+with --add, so are those of earlier runs on the same machine and versions.
 
 On a GPU it runs the same rows unattended: calls are queued and waited for in batches,
 inputs rotate through more memory than the cache holds, and the bandwidth reached is
@@ -19,6 +21,7 @@ import fnmatch
 import functools
 import os
 import shlex
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -61,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name in contenders.absent():
         console.print(f"{name} is not installed: it is left out.")
     results: list[timing.Result] = []
-    code = 0
+    code, earlier = 0, report.read(options.out) if options.add else None
     try:
         for result in _measured(chosen, options.repeats, console):
             results.append(result)
@@ -69,16 +72,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = 130
         console.print(f"Stopped: {len(results)} of {len(chosen)} rows are kept.")
     finally:
-        _keep(results, options, console)
+        _keep(results, earlier, options, console)
     return code
 
 
 def _keep(
-    results: Sequence[timing.Result], options: argparse.Namespace, console: Console
+    results: Sequence[timing.Result],
+    earlier: report.Earlier | None,
+    options: argparse.Namespace,
+    console: Console,
 ) -> None:
     """Writes the rows that are done, whatever became of the others."""
     if results:
-        for path in report.write(options.out, results, command=_command(options)):
+        command = _command(options)
+        for path in report.write(options.out, results, earlier, command=command):
             console.print(f"wrote {path}")
 
 
@@ -123,6 +130,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--only", default="*", help="a shell pattern, or a group")
     parser.add_argument("--list", action="store_true", help="print the rows' names")
     parser.add_argument("--repeats", type=int, help="turns of each contender")
+    parser.add_argument("--add", action="store_true", help="keep the rows there are")
     parser.add_argument(
         "--out",
         type=Path,
@@ -138,4 +146,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
+    # A shell starts what runs in the background deaf to the first.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     sys.exit(main())

@@ -1,18 +1,20 @@
 """Whether a result's memory comes fresh from the system, or from the call before.
 
 glibc takes blocks of 32 MiB and more from the system and gives them back when they
-are freed. The system clears every page that it hands out: for an array read and
-written once, that is most of the time. Programs that keep their memory, as allocators
-made for it do, and as a few settings make glibc do, never pay it again.
+are freed; smaller ones too, until blocks of their size have been freed once. The system
+clears every page that it hands out: for an array read and written once, that is most of
+the time. Programs that keep their memory, as allocators made for it do, and as a few
+settings make glibc do, never pay it again.
 """
 
 import ctypes
 
 FRESH, REUSED = "fresh", "reused"
 
-# The names and defaults of glibc's malloc.h.
-_TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8
-_DEFAULTS = {_TRIM_THRESHOLD: 128 * 1024, _MMAP_MAX: 65536}
+# The names of glibc's malloc.h, and what its thresholds grow to in a program that frees
+# large blocks: to set one of them is to end that growth.
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -3, -4, -8
+_GROWN = {_TRIM_THRESHOLD: 2**26, _MMAP_THRESHOLD: 2**25, _MMAP_MAX: 65536}
 _KEEPING = {_TRIM_THRESHOLD: 2**31 - 1, _MMAP_MAX: 0}
 
 
@@ -32,7 +34,7 @@ def choose(how: str) -> None:
       how: `FRESH` or `REUSED`.
     """
     if hasattr(_libc(), "malloc_trim"):
-        _set(_KEEPING if how == REUSED else _DEFAULTS)
+        _set(_KEEPING if how == REUSED else _GROWN)
         _libc().malloc_trim(0)
 
 

@@ -5,7 +5,7 @@ import datetime
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
@@ -16,25 +16,72 @@ from sidebyside.timing import Result
 MIB = 2**20
 
 
-def write(out: Path, results: Sequence[Result], *, command: str) -> list[Path]:
+class Earlier(NamedTuple):
+    """Rows of earlier runs, and when and how they were measured."""
+
+    rows: Sequence[Result]
+    command: str
+    date: str
+
+
+def read(out: Path) -> Earlier | None:
+    """The rows that a folder holds, if they were measured here, with what is here.
+
+    Args:
+      out: the folder.
+
+    Returns:
+      None where there are none, or where machine or versions were others.
+    """
+    path = _path(out)
+    if not path.exists():
+        return None
+    content = json.loads(path.read_text())
+    if (content["machine"], content["versions"]) != (machine(), versions()):
+        return None
+    rows = [Result(**row) for row in content["rows"]]
+    return Earlier(rows, content["command"], content["date"])
+
+
+def write(
+    out: Path,
+    results: Sequence[Result],
+    earlier: Earlier | None = None,
+    *,
+    command: str,
+) -> list[Path]:
     """Writes the three files, named after the backend.
 
     Args:
       out: the folder, made if need be.
       results: the rows that are done.
+      earlier: rows to be kept, but for those that were measured again.
       command: what to type to measure them again.
 
     Returns:
       The paths of the files. There is no figure without the rows that it shows.
     """
     out.mkdir(parents=True, exist_ok=True)
-    path = out / f"{jax.default_backend()}.json"
+    path, results = _path(out), list(results)
     content = as_dict(results, command)
+    if earlier is not None:
+        again = {row.name: row for row in results}
+        kept = [again.pop(row.name, row) for row in earlier.rows]
+        results = [*kept, *again.values()]
+        commands = dict.fromkeys([*earlier.command.split("; "), command])
+        content = as_dict(results, "; ".join(commands))
+        first = earlier.date.partition(" ")[0]
+        if first != content["date"]:
+            content["date"] = f"{first} to {content['date']}"
     path.write_text(json.dumps(content, indent=1) + "\n")
     table = path.with_suffix(".md")
     table.write_text("\n".join(_markdown(content, results)) + "\n")
     drawn = figure.draw(path.with_suffix(".png"), results, _source(content))
     return [path, table, *drawn]
+
+
+def _path(out: Path) -> Path:
+    return out / f"{jax.default_backend()}.json"
 
 
 def as_dict(results: Sequence[Result], command: str) -> dict[str, Any]:

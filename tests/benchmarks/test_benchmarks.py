@@ -1,6 +1,8 @@
 """The benchmark runs, relates its contenders and writes what it measured."""
 
+import ctypes
 import json
+import resource
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -163,6 +165,45 @@ def test_what_is_done_is_kept_however_it_ends(end, tmp_path, monkeypatch, tiny):
     assert [row["name"] for row in content["rows"]] == [tiny[0].name]
     program_run = "python benchmarks/run.py --repeats 1"
     assert content["command"] == f"XLA_FLAGS='--one=1 --two=2' {program_run}"
+
+
+def test_rows_of_earlier_runs_are_kept_beside_what_is_measured_again(tmp_path, tiny):
+    from sidebyside import report, timing
+
+    first, second = (timing.measure(row, 1, lambda: None) for row in tiny[:2])
+    assert report.read(tmp_path) is None
+    path, *_ = report.write(tmp_path, [first], command="one")
+    report.write(tmp_path, [second], report.read(tmp_path), command="two")
+    again = timing.measure(tiny[0], 1, lambda: None)
+    report.write(tmp_path, [again], report.read(tmp_path), command="one")
+    content = json.loads(path.read_text())
+    assert content["command"] == "one; two"
+    assert content["rows"] == report.as_dict([again, second], "")["rows"]
+    path.write_text(json.dumps({**content, "date": "2013-06-16"}))
+    report.write(tmp_path, [second], report.read(tmp_path), command="two")
+    dates = json.loads(path.read_text())["date"]
+    assert dates.startswith("2013-06-16 to 20")
+    path.write_text(json.dumps({**content, "versions": {}}))
+    assert report.read(tmp_path) is None
+
+
+def test_what_is_smaller_than_32_mib_is_not_fetched_from_the_system_each_time():
+    from sidebyside import memory
+
+    if not memory.prepare():
+        pytest.skip("the C library is another")
+    libc = memory._libc()
+    libc.malloc.restype, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+    memory.choose(memory.FRESH)
+    size = 2**23
+    libc.free(libc.malloc(size))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(20):
+        block = libc.malloc(size)
+        ctypes.memset(block, 1, size)
+        libc.free(block)
+    pages = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+    assert pages < 3 * size / resource.getpagesize()
 
 
 def test_names_are_listed_and_unknown_ones_are_refused(monkeypatch, capsys):
