@@ -100,3 +100,36 @@ def test_means_of_activations_have_gradients_without_variance(name):
     gradients = jax.grad(own, (0, 1))(0.5, 0.0)
     np.testing.assert_allclose(gradients[0], jax.grad(activation)(0.5), rtol=1e-5)
     assert np.isfinite(gradients[1])
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_means_of_activations_are_rounded_once(name, dtype):
+    own = ACTIVATIONS[name][0]
+    mean, variance = 3 * array((200,), jnp.dtype(dtype)), array((200,), dtype, 1) ** 2
+    y = own(mean, variance)
+    wide = own(mean.astype(jnp.float32), variance.astype(jnp.float32))
+    assert y.dtype == dtype
+    np.testing.assert_array_equal(y, wide.astype(dtype))
+
+
+def test_a_variance_past_half_precision_is_none_of_the_means_concern():
+    y = inference.tanh_mean(jnp.float16(1000), jnp.float16(20000))
+    np.testing.assert_allclose(y, 0.99997, rtol=1e-3)
+
+
+@pytest.mark.parametrize("variance", [0.0, 1e-45, 1e-38, 1e-20, 1.0])
+@pytest.mark.parametrize("name", ["relu", "leaky_relu", "gelu"])
+def test_a_mean_far_from_0_has_the_activations_slope(name, variance):
+    own, activation, _ = ACTIVATIONS[name]
+    for mean in (1e30, -1e30, 3e38, -3e38):
+        value, slopes = jax.value_and_grad(own, (0, 1))(mean, variance)
+        np.testing.assert_allclose(value, activation(mean), rtol=1e-6)
+        np.testing.assert_allclose(slopes, (jax.grad(activation)(mean), 0), rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_a_moment_that_is_nan_is_seen(name):
+    own = ACTIVATIONS[name][0]
+    for moments in ((jnp.nan, 1.0), (jnp.nan, 0.0), (1.0, jnp.nan)):
+        assert jnp.isnan(own(*map(jnp.float32, moments)))

@@ -10,7 +10,7 @@ from flax import nnx
 import dropjax as dj
 import dropjax.linen as djl
 import dropjax.nnx as djn
-from dropjax import losses, optimizers, schedules
+from dropjax import inference, losses, optimizers, schedules
 from dropjax.functional._recurrent import KeyedCarry
 
 KEY = jax.random.key(0)
@@ -586,7 +586,40 @@ GOLDEN = {
         lambda: losses.r_drop(X, KERNEL),
         ValueError,
         "first and second must have one shape and dtype, got ArrayImpl of shape "
-        "(4, 6), dtype float32 and ArrayImpl of shape (6, 3), dtype float32",
+        "(4, 6), dtype float32 and ArrayImpl of shape (6, 3), dtype float32; "
+        "broadcast or cast one of them",
+    ),
+    "moments of two shapes": (
+        lambda: inference.relu_mean(X, X[0]),
+        ValueError,
+        "mean and variance must have one shape and dtype, got ArrayImpl of shape "
+        "(4, 6), dtype float32 and ArrayImpl of shape (6,), dtype float32; broadcast "
+        "or cast one of them",
+    ),
+    "moments of two dtypes": (
+        lambda: inference.tanh_mean(X[0, 0], X[0, 0].astype(jnp.bfloat16)),
+        ValueError,
+        "mean and variance must have one shape and dtype, got ArrayImpl of shape (), "
+        "dtype float32 and ArrayImpl of shape (), dtype bfloat16; broadcast or cast "
+        "one of them",
+    ),
+    "a mean that is a list": (
+        lambda: inference.gelu_mean([1.0], X),
+        TypeError,
+        "mean must be an array, got [1.0] (list); wrap it in jnp.asarray, or use "
+        "jax.eval_shape for shapes alone",
+    ),
+    "a variance that is a word": (
+        lambda: inference.sigmoid_mean(X, "1"),
+        TypeError,
+        "variance must be an array, got '1' (str); wrap it in jnp.asarray, or use "
+        "jax.eval_shape for shapes alone",
+    ),
+    "a complex mean": (
+        lambda: inference.leaky_relu_mean(X.astype(jnp.complex64), X),
+        TypeError,
+        "mean must be a floating-point array for a Gaussian, got dtype complex64; its "
+        "real and imaginary parts are Gaussians of their own",
     ),
     "complex logits": (
         lambda: losses.r_drop(X.astype(jnp.complex64), X.astype(jnp.complex64)),

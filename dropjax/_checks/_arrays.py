@@ -28,12 +28,12 @@ def check_array(x: Any, name: str = "x") -> Any:
     return x
 
 
-def check_same_shape(first: Any, second: Any) -> None:
-    """Two passes of the same examples."""
+def check_same_shape(first: Any, second: Any, names: str = "first and second") -> None:
+    """Two passes of the same examples, or two moments of the same numbers."""
     if first.shape != second.shape or first.dtype != second.dtype:
         raise ValueError(
-            "first and second must have one shape and dtype, got "
-            f"{describe(first)} and {describe(second)}"
+            f"{names} must have one shape and dtype, got {describe(first)} and "
+            f"{describe(second)}; broadcast or cast one of them"
         )
     if jnp.iscomplexobj(first):
         raise TypeError(f"first and second must be real logits, got {first.dtype}")

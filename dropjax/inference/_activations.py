@@ -4,20 +4,32 @@ import jax.numpy as jnp
 import numpy as np
 from jax import nn
 from jax.scipy.stats import norm
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
+
+from dropjax._apply import single_or_wider
+from dropjax._checks import check_real, check_same_shape
 
 Moment = Float[Array, "*shape"]
+
+_FAR = 40
+"""So many deviations away the density and its integral are 0, in float64 too."""
 
 
 def relu_mean(mean: Moment, variance: Moment) -> Moment:
     r"""The mean of ReLU, exactly: $\mu \Phi(\mu / s) + s \phi(\mu / s)$.
 
+    As all of these it is computed in float32 or better and rounded once.
+
     Args:
       mean: of the activation's input.
-      variance: of the activation's input, 0 or more.
+      variance: of the activation's input, 0 or more, of the mean's shape and dtype.
 
     Returns:
       The mean of the activation; ReLU of the mean where the variance is 0.
+
+    Raises:
+      ValueError: mean and variance are not of one shape and dtype.
+      TypeError: mean or variance is no real floating-point array.
 
     Example:
       >>> y = relu_mean(jnp.zeros(3), jnp.ones(3))
@@ -27,12 +39,8 @@ def relu_mean(mean: Moment, variance: Moment) -> Moment:
       Wan, Zeiler, Zhang, LeCun and Fergus, 2013, "Regularization of neural networks
       using DropConnect", ICML.
     """
-    # Double `where`: the square root has no gradient at 0.
-    spread = variance > 0
-    deviation = jnp.sqrt(jnp.where(spread, variance, jnp.ones_like(variance)))
-    ratio = mean / deviation
-    smooth = mean * norm.cdf(ratio) + deviation * norm.pdf(ratio)
-    return jnp.where(spread, smooth, nn.relu(mean))
+    mean, variance, dtype = _widened(mean, variance)
+    return _relu_mean(mean, variance).astype(dtype)
 
 
 def leaky_relu_mean(
@@ -48,12 +56,17 @@ def leaky_relu_mean(
     Returns:
       The mean of the activation.
 
+    Raises:
+      ValueError: as `relu_mean`.
+      TypeError: as `relu_mean`.
+
     Example:
       >>> y = leaky_relu_mean(jnp.ones(3), jnp.ones(3), negative_slope=1.0)
       >>> assert jnp.allclose(y, 1)
     """
-    rest = (1 - negative_slope) * relu_mean(mean, variance)
-    return negative_slope * mean + rest
+    mean, variance, dtype = _widened(mean, variance)
+    rest = (1 - negative_slope) * _relu_mean(mean, variance)
+    return (negative_slope * mean + rest).astype(dtype)
 
 
 def gelu_mean(mean: Moment, variance: Moment) -> Moment:
@@ -69,13 +82,21 @@ def gelu_mean(mean: Moment, variance: Moment) -> Moment:
     Returns:
       The mean of `jax.nn.gelu(x, approximate=False)`.
 
+    Raises:
+      ValueError: as `relu_mean`.
+      TypeError: as `relu_mean`.
+
     Example:
       >>> y = gelu_mean(jnp.ones(3), jnp.zeros(3))
       >>> assert jnp.allclose(y, jax.nn.gelu(jnp.ones(3), approximate=False))
     """
+    mean, variance, dtype = _widened(mean, variance)
     wide = jnp.sqrt(1 + variance)
-    ratio = mean / wide
-    return mean * norm.cdf(ratio) + variance / wide * norm.pdf(ratio)
+    one_sided = _is_far(mean, wide)
+    near = jnp.where(one_sided, 0, mean)
+    ratio = near / wide
+    smooth = near * norm.cdf(ratio) + variance / wide * norm.pdf(ratio)
+    return jnp.where(one_sided, nn.relu(mean), smooth).astype(dtype)
 
 
 def sigmoid_mean(mean: Moment, variance: Moment) -> Moment:
@@ -92,6 +113,10 @@ def sigmoid_mean(mean: Moment, variance: Moment) -> Moment:
     Returns:
       The mean of the activation.
 
+    Raises:
+      ValueError: as `relu_mean`.
+      TypeError: as `relu_mean`.
+
     Example:
       >>> assert jnp.allclose(sigmoid_mean(jnp.zeros(3), jnp.ones(3)), 0.5)
 
@@ -99,11 +124,14 @@ def sigmoid_mean(mean: Moment, variance: Moment) -> Moment:
       MacKay, 1992, "The evidence framework applied to classification networks",
       Neural Computation 4.
     """
-    return nn.sigmoid(mean / jnp.sqrt(1 + np.pi / 8 * variance))
+    mean, variance, dtype = _widened(mean, variance)
+    return nn.sigmoid(mean / jnp.sqrt(1 + np.pi / 8 * variance)).astype(dtype)
 
 
 def tanh_mean(mean: Moment, variance: Moment) -> Moment:
     r"""The mean of tanh, from that of the sigmoid: $2 E[\text{sigmoid}(2 x)] - 1$.
+
+    $$E \approx \tanh\left(\mu / \sqrt{1 + \pi \sigma^2 / 2}\right)$$
 
     Exact without variance and at $\mu = 0$; its error stays below 0.04.
 
@@ -114,7 +142,38 @@ def tanh_mean(mean: Moment, variance: Moment) -> Moment:
     Returns:
       The mean of the activation.
 
+    Raises:
+      ValueError: as `relu_mean`.
+      TypeError: as `relu_mean`.
+
     Example:
       >>> assert jnp.allclose(tanh_mean(jnp.zeros(3), jnp.ones(3)), 0)
     """
-    return 2 * sigmoid_mean(2 * mean, 4 * variance) - 1
+    mean, variance, dtype = _widened(mean, variance)
+    return jnp.tanh(mean / jnp.sqrt(1 + np.pi / 2 * variance)).astype(dtype)
+
+
+def _widened(mean: Moment, variance: Moment) -> tuple[Moment, Moment, np.dtype]:
+    """The moments in float32 or better, and the dtype to round to."""
+    check_real(mean, "mean")
+    check_real(variance, "variance")
+    check_same_shape(mean, variance, "mean and variance")
+    mean, variance = jnp.asarray(mean), jnp.asarray(variance)
+    wide = single_or_wider(mean.dtype)
+    return mean.astype(wide), variance.astype(wide), mean.dtype
+
+
+def _relu_mean(mean: Moment, variance: Moment) -> Moment:
+    # Double `where`: at a variance of 0, or nearly, the root has no finite gradient.
+    flat = variance < jnp.finfo(variance.dtype).tiny
+    deviation = jnp.sqrt(jnp.where(flat, 1, variance))
+    one_sided = flat | _is_far(mean, deviation)
+    near = jnp.where(one_sided, 0, mean)
+    ratio = near / deviation
+    smooth = near * norm.cdf(ratio) + deviation * norm.pdf(ratio)
+    return jnp.where(one_sided, nn.relu(mean), smooth)
+
+
+def _is_far(mean: Moment, deviation: Moment) -> Bool[Array, "*shape"]:
+    """Where the Gaussian is on one side of 0, and a ratio might have no number."""
+    return jnp.abs(mean) > _FAR * deviation
