@@ -107,9 +107,13 @@ def test_the_regularizer_is_the_definition():
     assert jnp.isclose(wide, 0.5e-4 * 126 / (1 - RATE) - 7 * entropy)
 
 
-@pytest.mark.parametrize("logit", [-90.0, 0.0, 80.0])
+@pytest.mark.parametrize("logit", [-90.0, 0.0, 80.0, 100.0, 1e4])
 def test_the_entropy_is_finite_at_both_ends(logit):
     cost = dj.concrete_dropout_regularizer(jnp.float32(logit), 0 * KERNEL, 1)
+    slopes = jax.grad(dj.concrete_dropout_regularizer, (0, 1))(
+        jnp.float32(logit), 0 * KERNEL, 1
+    )
+    assert all(np.isfinite(slope).all() for slope in slopes)
     p = 1 / (1 + np.exp(-logit))
     expected = 0 if abs(logit) > 50 else -p * np.log(p) - (1 - p) * np.log(1 - p)
     np.testing.assert_allclose(cost, -30 * expected, atol=1e-5)
@@ -134,6 +138,51 @@ def test_three_faces_agree():
         np.testing.assert_allclose(outputs[1], cost, rtol=1e-6)
     again = layer.apply(variables, X, deterministic=False, rngs={"dropout": KEY})
     assert not jnp.array_equal(again[0], expected)
+
+
+@pytest.mark.parametrize(
+    ("linen", "own"),
+    [
+        (
+            lambda: nn.Conv(12, (3, 3), feature_group_count=6),
+            lambda rngs: nnx.Conv(6, 12, (3, 3), feature_group_count=6, rngs=rngs),
+        ),
+        (
+            lambda: nn.DenseGeneral((4, 5)),
+            lambda rngs: nnx.LinearGeneral(6, (4, 5), rngs=rngs),
+        ),
+    ],
+    ids=["depthwise", "several output axes"],
+)
+def test_the_layers_pay_for_the_features_that_they_drop(linen, own):
+    x = array((2, 7, 7, 6))
+    linen, rngs = djl.ConcreteDropout(linen(), 100), nnx.Rngs(0)
+    variables = linen.init(KEY, x, deterministic=True)
+    own = djn.ConcreteDropout(own(rngs), 100)
+    own.module.kernel[...] = kernel = variables["params"]["kernel"]
+    squares = (np.asarray(kernel, np.float64) ** 2).sum()
+    entropy = -0.1 * np.log(0.1) - 0.9 * np.log(0.9)
+    expected = (0.5e-4 * squares / 0.9 - 6 * entropy) / 100
+    for _, cost in (
+        linen.apply(variables, x, deterministic=True),
+        own(x, deterministic=True),
+    ):
+        np.testing.assert_allclose(cost, expected, rtol=1e-5)
+    logit = variables["params"]["logit"]
+    cost = dj.concrete_dropout_regularizer(logit, kernel, 100, features=6)
+    np.testing.assert_allclose(cost, expected, rtol=1e-5)
+
+
+def test_a_kernel_in_a_box_is_found():
+    boxes = nn.with_partitioning(nn.initializers.lecun_normal(), (None, "model"))
+    layers = [nn.Dense(5), nn.Dense(5, kernel_init=boxes)]
+    bare, boxed = (djl.ConcreteDropout(layer, 100) for layer in layers)
+    variables = boxed.init(KEY, X, deterministic=True)
+    assert isinstance(variables["params"]["kernel"], nn.Partitioned)
+    outputs = boxed.apply(variables, X, deterministic=False, rng=KEY)
+    expected = bare.apply(nn.unbox(variables), X, deterministic=False, rng=KEY)
+    for one, other in zip(outputs, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_defaults_of_the_layers_are_those_of_the_function():

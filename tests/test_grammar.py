@@ -231,7 +231,7 @@ DEFAULTS = {
         "broadcast_dims": (),
         "deterministic": False,
     },
-    dj.concrete_dropout_regularizer: {"length_scale": 1e-2},
+    dj.concrete_dropout_regularizer: {"length_scale": 1e-2, "features": None},
     dj.dropconnect_dense: {**PRODUCT, "dot_general": None},
     dj.dropconnect_conv: {
         **PRODUCT,

@@ -607,6 +607,11 @@ GOLDEN = {
         lambda: inference.gelu_mean([1.0], X),
         TypeError,
         "mean must be an array, got [1.0] (list); wrap it in jnp.asarray, or use "
+    "no features": (
+        lambda: cost(features=0),
+        ValueError,
+        "features must be a positive integer, got 0",
+    ),
         "jax.eval_shape for shapes alone",
     ),
     "a variance that is a word": (

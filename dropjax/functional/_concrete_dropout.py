@@ -89,6 +89,7 @@ def concrete_dropout_regularizer(
     examples: int,
     *,
     length_scale: float = 1e-2,
+    features: int | None = None,
 ) -> Float[Array, ""]:
     r"""What a learned rate costs: the distance of the masked weights from their prior.
 
@@ -102,17 +103,19 @@ def concrete_dropout_regularizer(
 
     Args:
       logit: of the rate, a scalar.
-      kernel: W, the weights, with the K features of the inputs in the last axis but
-        one, as in Flax's dense layers and convolutions.
+      kernel: W, the weights, as in Flax's dense layers and convolutions.
       examples: N, the number of examples in the training set.
       length_scale: l, of the prior over functions.
+      features: K, how many features of the inputs are dropped. None for the size of the
+        kernel's last axis but one, where a grouped convolution has K / groups, and a
+        `DenseGeneral` of several output axes has one of these.
 
     Returns:
       A scalar, in the working precision of logit and kernel.
 
     Raises:
-      ValueError: logit is no scalar, kernel has less than two axes, examples is no
-        positive integer, or length_scale is not positive.
+      ValueError: logit is no scalar, kernel has less than two axes, examples or
+        features is no positive integer, or length_scale is not positive.
       TypeError: an argument is of the wrong type.
 
     Example:
@@ -128,10 +131,11 @@ def concrete_dropout_regularizer(
     count = check_count(examples, "examples")
     wide = np.promote_types(logit.dtype, working_dtype(kernel))
     logit = logit.astype(wide)
-    weights = jnp.square(jnp.abs(kernel).astype(wide)).sum() * (1 + jnp.exp(logit))
     prior = np.asarray(check_positive(length_scale, "length_scale") ** 2 / 2, wide)
-    features = np.asarray(kernel.shape[-2], wide)
-    return (prior * weights - features * _entropy(logit)) / np.asarray(count, wide)
+    weights = jnp.square(jnp.abs(kernel).astype(wide)).sum() * prior
+    rows = kernel.shape[-2] if features is None else check_count(features, "features")
+    entropy = _entropy(logit) * np.asarray(rows, wide)
+    return (weights * _inverse_keep(logit) - entropy) / np.asarray(count, wide)
 
 
 @redrawn("temperature", "coins")
@@ -155,6 +159,12 @@ def _noise(key: Key[Array, ""], coins: tuple[int, ...], dtype: np.dtype) -> Arra
     words = random_words(key, coins) >> np.uint32(9)
     u = (words.astype(dtype) + 0.5) * 2.0**-23
     return jnp.log(u) - jnp.log1p(-u)
+
+
+def _inverse_keep(logit: Float[Array, ""]) -> Float[Array, ""]:
+    """`1 / (1 - rate)`, as far as it has a number: weights of 0 cost 0 at any rate."""
+    most = np.floor(np.log(np.finfo(logit.dtype).max))
+    return 1 + jnp.exp(jnp.minimum(logit, most))
 
 
 def _entropy(logit: Float[Array, ""]) -> Float[Array, ""]:

@@ -5,6 +5,7 @@ from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
+from flax.core import meta
 from flax.typing import Dtype
 from jaxtyping import Array, Float, Inexact
 
@@ -27,7 +28,8 @@ class ConcreteDropout(nn.Module):
     own kind: leave it out of weight decay.
 
     Attributes:
-      module: the layer to wrap; it has a parameter named `kernel`.
+      module: the layer to wrap; it has a parameter named `kernel`. The
+        regularizer counts the features that it drops along the inputs' last axis.
       examples: the number of examples in the training set.
       init_rate: the rate to start from, between 0 and 1.
       temperature: of the relaxed coins.
@@ -94,9 +96,12 @@ class ConcreteDropout(nn.Module):
             deterministic=off,
         )
         outputs = self.module(dropped, *args, **kwargs)
-        found: Any = self.get_variable("params", "kernel")
-        kernel = check_wrapped_kernel(self.module, found)
+        found: Any = meta.unbox(self.get_variable("params", "kernel"))
         cost = concrete_dropout_regularizer(
-            logit, kernel, self.examples, length_scale=self.length_scale
+            logit,
+            check_wrapped_kernel(self.module, found),
+            self.examples,
+            length_scale=self.length_scale,
+            features=inputs.shape[-1],
         )
         return outputs, cost

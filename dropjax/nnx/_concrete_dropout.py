@@ -27,7 +27,8 @@ class ConcreteDropout(Drop, nnx.Module):
     kind: leave it out of weight decay.
 
     Args:
-      module: the layer to wrap; it has a parameter named `kernel`.
+      module: the layer to wrap; it has a parameter named `kernel`. The
+        regularizer counts the features that it drops along the inputs' last axis.
       examples: the number of examples in the training set.
       init_rate: the rate to start from, between 0 and 1.
       temperature: of the relaxed coins.
@@ -108,5 +109,6 @@ class ConcreteDropout(Drop, nnx.Module):
             check_wrapped_kernel(self.module, kernel)[...],
             self.examples,
             length_scale=self.length_scale,
+            features=inputs.shape[-1],
         )
         return outputs, cost
