@@ -211,7 +211,6 @@ def test_rates_at_the_ends():
         assert slope == 0
     for rate in (1e-9, 1 - 1e-9):
         assert np.isfinite(dense(KEY, x, kernel, rate)).all()
-    assert np.isnan(dense(KEY, x, kernel, jnp.float32(jnp.nan))).all()
     with pytest.raises(ValueError, match="must broadcast to the coins' shape"):
         dense(KEY, x, kernel, jnp.full((2, 20, 7), 0.5))
 
@@ -222,6 +221,39 @@ def test_rates_are_met_to_16_bits_and_certain_only_where_asked(kind):
     met = {0.0: 0.0, 1e-6: least, 2.6 * least: 3 * least, 1 - 1e-6: 1 - least, 1.0: 1.0}
     for rate, expected in met.items():
         assert realized_rate(kind(rate)) == expected
+
+
+@pytest.mark.parametrize("scaling", ["inverted", "standard"])
+@pytest.mark.parametrize("share", ["batch", "example", 2])
+@pytest.mark.parametrize("kind", ["dense", "conv"])
+def test_a_rate_that_is_nan_is_seen(kind, share, scaling):
+    x, kernel, bias = array((5, 4, 3)), array((2, 3, 7), seed=1), jnp.ones(7)
+    function = dj.dropconnect_conv
+    if kind == "dense":
+        x, kernel, function = x[:, 0], kernel[0], dj.dropconnect_dense
+    options = {"mask_per": share, "scaling": scaling}
+    nan = jnp.float32(jnp.nan)
+    assert np.isnan(function(KEY, x, kernel, nan, **options)).all()
+    options |= {"bias": bias}
+    assert np.isnan(function(KEY, x, kernel, 0.5, bias_rate=nan, **options)).all()
+    each = jnp.full(kernel.shape, 0.5).at[..., 2].set(jnp.nan)
+    seen = np.isnan(function(KEY, x, kernel, each, **options))
+    assert seen[..., 2].all()
+    assert not np.delete(seen, 2, -1).any()
+
+
+@pytest.mark.parametrize("share", ["example", 2])
+@pytest.mark.parametrize("kind", ["dense", "conv"])
+def test_without_jit_the_masks_are_the_same(kind, share):
+    x, kernel = array((3, 4, 2)), array((2, 2, 3), seed=1)
+    function = dj.dropconnect_conv
+    if kind == "dense":
+        x, kernel, function = x[:, 0], kernel[0], dj.dropconnect_dense
+    bias = {"bias": jnp.ones(3), "bias_rate": 0.5}
+    drop = functools.partial(function, KEY, x, kernel, 0.3, mask_per=share, **bias)
+    jitted = drop()
+    with jax.disable_jit():
+        np.testing.assert_allclose(drop(), jitted, rtol=1e-5, atol=1e-6)
 
 
 def test_standard_scaling_scales_by_the_rate_that_was_met():

@@ -73,8 +73,9 @@ def coin_words(
     weight = jnp.broadcast_to(weight, (groups, *weight.shape))
     level = jnp.asarray(levels, jnp.uint32)
 
-    def compare(step: Array, less: Word) -> Word:
-        pair = np.uint32(_pairs(levels) - 1) - step.astype(jnp.uint32)
+    def compare(step: Array | int, less: Word) -> Word:
+        # Without jit JAX counts its loops in Python.
+        pair = np.uint32(_pairs(levels) - 1) - jnp.asarray(step, jnp.uint32)
         words = counter_words(key, block + pair, weight)
         for which in (1, 0):
             bit = np.uint32(_BITS - 1 - which) - np.uint32(2) * pair

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Inexact, Key
 
-from dropjax._apply import apply_mask, sharded_like, single_or_wider
+from dropjax._apply import apply_mask, nan_where, sharded_like, single_or_wider
 from dropjax._checks import (
     check_bias,
     check_key,
@@ -134,8 +134,10 @@ def _scaled(weights: Array, rate: RateLike, scaling: Scaling) -> Array:
     """The weights as they are where they are kept."""
     check_rate_shape(rate, weights.shape)
     check_scaling(scaling)
-    whole = jnp.ones_like(weights, bool)
-    return apply_mask(weights, whole, keep=1 - rate if scaling == "inverted" else 1.0)
+    if scaling == "inverted":
+        return apply_mask(weights, jnp.ones_like(weights, bool), keep=1 - rate)
+    weights = jnp.asarray(weights)
+    return weights if isinstance(rate, float) else nan_where(1 - rate, weights)
 
 
 def settled(rate: RateLike, name: str, share: int | None) -> RateLike:
