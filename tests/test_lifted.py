@@ -33,7 +33,7 @@ BY_RATE = {
     "FeatureAlphaDropout": MAPS,
     "GaussianDropout": ROWS,
     "GaussianNoise": ROWS,
-    "MaxDropout": ROWS,
+    "MaxDropout": MAPS,
     "MultiSampleDropout": ROWS,
     "PatchDropout": SEQUENCES,
     "RandomErasing": MAPS,

@@ -835,6 +835,20 @@ GOLDEN = {
         TypeError,
         "protected must be a tuple of integers, got 0 (int)",
     ),
+    "no feature maps": (
+        lambda: dj.max_dropout(KEY, X, 0.5),
+        ValueError,
+        "x must have at least one spatial axis, (batch, *spatial, channels), unless "
+        "broadcast_dims names the axes of a group, got shape (4, 6); pass "
+        "broadcast_dims=-1 to drop the greatest feature of each example",
+    ),
+    "no feature maps to make a mask for": (
+        lambda: dj.max_dropout_mask(None, (4,), 0.0),
+        ValueError,
+        "x must have at least one spatial axis, (batch, *spatial, channels), unless "
+        "broadcast_dims names the axes of a group, got shape (4,); pass "
+        "broadcast_dims=-1 to drop the greatest feature of each example",
+    ),
     "blocks of too many axes": (
         lambda: dj.drop_block(KEY, IMAGE, 0.5, block_size=(2, 2, 2)),
         ValueError,

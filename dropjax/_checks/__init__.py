@@ -5,6 +5,7 @@ Each message names the argument, the rule, what was got, and the way out.
 
 from ._arrays import check_array as check_array
 from ._arrays import check_classes as check_classes
+from ._arrays import check_feature_maps as check_feature_maps
 from ._arrays import check_fill as check_fill
 from ._arrays import check_id as check_id
 from ._arrays import check_ids as check_ids

@@ -128,6 +128,17 @@ def check_shape(shape: Any) -> tuple[int, ...]:
     return tuple(int(size) for size in shape)
 
 
+def check_feature_maps(shape: tuple[int, ...]) -> None:
+    """A shape with a spatial axis: a map of one place would be its own maximum."""
+    if len(shape) < 3:
+        raise ValueError(
+            "x must have at least one spatial axis, (batch, *spatial, channels), "
+            "unless broadcast_dims names the axes of a group, got shape "
+            f"{shape}; pass broadcast_dims=-1 to drop the greatest feature of each "
+            "example"
+        )
+
+
 def check_like(x: Array, other: Any, name: str) -> Any:
     """An array of x's shape and dtype."""
     check_array(other, name)

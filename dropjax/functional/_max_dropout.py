@@ -10,6 +10,7 @@ from dropjax._checks import (
     check_array,
     check_axes,
     check_deterministic,
+    check_feature_maps,
     check_key,
     check_rate,
     check_rate_shape,
@@ -55,7 +56,8 @@ def max_dropout(
       An array of x's shape and dtype; x itself where nothing is to be done.
 
     Raises:
-      ValueError: an axis is out of range or named twice; else as `dropout`.
+      ValueError: an axis is out of range or named twice, or x has no spatial axis and
+        broadcast_dims is None; else as `dropout`.
       TypeError: as `dropout`.
 
     Example:
@@ -68,7 +70,7 @@ def max_dropout(
       networks", ACCV.
     """
     x = check_array(x)
-    group = _group(x.ndim, broadcast_dims)
+    group = _group(x.shape, broadcast_dims)
     coins = coin_shape(x.shape, group)
     rate = check_rate(rate)
     check_rate_shape(rate, coins)
@@ -109,14 +111,15 @@ def max_dropout_mask(
       >>> assert mask.shape == (8, 1, 1, 4)
     """
     shape = check_shape(shape)
-    coins = coin_shape(shape, _group(len(shape), broadcast_dims))
+    coins = coin_shape(shape, _group(shape, broadcast_dims))
     return keep_mask(key, coins, rate, deterministic=deterministic)
 
 
-def _group(ndim: int, broadcast_dims: Axes | None) -> tuple[int, ...]:
+def _group(shape: tuple[int, ...], broadcast_dims: Axes | None) -> tuple[int, ...]:
     if broadcast_dims is None:
-        return tuple(range(1, ndim - 1))
-    return check_axes(broadcast_dims, ndim, "broadcast_dims")
+        check_feature_maps(shape)
+        return tuple(range(1, len(shape) - 1))
+    return check_axes(broadcast_dims, len(shape), "broadcast_dims")
 
 
 @redrawn("group")
