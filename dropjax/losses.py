@@ -59,7 +59,8 @@ def r_drop(
     axes = check_axes(axis, first.ndim, "axis")
     log_p, log_q = _log_softmax(first, axes), _log_softmax(second, axes)
     nowhere = jnp.isneginf(log_p) & jnp.isneginf(log_q)
-    difference = jnp.where(nowhere, 0, log_q - log_p)
+    # Each selected first: -inf less -inf is a NaN, of which jax.debug_nans complains.
+    difference = jnp.where(nowhere, 0, log_q) - jnp.where(nowhere, 0, log_p)
     # (p - q)(log p - log q) from the larger of the two: the exponent is 0 or less.
     grows = difference > 0
     down = jnp.where(grows, 0, difference)

@@ -72,6 +72,16 @@ def test_a_class_masked_in_both_passes_counts_nothing():
     assert not gradient[:, 0].any()
 
 
+def test_a_class_masked_in_both_passes_is_no_nan_on_the_way():
+    first, second = (array((3, 4), seed=n).at[:, 0].set(-jnp.inf) for n in (0, 1))
+    with jax.debug_nans(True):
+        value, slopes = jax.value_and_grad(lambda *both: r_drop(*both).sum(), (0, 1))(
+            first, second
+        )
+        assert np.isfinite(r_drop(first, second)).all()
+    assert all(np.isfinite(number).all() for number in (value, *slopes))
+
+
 def test_a_class_masked_in_one_pass_alone_is_infinitely_far():
     logits = jnp.zeros((1, 3))
     assert jnp.isinf(r_drop(logits, logits.at[0, 0].set(-jnp.inf))).all()
