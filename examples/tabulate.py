@@ -4,7 +4,6 @@ A line for each run and form of inference, in Markdown: the test error in percen
 and standard deviation over the nets, and that of their vote. --out gets them as JSON.
 """
 
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 
 from absl import flags
 from training.errors import UserError, run_program
-from training.workdir import write_json
+from training.workdir import read_json, read_metrics, write_json
 
 _KEYS = (
     "activation", "method", "rate", "noise", "mask_per", "train_examples", "epochs",
@@ -52,23 +51,25 @@ def main(argv: Sequence[str]) -> int:
 
 def _read(folder: Path) -> dict[str, Any]:
     config, result = (
-        json.loads((folder / name).read_text())
-        for name in ("config.json", "result.json")
+        read_json(folder / name) for name in ("config.json", "result.json")
     )
     if "nets" not in result:
         raise UserError(f"{folder} is a run of one net: it has no vote")
-    metrics = (folder / "metrics.jsonl").read_text().splitlines()
-    seconds = sum(json.loads(line)["seconds"] for line in metrics)
+    seconds = sum(line["seconds"] for line in read_metrics(folder / "metrics.jsonl"))
+    try:
+        train_error = round(100 - 100 * result["train"]["accuracy"], 4)
+    except (KeyError, TypeError):
+        raise UserError(f"{folder / 'result.json'} has no train accuracy") from None
     return {
         **{key: config.get(key) for key in _KEYS},
         "seconds": round(seconds),
-        "train_error": round(100 - 100 * result["train"]["accuracy"], 4),
+        "train_error": train_error,
         "test": result["nets"],
     }
 
 
 def _lines(run: dict[str, Any]) -> list[tuple[str, ...]]:
-    first = (run["activation"], run["method"], str(run["epochs"]))
+    first = [str(run[name]) for name in _HEADER[:3]]
     return [
         (
             *first,

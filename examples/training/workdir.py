@@ -19,6 +19,12 @@ except ImportError:  # Windows, where nothing guards against two runs in one fol
 # What may change between the parts of one run without making it another one.
 _FREE = {"epochs", "samples", "checkpoint_every", "keep_checkpoints"}
 
+# What a line of metrics is made of.
+_METRICS = (
+    "step", "epoch", "train_loss", "train_accuracy", "test_loss", "test_accuracy",
+    "seconds",
+)  # fmt: skip
+
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
@@ -85,15 +91,13 @@ def check_same_config(folder: Path, config: ConfigDict) -> None:
       config: the present settings.
 
     Raises:
-      UserError: a setting that shapes the run has another value.
+      UserError: a setting that shapes the run has another value, or the file is
+        damaged.
     """
     path = folder / "config.json"
     if not path.is_file():
         return
-    try:
-        before = json.loads(path.read_text())
-    except ValueError as error:
-        raise UserError(f"{path} is not JSON: {error}") from None
+    before = read_json(path)
     now = json.loads(config.to_json())
     # Where the learning rate falls over the run, its length shapes every step.
     bound = set() if config.schedule == "constant" else {"epochs"}
@@ -103,6 +107,29 @@ def check_same_config(folder: Path, config: ConfigDict) -> None:
                 f"cannot resume {folder} with another {name}: it has "
                 f"{before.get(name)!r}, got {now.get(name)!r}"
             )
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read what `write_json` wrote.
+
+    Args:
+      path: the file.
+
+    Returns:
+      Its content.
+
+    Raises:
+      UserError: there is something else in it.
+    """
+    try:
+        content = json.loads(path.read_text())
+    except ValueError as error:
+        raise UserError(f"{path} is not JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise UserError(
+            f"{path} must hold a JSON object, got a {type(content).__name__}"
+        )
+    return content
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
@@ -130,9 +157,13 @@ class Metrics:
         Args:
           path: the file.
           step: the step that the run goes on from.
+
+        Raises:
+          UserError: a line lacks a number.
         """
         self._path = path
-        self.lines = [line for line in _read_lines(path) if line["step"] <= step]
+        before = read_metrics(path) if path.is_file() else []
+        self.lines = [line for line in before if line["step"] <= step]
         _replace(path, "".join(map(_as_line, self.lines)))
 
     def append(self, **values: float) -> None:
@@ -150,13 +181,30 @@ def _as_line(values: dict[str, float]) -> str:
     return json.dumps(values) + "\n"
 
 
-def _read_lines(path: Path) -> list[dict[str, float]]:
-    if not path.is_file():
-        return []
+def read_metrics(path: Path) -> list[dict[str, float]]:
+    """Read the lines of a file of metrics.
+
+    Args:
+      path: the file.
+
+    Returns:
+      A dictionary a line, up to the first that is not whole.
+
+    Raises:
+      UserError: a line lacks a number.
+    """
     lines = []
     # A killed run may leave half a line; what follows the last checkpoint is
     # computed again anyway.
     with contextlib.suppress(ValueError):
         for line in path.read_text().splitlines():
             lines.append(json.loads(line))
+    for number, line in enumerate(lines, 1):
+        known = line if isinstance(line, dict) else {}
+        missing = [it for it in _METRICS if not isinstance(known.get(it), int | float)]
+        if missing:
+            raise UserError(
+                f"line {number} of {path} must have a number for {missing[0]}, got "
+                f"{json.dumps(line)}; remove the line"
+            )
     return lines

@@ -185,6 +185,28 @@ def empty(step: Path) -> None:
     step.mkdir()
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("config.json", "[]", "config.json must hold a JSON object, got a list"),
+        ("config.json", "{", "config.json is not JSON: "),
+        ("metrics.jsonl", "{}\n", "metrics.jsonl must have a number for step, got {};"),
+        ("metrics.jsonl", "[1]\n", "a number for step, got [1]; remove the line"),
+        ("metrics.jsonl", '{"step": 9}\n', "must have a number for epoch, got {"),
+    ],
+)
+def test_a_damaged_file_gets_one_line(
+    name: str, content: str, words: str, folder: Path, run_train: Program
+) -> None:
+    folder.mkdir()
+    (folder / name).write_text(content)
+    outcome = run_train(*TINY, EPOCHS, f"--workdir={folder}", "--resume")
+    assert outcome.code == 2
+    assert words in outcome.err
+    assert outcome.err.count("\n") == 1
+    assert (folder / name).read_text() == content
+
+
 @pytest.mark.parametrize("damage", [halve, flip, empty])
 def test_a_damaged_checkpoint_is_skipped_and_kept_aside(
     damage: object, folder: Path, whole: Path, run_train: Program

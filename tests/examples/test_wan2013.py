@@ -261,6 +261,30 @@ def test_the_result_holds_nets_and_vote(tmp_path: Path, run_train: Program) -> N
         tabulate.main(["tabulate.py"])
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("config.json", "{", "config.json is not JSON: "),
+        ("config.json", "[]", "config.json must hold a JSON object, got a list"),
+        ("result.json", "nets", "result.json is not JSON: "),
+        ("result.json", '{"nets": {}}', "result.json has no train accuracy"),
+        ("metrics.jsonl", "{}\n", "metrics.jsonl must have a number for step, got {};"),
+    ],
+)
+def test_a_damaged_run_is_not_tabulated(
+    name: str, content: str, words: str, tmp_path: Path
+) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "metrics.jsonl").write_text("")
+    whole = {"nets": {}, "train": {"accuracy": 0.5}}
+    (tmp_path / "result.json").write_text(json.dumps(whole))
+    assert tabulate.main(["tabulate.py", str(tmp_path)]) == 0
+    (tmp_path / name).write_text(content)
+    with pytest.raises(UserError) as caught:
+        tabulate.main(["tabulate.py", str(tmp_path)])
+    assert words in str(caught.value)
+
+
 def test_the_sweep(
     tmp_path: Path, places: dict[str, Path], run_compare: Program
 ) -> None:
