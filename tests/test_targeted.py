@@ -70,6 +70,18 @@ def test_units_are_the_last_axis_of_a_kernel_of_any_rank():
         dj.targeted_dropout(KEY, x, jnp.full((5, 40), 0.5), by="units")
 
 
+@pytest.mark.parametrize("by", ["weights", "units"])
+def test_stacked_layers_are_ranked_one_by_one_under_vmap(by):
+    stacked = array((3, 40, 30)) * jnp.array([1.0, 10.0, 100.0])[:, None, None]
+    drop = functools.partial(dj.targeted_dropout, rate=1.0, by=by)
+    keys = jax.random.split(KEY, 3)
+    dropped = jax.vmap(drop)(keys, stacked)
+    assert not jnp.array_equal(drop(None, stacked) == 0, dropped == 0)
+    np.testing.assert_array_equal((dropped == 0).mean((1, 2)), 0.5)
+    for key, kernel, one in zip(keys, stacked, dropped, strict=True):
+        np.testing.assert_array_equal(drop(key, kernel), one)
+
+
 def test_trees_are_as_in_dropconnect():
     params = {"dense": {"kernel": array((40, 30)), "bias": jnp.ones(30)}}
     y = dj.targeted_dropout(KEY, params, 1.0, target=1.0)

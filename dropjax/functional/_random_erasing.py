@@ -37,7 +37,9 @@ def random_erasing(
     uniform in that of `ratio`, as far as such a rectangle fits into the map, and its
     place uniform. Nothing is scaled and, but for the rounding to whole positions,
     nothing is drawn in vain: the paper draws until a rectangle fits, torchvision gives
-    up after ten trials and then erases nothing. The paper fares best with noise, as in
+    up after ten trials and then erases nothing. The paper also draws the ratio itself
+    uniformly, by which rectangles are more often high than wide; torchvision and timm
+    draw its logarithm, as here. The paper fares best with noise, as in
     `fill=jax.random.normal(other_key, x.shape)`.
 
     Args:

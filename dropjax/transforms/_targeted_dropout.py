@@ -46,6 +46,13 @@ def targeted_dropout(
     target and rate gamma and alpha, and ramps both up; they may be traced. Of all
     weights the share `rate * target` is dropped in the mean.
 
+    Kernels that `nn.scan` or `nn.vmap` stacked, (layers, features_in, features_out),
+    would be ranked across the layers, as a convolution's are across its window. Rank
+    them layer by layer with a `jax.vmap` over the stack and a key for each layer:
+
+        drop = lambda key, kernel: targeted_dropout(key, kernel, 0.5)
+        kernels = jax.vmap(drop)(jax.random.split(key, layers), kernels)
+
     Leaves are selected, and have their keys, as in `dropconnect`.
 
     Args:
