@@ -192,7 +192,7 @@ def _split(arrays: tuple[Array, ...], count: int) -> tuple[Array, ...]:
         missing = -array.shape[0] % count
         if missing:
             array = jnp.pad(array, [(0, missing)] + [(0, 0)] * (array.ndim - 1))
-        return array.reshape(-1, count, *array.shape[1:])
+        return array.reshape(array.shape[0] // count, count, *array.shape[1:])
 
     return tuple(split(array) for array in arrays)
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Array, Inexact, Key
 
@@ -92,7 +93,7 @@ def streamed_rows(
         rows = in_groups(jnp.atleast_2d(x).astype(wide), 1)[:, :, 0]
         weights = _scaled(kernel, rate, scaling).astype(wide)
         y = masked_rows(key, rows, weights, mask_levels(rate)).astype(dtype)
-        y = y.reshape(-1, y.shape[-1])
+        y = lax.collapse(y, 0, 2)
         return y[: x.shape[0]] if x.ndim > 1 else y[0]
 
     own = leaf_keys(check_key(key), ["kernel"])[0]
@@ -117,7 +118,7 @@ def own_products(
         examples = in_groups(x if batched else x[None], share)
         weights = _scaled(kernel, rate, scaling)
         y = masked_products(product, key, examples, weights, mask_levels(rate))
-        y = y.reshape(-1, *y.shape[3:])
+        y = lax.collapse(y, 0, 3)
         return y[: x.shape[0]] if batched else y[0]
 
     own = leaf_keys(check_key(key), ["kernel"])[0]

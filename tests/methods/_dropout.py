@@ -53,7 +53,7 @@ ROWS = [
         name="dropout-noise_shape",
         shape=(40, 7, 40),
         coins=(40, 1, 40),
-        noise_shape=(40, 1, None),
+        noise_shape=(None, 1, None),
         claims=SLOW,
     ),
     spatial("spatial-1d", 1, (30, 5, 50), (30, 1, 50)),
