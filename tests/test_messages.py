@@ -494,6 +494,11 @@ GOLDEN = {
         ValueError,
         "examples must be a positive integer, got 0.5",
     ),
+    "no features": (
+        lambda: cost(features=0),
+        ValueError,
+        "features must be a positive integer, got 0",
+    ),
     "length scale": (
         lambda: cost(length_scale=float("inf")),
         ValueError,
@@ -607,11 +612,6 @@ GOLDEN = {
         lambda: inference.gelu_mean([1.0], X),
         TypeError,
         "mean must be an array, got [1.0] (list); wrap it in jnp.asarray, or use "
-    "no features": (
-        lambda: cost(features=0),
-        ValueError,
-        "features must be a positive integer, got 0",
-    ),
         "jax.eval_shape for shapes alone",
     ),
     "a variance that is a word": (
@@ -721,6 +721,20 @@ GOLDEN = {
         ValueError,
         "activation(x) must have the shape and dtype of x, (4, 6) and float32, got "
         "(4, 6) and bfloat16",
+    ),
+    "no feature maps": (
+        lambda: dj.max_dropout(KEY, X, 0.5),
+        ValueError,
+        "x must have at least one spatial axis, (batch, *spatial, channels), unless "
+        "broadcast_dims names the axes of a group, got shape (4, 6); pass "
+        "broadcast_dims=-1 to drop the greatest feature of each example",
+    ),
+    "no feature maps to make a mask for": (
+        lambda: dj.max_dropout_mask(None, (4,), 0.0),
+        ValueError,
+        "x must have at least one spatial axis, (batch, *spatial, channels), unless "
+        "broadcast_dims names the axes of a group, got shape (4,); pass "
+        "broadcast_dims=-1 to drop the greatest feature of each example",
     ),
     "a rate that decides a shape": (
         lambda: dj.patch_dropout(KEY, X, jnp.float32(0.5)),
@@ -834,20 +848,6 @@ GOLDEN = {
         lambda: dj.word_dropout(KEY, TOKENS, 0.5, unknown_id=0, protected=0),
         TypeError,
         "protected must be a tuple of integers, got 0 (int)",
-    ),
-    "no feature maps": (
-        lambda: dj.max_dropout(KEY, X, 0.5),
-        ValueError,
-        "x must have at least one spatial axis, (batch, *spatial, channels), unless "
-        "broadcast_dims names the axes of a group, got shape (4, 6); pass "
-        "broadcast_dims=-1 to drop the greatest feature of each example",
-    ),
-    "no feature maps to make a mask for": (
-        lambda: dj.max_dropout_mask(None, (4,), 0.0),
-        ValueError,
-        "x must have at least one spatial axis, (batch, *spatial, channels), unless "
-        "broadcast_dims names the axes of a group, got shape (4,); pass "
-        "broadcast_dims=-1 to drop the greatest feature of each example",
     ),
     "blocks of too many axes": (
         lambda: dj.drop_block(KEY, IMAGE, 0.5, block_size=(2, 2, 2)),
