@@ -1,5 +1,8 @@
 """New rates for a whole model, in Linen and in NNX."""
 
+import copy
+import pickle
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -39,6 +42,37 @@ class Net(nn.Module):
 
     def plain(self, x):
         return x
+
+
+class Heads(nn.Module):
+    """A module with properties, a parameter behind one of them."""
+
+    heads: int = 3
+
+    def setup(self):
+        self.dropout = djl.Dropout(0.1)
+        self.bias = self.param("offset", nn.initializers.ones, ())
+
+    @property
+    def width(self):
+        return 2 * self.heads
+
+    @property
+    def offset(self):
+        return self.bias
+
+    def describe(self):
+        return f"{self.heads} heads"
+
+    def encode(self, x):
+        return self.dropout(x, False)
+
+    def __call__(self, x):
+        return self.encode(x)
+
+
+def pickled(model):
+    return pickle.loads(pickle.dumps(model))
 
 
 class Rated(nn.Module):
@@ -126,6 +160,42 @@ def test_linen_other_methods_are_there_too():
     assert model.apply(VARIABLES, X, method="plain") is X
     bound = djl.set_rates(Net(), 0.0).bind(VARIABLES)
     assert jnp.array_equal(bound.encode(X), X)
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        "encode",
+        Net.encode,
+        Net().encode,
+        lambda model, x: model.encode(x),
+        djl.set_rates(Net(), 0.1).encode,
+    ],
+)
+def test_linen_a_method_is_found_in_every_form(method):
+    model = djl.set_rates(Net(), 1.0)
+    assert not model.apply(VARIABLES, X, method=method, rngs=NOISE).any()
+    made = djl.set_rates(Heads(), 1.0).init(KEY, X, method=Heads.encode)
+    same_shapes = jax.tree.map(jnp.shape, Heads().init(KEY, X, method=Heads.encode))
+    assert jax.tree.map(jnp.shape, made) == same_shapes
+
+
+def test_linen_properties_are_there_too():
+    model = djl.set_rates(Heads(), 1.0)
+    assert model.width == 6
+    assert model.describe() == "3 heads"
+    variables = Heads().init(KEY, X)
+    off = model.apply(variables, lambda x: x, method=lambda model, f: f(model.offset))
+    assert off == variables["params"]["offset"]
+    assert not model.apply(variables, X, rngs=NOISE).any()
+    assert not hasattr(model, "nothing")
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, pickled])
+def test_linen_models_are_copied_and_pickled(copied):
+    model = copied(djl.set_rates(Net(), 0.4))
+    same(model, (0.4, 0.4, 0.4))
+    assert type(model) is type(djl.set_rates(Net(), 0.4))
 
 
 def test_linen_a_rate_in_the_call_comes_first():

@@ -1,6 +1,7 @@
 """Other rates for the layers of a whole model."""
 
 import contextlib
+import dataclasses
 import functools
 import inspect
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from dropjax._types import RateLike
 
 NewRate: TypeAlias = RateLike | PyTree | Callable[[str, Any], Any]
 WhereLayer: TypeAlias = Callable[[str, Any], bool]
+Method: TypeAlias = str | Callable[..., Any] | None
 
 
 def set_rates(
@@ -26,9 +28,11 @@ def set_rates(
 
     Submodules of a compact module exist only while it is called, so the model is
     wrapped: the new one has the variables of the old one at the same paths, and the
-    methods of the old one. While one of them runs, the layers of dropjax in it take
-    the new rate for the one that they were made with. A rate given in a layer's call
-    still comes first.
+    methods and properties of the old one. While one of them runs, the layers of dropjax
+    in it take the new rate for the one that they were made with. A rate given in a
+    layer's call still comes first. In `apply` and `init`, `method` may be a method's
+    name, "encode", the old model's method, `Model.encode` or `model.encode`, or a
+    function that calls methods of the module it is given.
 
     The rate may be traced, so that a schedule changes it without a new compilation:
     make the wrapped model inside the jitted function,
@@ -110,19 +114,61 @@ class _Rated(nn.Module):
     def setup(self) -> None:
         nn.share_scope(self, self.rated_module)
 
+    @nn.nowrap
+    def apply(self, *args: Any, method: Method = None, **kwargs: Any) -> Any:
+        return super().apply(*args, method=self._by_name(method), **kwargs)
+
+    @nn.nowrap
+    def init_with_output(self, *args: Any, method: Method = None, **kwargs: Any) -> Any:
+        return super().init_with_output(*args, method=self._by_name(method), **kwargs)
+
+    @nn.nowrap
+    def _by_name(self, method: Method) -> Method:
+        """The name of the old model's own method: run on this one it sets no rates."""
+        function = getattr(method, "__func__", method)
+        name = getattr(function, "__name__", "")
+        own = getattr(type(self.rated_module), name, self)
+        return name if own is function else method
+
+    @nn.nowrap
+    def _changes(self) -> list[_Change]:
+        """What to change while it runs; an unbound module runs no layer."""
+        if self.scope is None:
+            return []
+        return [_Change(self.path, *change, []) for change in self.changes]
+
+    def _read(self, name: str) -> Any:
+        with _changing(self._changes()):
+            return getattr(self.rated_module, name)
+
+    @nn.nowrap
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _blank, (type(self.rated_module),), vars(self)
+
+
+def _blank(wrapped: type[nn.Module]) -> _Rated:
+    """A wrapper to be filled in: its class is made, and no import finds it."""
+    return object.__new__(_rated(wrapped))  # type: ignore[arg-type]
+
 
 @functools.cache
 def _rated(wrapped: type[nn.Module]) -> type[_Rated]:
-    """A wrapper that has the methods of the wrapped class."""
-    own = {name for name, _ in inspect.getmembers(wrapped, inspect.isfunction)}
-    public = {name for name in own - set(dir(nn.Module)) if name[0] != "_"}
-    methods = {name: _forwarded(name) for name in {*public, "__call__"}}
-    return type(f"Rated{wrapped.__name__}", (_Rated,), methods)
+    """A wrapper that has the methods and the properties of the wrapped class."""
+    known = {*dir(_Rated), *(field.name for field in dataclasses.fields(_Rated))}
+    forwards: dict[str, Any] = {"__call__": _forwarded("__call__")}
+    for name, member in inspect.getmembers(wrapped):
+        if name in known or name.startswith("__"):
+            continue
+        if inspect.isfunction(member):
+            forwards[name] = _forwarded(name)
+        elif isinstance(member, property):
+            forwards[name] = _read_through(name)
+    return type(f"Rated{wrapped.__name__}", (_Rated,), forwards)
 
 
 def _forwarded(name: str) -> Callable[..., Any]:
     def forward(self: _Rated, *args: Any, **kwargs: Any) -> Any:
-        changes = [_Change(self.path, *change, []) for change in self.changes]
+        changes = self._changes()
         with _changing(changes):
             output = getattr(self.rated_module, name)(*args, **kwargs)
         if name == "__call__":
@@ -132,3 +178,7 @@ def _forwarded(name: str) -> Callable[..., Any]:
 
     forward.__name__ = name
     return forward
+
+
+def _read_through(name: str) -> property:
+    return property(lambda self: self._read(name))
