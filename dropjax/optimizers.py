@@ -23,11 +23,12 @@ from dropjax._checks import (
     check_information,
     check_key,
     check_rate,
-    check_same_tree,
+    check_same_paths,
     check_scaling,
 )
 from dropjax._types import KeyLike, RateLike, Scaling
 from dropjax.transforms import Where, dropconnect
+from dropjax.transforms._trees import named
 
 __all__ = [
     "GradientDropoutState",
@@ -137,15 +138,16 @@ def mask_updates(mask: PyTree) -> optax.GradientTransformation:
     `optax.adamw` too where weight decay must not move the masked weights.
 
     Args:
-      mask: a tree of the updates' structure, of boolean arrays of their shapes, True
-        where a weight is trained.
+      mask: a tree that has, under the same paths as the updates, boolean arrays of
+        their shapes, True where a weight is trained. Its containers may be others, as
+        in an `nnx.State`, whose variables `nnx.Optimizer` takes out of their boxes.
 
     Returns:
       An `optax.GradientTransformation` without a state.
 
     Raises:
-      ValueError: when it updates: the trees have different structures, or a mask does
-        not broadcast to its leaf.
+      ValueError: when it updates: one of the trees has a leaf that the other has not,
+        or a mask does not broadcast to its leaf.
       TypeError: when it updates: a mask is not boolean.
 
     Example:
@@ -160,10 +162,13 @@ def mask_updates(mask: PyTree) -> optax.GradientTransformation:
       Xu, Luo, Zhang, Tan, Chang, Huang and Huang, 2021, "Raise a child in large
       language model: towards effective and generalizable fine-tuning", EMNLP.
     """
+    kept = dict(named(mask))
 
     def update(updates: PyTree, params: PyTree | None = None) -> PyTree:
-        check_same_tree(mask, updates, "mask", "the updates'")
-        return jax.tree.map(apply_mask, updates, mask)
+        located = named(updates)
+        check_same_paths(kept, dict(located))
+        masked = [apply_mask(update, kept[path]) for path, update in located]
+        return jax.tree.unflatten(jax.tree.structure(updates), masked)
 
     return optax.stateless(update)
 

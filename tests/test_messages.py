@@ -584,8 +584,8 @@ GOLDEN = {
     "another tree": (
         lambda: optimizers.mask_updates({"a": X > 0}).update({"b": X}, None),
         ValueError,
-        "mask must have the updates' structure, PyTreeDef({'b': *}), got "
-        "PyTreeDef({'a': *})",
+        "mask must have a leaf for each of the updates, at its path, and no other, got "
+        "'a' in mask alone",
     ),
     "passes of two shapes": (
         lambda: losses.r_drop(X, KERNEL),

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import nnx
 
 import dropjax as dj
 from dropjax.optimizers import (
@@ -218,6 +219,25 @@ def test_child_tuning_leaves_the_rest_of_the_net_as_it_was():
         updates, state = optimizer.update(jax.grad(mean_loss)(now), state)
         now = optax.apply_updates(now, updates)
     moved = jax.tree.map(lambda new, old: new != old, now, params)
+    jax.tree.map(np.testing.assert_array_equal, moved, mask)
+
+
+def test_child_tuning_with_the_optimizer_of_nnx():
+    x, y = array((40, 6)), array((40, 2), seed=5)
+    model = nnx.Linear(6, 2, rngs=nnx.Rngs(0))
+    graph, state = nnx.split(model)
+    params = jax.tree.map(jnp.array, state)
+
+    def loss(params, example):
+        x, y = example
+        return ((nnx.merge(graph, params)(x) - y) ** 2).mean()
+
+    mask = child_mask(fisher_information(loss, params, (x, y)), 0.5)
+    transform = optax.chain(optax.adamw(0.1), mask_updates(mask))
+    optimizer = nnx.Optimizer(model, transform, wrt=nnx.Param)
+    slopes = nnx.grad(lambda model: ((model(x) - y) ** 2).mean())(model)
+    optimizer.update(model, slopes)
+    moved = jax.tree.map(lambda new, old: new != old, nnx.state(model), params)
     jax.tree.map(np.testing.assert_array_equal, moved, mask)
 
 

@@ -13,10 +13,9 @@ import pytest
 from flax import nnx
 from flax.core import FrozenDict, freeze
 from jax.sharding import NamedSharding, PartitionSpec
-from jax.tree_util import DictKey, GetAttrKey
 
 import dropjax as dj
-from dropjax.transforms._trees import path_name
+from dropjax.transforms._trees import named
 from tests.methods import array
 
 KEY = jax.random.key(2013)
@@ -174,11 +173,36 @@ def test_boxed_parameters_of_linen_draw_the_masks_of_bare_ones():
 
 
 def test_a_box_has_the_name_of_where_it_is_kept():
-    value, kernel = GetAttrKey("value"), DictKey("kernel")
-    assert path_name((kernel, value)) == "kernel"
-    assert path_name((DictKey("dense"), kernel, value)) == "dense/kernel"
-    assert path_name((value, kernel)) == "value/kernel"
-    assert path_name((value,)) == "value"
+    boxed = nn.Partitioned(jnp.ones((9, 9)), (None, None))
+    tree = {"value": {"value": boxed}, "w": nnx.Param(boxed.value), "bare": boxed.value}
+    paths = [path for path, _ in named(tree)]
+    assert paths == ["bare", "value/value", "w"]
+    assert [path for path, _ in named(nnx.State(tree))] == paths
+    assert [path for path, _ in named(nnx.Param(boxed.value))] == [""]
+
+
+@dataclasses.dataclass
+class Attention:
+    query: jax.Array
+    value: jax.Array
+
+
+jax.tree_util.register_dataclass(Attention, ["query", "value"], [])
+
+
+def test_a_field_that_is_called_value_is_no_box():
+    leaves = {
+        name: array((20, 30), seed=seed) for seed, name in enumerate(["query", "value"])
+    }
+    expected = dj.dropconnect(KEY, {"heads": leaves}, 0.5)["heads"]
+    state = nnx.State({"heads": jax.tree.map(nnx.Param, leaves)})
+    boxed = jax.tree.map(lambda leaf: nn.Partitioned(leaf, (None, None)), leaves)
+    for params in ({"heads": Attention(**leaves)}, state, {"heads": boxed}):
+        masked = dj.dropconnect(KEY, params, 0.5)
+        assert jax.tree.structure(masked) == jax.tree.structure(params)
+        same = zip(jax.tree.leaves(masked), jax.tree.leaves(expected), strict=True)
+        for ours, theirs in same:
+            np.testing.assert_array_equal(ours, theirs)
 
 
 def test_equinox_modules():

@@ -1,14 +1,13 @@
 """Trees and their leaves."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
 from dropjax._checks._arrays import check_array
-from dropjax._checks._words import describe
+from dropjax._checks._words import describe, same_dtype
 
 
 def check_information(leaves: Sequence[Any]) -> None:
@@ -29,12 +28,15 @@ def check_where(where: Any) -> None:
         )
 
 
-def check_same_tree(tree: Any, other: Any, name: str, whose: str) -> None:
-    """Two trees of one structure."""
-    own: Any = jax.tree.structure(tree)
-    theirs = jax.tree.structure(other)
-    if own != theirs:
-        raise ValueError(f"{name} must have {whose} structure, {theirs}, got {own}")
+def check_same_paths(mask: Collection[str], updates: Collection[str]) -> None:
+    """Two trees with leaves at the same paths."""
+    odd = sorted(set(mask) ^ set(updates))
+    if odd:
+        where = "mask" if odd[0] in mask else "the updates"
+        raise ValueError(
+            "mask must have a leaf for each of the updates, at its path, and no other, "
+            f"got {odd[0]!r} in {where} alone"
+        )
 
 
 def check_selected(paths: Sequence[str], where: object) -> None:
@@ -51,9 +53,9 @@ def check_leaf(leaf: Any, path: str) -> None:
     """A selected leaf must be something with a floating-point dtype and a shape."""
     dtype = getattr(leaf, "dtype", None)
     if dtype is None or not jnp.issubdtype(dtype, jnp.inexact):
+        which = f"where selects params leaf {path!r}, which" if path else "params"
         raise TypeError(
-            f"where selects params leaf {path!r}, which must be a floating-point or "
-            f"complex array, got {describe(leaf)}"
+            f"{which} must be a floating-point or complex array, got {describe(leaf)}"
         )
 
 
@@ -70,7 +72,7 @@ def check_pretrained(known: dict[str, Any], path: str, leaf: Array) -> Array:
             f"pretrained leaf {path!r} must have the shape of params', {leaf.shape}, "
             f"got {found.shape}"
         )
-    if found.dtype != leaf.dtype:
+    if not same_dtype(found, leaf):
         raise TypeError(
             f"pretrained leaf {path!r} must have the dtype of params', {leaf.dtype}, "
             f"got {found.dtype}; cast it first"

@@ -16,6 +16,15 @@ def is_real(value: object) -> bool:
     return isinstance(value, numbers.Real)
 
 
+def same_dtype(x: Any, other: Any) -> bool:
+    """Whether JAX has one dtype for both: without x64, NumPy's float64 is float32."""
+    own, theirs = (
+        jax.dtypes.canonicalize_dtype(dtype, allow_extended_dtype=True)
+        for dtype in (x.dtype, other.dtype)
+    )
+    return bool(own == theirs)
+
+
 def broadcasts(shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
     """Whether an array of the one shape broadcasts to the other."""
     try:

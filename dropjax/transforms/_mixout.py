@@ -77,7 +77,7 @@ def mixout(
       large-scale pretrained language models", ICLR.
     """
     check_scaling(scaling)
-    known = named(pretrained)
+    known = dict(named(pretrained))
     mix = functools.partial(_mix, scaling=scaling, deterministic=deterministic)
 
     def mix_leaf(key: KeyLike, leaf: Leaf) -> Any:

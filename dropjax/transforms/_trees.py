@@ -24,6 +24,8 @@ from dropjax._types import KeyLike, RateLike
 Where: TypeAlias = Callable[[str, Any], bool]
 """Whether a leaf is selected, from its path, as "layer/kernel", and the leaf."""
 
+_BOXED = (GetAttrKey("value"),)
+
 
 def takes_deterministic(module: Callable[..., Any]) -> bool:
     """Whether a wrapped module's call has a `deterministic` to be handed on to it."""
@@ -64,10 +66,22 @@ def map_selected(
     return jax.tree.unflatten(jax.tree.structure(params), drawn)
 
 
-def named(tree: PyTree) -> dict[str, Any]:
-    """The leaves of a tree by their paths."""
-    located = jax.tree_util.tree_leaves_with_path(tree)
-    return {path_name(location): leaf for location, leaf in located}
+def named(tree: PyTree) -> list[tuple[str, Any]]:
+    """The leaves of a tree and their paths, in which a box of flax's has no part."""
+    parts = jax.tree_util.tree_leaves_with_path(tree, is_leaf=_is_box)
+    leaves = []
+    for location, part in parts:
+        for inner, leaf in jax.tree_util.tree_leaves_with_path(part):
+            names = location if inner == _BOXED else location + inner
+            leaves.append((keystr(names, simple=True, separator="/"), leaf))
+    return leaves
+
+
+def _is_box(node: Any) -> bool:
+    """Whether flax keeps a variable in it: by name, for flax is not imported here."""
+    classes = type(node).__mro__
+    flax = [it.__name__ for it in classes if it.__module__.split(".")[0] == "flax"]
+    return "Variable" in flax or "AxisMetadata" in flax
 
 
 def unless_same(new: PyTree, old: PyTree) -> PyTree:
@@ -77,10 +91,8 @@ def unless_same(new: PyTree, old: PyTree) -> PyTree:
 
 
 def _leaves(params: PyTree, rate: RateLike | PyTree, where: Where | None) -> list[Leaf]:
-    located = jax.tree_util.tree_leaves_with_path(params)
     leaves = []
-    for (location, value), own in zip(located, _spread(rate, params), strict=True):
-        path = path_name(location)
+    for (path, value), own in zip(named(params), _spread(rate, params), strict=True):
         selected = own is not None and _is_selected(path, value, where)
         leaves.append(Leaf(path, value, own, selected))
     return leaves
@@ -88,13 +100,6 @@ def _leaves(params: PyTree, rate: RateLike | PyTree, where: Where | None) -> lis
 
 def _is_tossed(leaf: Leaf, deterministic: bool) -> bool:
     return leaf.selected and is_drawn(leaf.rate, deterministic)
-
-
-def path_name(location: tuple[Any, ...]) -> str:
-    """A leaf's path in names, without the box in which flax keeps a variable."""
-    boxed = len(location) > 1 and location[-1] == GetAttrKey("value")
-    names = location[:-1] if boxed else location
-    return keystr(names, simple=True, separator="/")
 
 
 def _spread(rate: RateLike | PyTree, params: PyTree) -> list[RateLike | None]:
@@ -112,9 +117,9 @@ def _spread(rate: RateLike | PyTree, params: PyTree) -> list[RateLike | None]:
 
 
 def _is_selected(path: str, leaf: Any, where: Where | None) -> bool:
-    if where is None:
-        return path == "" or _is_kernel(path, leaf)
-    if where(path, leaf):
+    if where is None and path:
+        return _is_kernel(path, leaf)
+    if where is None or where(path, leaf):
         check_leaf(leaf, path)
         return True
     return False
