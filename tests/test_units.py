@@ -149,6 +149,28 @@ def test_layers_that_are_dropped_keep_their_state():
         assert means.any() == (rate == 0.0)
 
 
+def test_layers_that_are_functions_are_dropped_too():
+    x = array((4, 3))
+    for function in (jnp.tanh, lambda x: x + 1):
+        layer = djn.LayerDrop(function, 0.5)
+        for seed in range(4):
+            key = jax.random.key(seed)
+            expected = dj.layer_drop(key, x, function, 0.5)
+            np.testing.assert_array_equal(layer(x, rngs=key), expected)
+    call = nnx.jit(lambda layer, x, rate: layer(x, rngs=KEY, rate=rate))
+    np.testing.assert_array_equal(call(layer, x, jnp.float32(0.0)), x + 1)
+    np.testing.assert_array_equal(call(layer, x, jnp.float32(1.0)), x)
+
+
+@pytest.mark.parametrize("wrapper", [djl.LayerDrop, djl.DropConnect])
+def test_in_linen_a_function_is_made_a_module_first(wrapper):
+    x = array((4, 3))
+    with pytest.raises(TypeError, match="module must be a Linen module, got"):
+        wrapper(jnp.tanh, 0.5).apply({}, x, deterministic=True)
+    y = djl.LayerDrop(nn.Sequential([jnp.tanh]), 0.0).apply({}, x, deterministic=False)
+    np.testing.assert_array_equal(y, jnp.tanh(x))
+
+
 def test_activations_are_dropped():
     x = array((60, 40))
     y, *others = faces(

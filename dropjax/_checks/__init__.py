@@ -26,6 +26,7 @@ from ._axes import check_spatial_axes as check_spatial_axes
 from ._axes import check_two_axes as check_two_axes
 from ._layers import check_fixed_mask as check_fixed_mask
 from ._layers import check_layers as check_layers
+from ._layers import check_module as check_module
 from ._layers import check_own_params as check_own_params
 from ._layers import check_recurrent_cell as check_recurrent_cell
 from ._layers import check_unsown as check_unsown

@@ -33,6 +33,15 @@ def check_fixed_mask(mask: Array, shape: tuple[int, ...]) -> Array:
     return mask
 
 
+def check_module(module: object, kind: type) -> None:
+    """What shares its scope with a wrapper is a Linen module."""
+    if not isinstance(module, kind):
+        raise TypeError(
+            f"module must be a Linen module, got {describe(module)}; make one of a "
+            "function with nn.Sequential([function])"
+        )
+
+
 def check_own_params(variables: Mapping[str, PyTree], module: object) -> PyTree:
     """A wrapped module without parameters has nothing to drop."""
     if "params" not in variables:

@@ -7,7 +7,7 @@ import flax.linen as nn
 from flax.core import FrozenDict
 from jaxtyping import PyTree
 
-from dropjax._checks import check_own_params
+from dropjax._checks import check_module, check_own_params
 from dropjax._types import KeyLike, RateLike, Scaling
 from dropjax.linen._base import resolve
 from dropjax.transforms import Where, dropconnect, takes_deterministic
@@ -66,6 +66,7 @@ class DropConnect(nn.Module):
         Returns:
           What the wrapped module returns.
         """
+        check_module(self.module, nn.Module)
         nn.share_scope(self, self.module)
         if deterministic is not None and takes_deterministic(self.module):
             kwargs["deterministic"] = deterministic

@@ -5,7 +5,7 @@ from typing import Any
 import flax.linen as nn
 from jaxtyping import Array, Inexact
 
-from dropjax._checks import check_like
+from dropjax._checks import check_like, check_module
 from dropjax._masks import foregone, keep_mask
 from dropjax._types import KeyLike, RateLike
 from dropjax.functional._layer_drop import unless_nan
@@ -64,6 +64,7 @@ class LayerDrop(nn.Module):
         Returns:
           An array of the inputs' shape and dtype.
         """
+        check_module(self.module, nn.Module)
         nn.share_scope(self, self.module)
         if deterministic is not None and takes_deterministic(self.module):
             kwargs["deterministic"] = deterministic

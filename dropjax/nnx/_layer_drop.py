@@ -1,12 +1,13 @@
 """LayerDrop."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 from flax import nnx
 from jaxtyping import Array, Inexact
 
-from dropjax._checks import check_like
+from dropjax._checks import check_function, check_like
 from dropjax._masks import foregone, keep_mask
 from dropjax._types import KeyLike, RateLike
 from dropjax.functional._layer_drop import unless_nan
@@ -18,7 +19,8 @@ class LayerDrop(Drop, nnx.Module):
     """`dropjax.layer_drop` around a module: it is run or skipped, and so is its work.
 
     Args:
-      module: the module to wrap, which gives an array like its first argument.
+      module: the module to wrap, or a function of arrays, which gives an array like its
+        first argument.
       rate: the probability of dropping the layer, in [0, 1].
       deterministic: if True, the layer is run.
       rng_collection: the stream of rngs that the keys are taken from.
@@ -43,7 +45,7 @@ class LayerDrop(Drop, nnx.Module):
         rngs: Rngs = None,
     ) -> None:
         self._set_drop(rate, deterministic, rng_collection, rngs)
-        self.module = module
+        self.module = check_function(module, "module")
 
     def __call__(
         self,
@@ -83,4 +85,8 @@ class LayerDrop(Drop, nnx.Module):
             return unless_nan(rate, run(module, x))
 
         kept = keep_mask(key, (), rate)
-        return nnx.cond(kept, seen, lambda module, x: x, self.module, inputs)
+        if isinstance(self.module, nnx.Module):
+            return nnx.cond(kept, seen, lambda module, x: x, self.module, inputs)
+        # A function is no operand that a condition takes.
+        whole = functools.partial(seen, self.module)
+        return nnx.cond(kept, whole, lambda x: x, inputs)
