@@ -66,13 +66,13 @@ def apply_mask(
       >>> y = apply_mask(x, jnp.array([True, False]), keep=0.5)
       >>> assert y.tolist() == [2.0, 0.0]
     """
-    x = check_array(x)
+    x = jnp.asarray(check_array(x))
     mask = check_mask(mask, x.shape)
     check_keep(keep, x.shape)
     wide = x if isinstance(keep, float) and keep == 1.0 else _divide(x, keep)
     fill = jnp.full_like(wide, check_fill(fill, x))
     # Rounded last: XLA selects bfloat16 in float32 on a CPU, and would round twice.
-    chosen = lax.select(jnp.broadcast_to(mask, x.shape), jnp.asarray(wide), fill)
+    chosen = lax.select(jnp.broadcast_to(mask, x.shape), wide, fill)
     return chosen.astype(x.dtype)
 
 

@@ -54,6 +54,7 @@ from ._products import check_dense_shapes as check_dense_shapes
 from ._products import check_padding as check_padding
 from ._products import check_prefix_tokens as check_prefix_tokens
 from ._products import check_window as check_window
+from ._rates import check_bias_rate as check_bias_rate
 from ._rates import check_host_rate as check_host_rate
 from ._rates import check_inner_rate as check_inner_rate
 from ._rates import check_keep as check_keep

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Inexact, Key
 
-from dropjax._checks._words import broadcasts, describe, is_int
+from dropjax._checks._words import broadcasts, describe, is_int, same_dtype
 from dropjax._types import KeyLike
 
 
@@ -69,13 +69,13 @@ def check_fill(fill: Any, x: Inexact[Array, "..."]) -> Array:
     """A number, or an array of x's dtype that broadcasts to x."""
     if not hasattr(fill, "dtype"):
         number = numbers.Complex if jnp.iscomplexobj(x) else numbers.Real
-        if not isinstance(fill, number):
+        if not isinstance(fill, number) or isinstance(fill, bool):
             raise TypeError(
                 f"fill must be a number that fits {x.dtype}, the dtype of x, or an "
                 f"array of it, got {describe(fill)}"
             )
         return jnp.asarray(fill, jax.dtypes.canonicalize_dtype(x.dtype))
-    if fill.dtype != x.dtype:
+    if not same_dtype(fill, x):
         raise TypeError(f"fill must have the dtype of x, {x.dtype}, got {fill.dtype}")
     if not broadcasts(fill.shape, x.shape):
         raise ValueError(
@@ -142,7 +142,7 @@ def check_feature_maps(shape: tuple[int, ...]) -> None:
 def check_like(x: Array, other: Any, name: str) -> Any:
     """An array of x's shape and dtype."""
     check_array(other, name)
-    if (other.shape, other.dtype) != (x.shape, x.dtype):
+    if other.shape != x.shape or not same_dtype(other, x):
         raise ValueError(
             f"{name} must have the shape and dtype of x, {x.shape} and {x.dtype}, got "
             f"{other.shape} and {other.dtype}"

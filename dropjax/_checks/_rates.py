@@ -37,6 +37,11 @@ def check_host_rate(rate: RateLike, decides: str) -> float:
     return float(check_rate(rate))
 
 
+def check_bias_rate(rate: RateLike | None) -> RateLike | None:
+    """A rate, or None for a bias that is kept whole, be there a bias or not."""
+    return None if rate is None else check_rate(rate, "bias_rate")
+
+
 def check_keep(keep: RateLike, shape: tuple[int, ...]) -> RateLike:
     """The share kept, a host number in [0, 1] or an array that broadcasts."""
     if not broadcasts(np.shape(keep), shape):
@@ -71,7 +76,8 @@ def check_scalar_rate(rate: RateLike) -> RateLike:
 
 def check_logit(logit: Any, coins: tuple[int, ...]) -> Array:
     """The logit of a learned rate: a real array that broadcasts to the coins."""
-    if not isinstance(logit, jax.Array | np.ndarray) or not is_real(logit):
+    known = isinstance(logit, jax.Array | np.ndarray | np.generic)
+    if not known or not jnp.issubdtype(logit.dtype, jnp.floating):
         raise TypeError(
             "logit must be a floating-point array, log(rate / (1 - rate)), got "
             f"{describe(logit)}"

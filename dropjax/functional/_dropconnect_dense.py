@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Callable
 
+import jax.numpy as jnp
 from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Array, Inexact
@@ -107,7 +108,8 @@ def dropconnect_dense(
       Wan, Zeiler, Zhang, LeCun and Fergus, 2013, "Regularization of neural networks
       using DropConnect", ICML. Its masks are drawn per example.
     """
-    check_dense_shapes(check_array(x), check_array(kernel, "kernel"))
+    x, kernel = jnp.asarray(check_array(x)), jnp.asarray(check_array(kernel, "kernel"))
+    check_dense_shapes(x, kernel)
     options = given(precision, preferred_element_type)
     product = functools.partial(dense, dot_general=dot_general, **options)
     check_noise(noise, mask_per)

@@ -13,6 +13,7 @@ from dropjax._apply import apply_mask, single_or_wider
 from dropjax._checks import (
     check_array,
     check_bias,
+    check_bias_rate,
     check_conv_shapes,
     check_dense_shapes,
     check_rate,
@@ -182,7 +183,8 @@ def dense_moments(
     dot_general: Callable[..., Array] | None,
 ) -> Moments:
     """The moments of a dense layer, the variance in what it was made in."""
-    check_dense_shapes(check_real(x), check_array(kernel, "kernel"))
+    x, kernel = jnp.asarray(check_real(x)), jnp.asarray(check_array(kernel, "kernel"))
+    check_dense_shapes(x, kernel)
     options = given(precision, preferred_element_type)
     product = functools.partial(dense, dot_general=dot_general, **options)
     return layer_moments(product, x, kernel, rate, bias, bias_rate, scaling)
@@ -203,7 +205,8 @@ def conv_moments(
     **window: Any,
 ) -> Moments:
     """The moments of a convolution, the variance in what it was made in."""
-    check_conv_shapes(check_real(x), check_array(kernel, "kernel"), feature_group_count)
+    x, kernel = jnp.asarray(check_real(x)), jnp.asarray(check_array(kernel, "kernel"))
+    check_conv_shapes(x, kernel, feature_group_count)
     product = functools.partial(
         conv,
         **window,
@@ -224,6 +227,7 @@ def layer_moments(
     scaling: Scaling,
 ) -> Moments:
     """The moments of any product; squares of float16, which leave its range, wide."""
+    bias_rate = check_bias_rate(bias_rate)
     wide = jnp.dtype(jnp.float32 if x.dtype == jnp.float16 else x.dtype)
     own, spread = weight_moments(kernel, rate, "rate", scaling)
     mean = product(x, own.astype(kernel.dtype))

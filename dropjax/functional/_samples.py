@@ -9,7 +9,7 @@ from jax import lax
 from jaxtyping import Array, Float, Inexact, Key
 
 from dropjax._apply import redrawn, single_or_wider, working_dtype
-from dropjax._checks import check_rate
+from dropjax._checks import check_bias_rate
 from dropjax._masks import is_drawn
 from dropjax._types import RateLike
 
@@ -21,11 +21,12 @@ def noise_is_drawn(
     deterministic: bool = False,
 ) -> bool:
     """Whether weights or a bias vary, so that a key is needed."""
+    bias_rate = check_bias_rate(bias_rate)
     if is_drawn(rate, deterministic):
         return True
     if bias is None or bias_rate is None:
         return False
-    return is_drawn(check_rate(bias_rate, "bias_rate"), deterministic)
+    return is_drawn(bias_rate, deterministic)
 
 
 @redrawn()
