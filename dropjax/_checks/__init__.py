@@ -17,6 +17,7 @@ from ._arrays import check_same_shape as check_same_shape
 from ._arrays import check_shape as check_shape
 from ._arrays import check_tokens as check_tokens
 from ._axes import check_axes as check_axes
+from ._axes import check_axis as check_axis
 from ._axes import check_batch as check_batch
 from ._axes import check_block as check_block
 from ._axes import check_channel_and_batch as check_channel_and_batch
@@ -36,6 +37,7 @@ from ._options import check_ascending as check_ascending
 from ._options import check_choice as check_choice
 from ._options import check_count as check_count
 from ._options import check_deterministic as check_deterministic
+from ._options import check_flag as check_flag
 from ._options import check_flag_given as check_flag_given
 from ._options import check_function as check_function
 from ._options import check_inference as check_inference

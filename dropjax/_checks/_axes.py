@@ -27,19 +27,26 @@ def check_axes(axes: Axes, ndim: int, name: str) -> tuple[int, ...]:
     return counted
 
 
+def check_axis(axis: int, ndim: int, name: str) -> tuple[int, ...]:
+    """One axis, counted from 0: none would be taken for all, and change the coins."""
+    if not is_int(axis):
+        raise TypeError(
+            f"{name} must be one axis, an integer, got {describe(axis)}; where several "
+            "axes are meant, dropout has broadcast_dims"
+        )
+    return check_axes(axis, ndim, name)
+
+
 def check_batch(batch_axis: int | None, ndim: int) -> tuple[int, ...]:
     """The axis of the examples, if there is one."""
-    return () if batch_axis is None else check_axes(batch_axis, ndim, "batch_axis")
+    return () if batch_axis is None else check_axis(batch_axis, ndim, "batch_axis")
 
 
 def check_channel_and_batch(
     channel_axis: int, batch_axis: int | None, ndim: int, name: str = "channel_axis"
 ) -> tuple[int, ...]:
     """The axes that have coins of their own: the channels', and the batch's if any."""
-    own = check_axes(channel_axis, ndim, name)
-    if batch_axis is None:
-        return own
-    own += check_axes(batch_axis, ndim, "batch_axis")
+    own = check_axis(channel_axis, ndim, name) + check_batch(batch_axis, ndim)
     if len(set(own)) < len(own):
         raise ValueError(
             f"{name} and batch_axis must be different axes, got "

@@ -28,24 +28,28 @@ def check_target_by(by: Any) -> None:
         )
 
 
-def check_function(function: Any, name: str) -> Callable[..., Any]:
-    """What is called with an array."""
+def check_function(
+    function: Any, name: str, of: str = "an array, such as jax.nn.relu"
+) -> Callable[..., Any]:
+    """What is called with an array, or with something else."""
     if not callable(function):
-        raise TypeError(
-            f"{name} must be a function of an array, such as jax.nn.relu, got "
-            f"{describe(function)}"
-        )
+        raise TypeError(f"{name} must be a function of {of}, got {describe(function)}")
     return function
+
+
+def check_flag(
+    flag: Any, name: str, traced: str = "under jit it is a static argument"
+) -> bool:
+    """A flag of the host, and nothing else that has a truth value."""
+    if not isinstance(flag, bool | np.bool_):
+        raise TypeError(f"{name} must be True or False, got {describe(flag)}; {traced}")
+    return bool(flag)
 
 
 def check_deterministic(deterministic: Any) -> bool:
     """A flag of the host: what is off must cost nothing, so it cannot be traced."""
-    if not isinstance(deterministic, bool | np.bool_):
-        raise TypeError(
-            f"deterministic must be True or False, got {describe(deterministic)}; "
-            "to switch inside jit, trace the rate: jnp.where(off, 0.0, rate)"
-        )
-    return bool(deterministic)
+    traced = "to switch inside jit, trace the rate: jnp.where(off, 0.0, rate)"
+    return check_flag(deterministic, "deterministic", traced)
 
 
 def check_flag_given(*flags: bool | None) -> bool:
@@ -84,7 +88,8 @@ def check_count(value: Any, name: str) -> int:
 
 def check_positive(value: Any, name: str) -> float:
     """A positive, finite number."""
-    if not isinstance(value, numbers.Real) or not 0 < float(value) < float("inf"):
+    number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not number or not 0 < float(value) < float("inf"):
         raise ValueError(f"{name} must be a positive number, got {value!r}")
     return float(value)
 

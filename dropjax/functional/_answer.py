@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 from jaxtyping import Array
 
-from dropjax._checks import check_count, check_inference, check_key
+from dropjax._checks import check_count, check_function, check_inference, check_key
 from dropjax._types import Inference, KeyLike, MaskPer, Noise, RateLike
 from dropjax.functional._samples import mean_of_samples, noise_is_drawn
 
@@ -47,6 +47,8 @@ def answer(
         y = method(key, x, kernel, rate, **given)
         return y if layer.activation is None else layer.activation(y)
 
+    if layer.activation is not None:
+        check_function(layer.activation, "activation")
     check_inference(layer.inference)
     num_samples = check_count(layer.num_samples, "num_samples")
     drawn = noise_is_drawn(rate, options["bias"], options["bias_rate"])

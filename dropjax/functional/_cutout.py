@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, Inexact, Int
 
-from dropjax._checks import check_array, check_block, check_shape
+from dropjax._checks import check_array, check_block, check_flag, check_shape
 from dropjax._masks import spatial_axes
 from dropjax._types import KeyLike, RateLike
 from dropjax.functional._boxes import box_mask, erase, place
@@ -71,7 +71,7 @@ def cutout(
         key,
         x,
         rate,
-        _Square(check_block(size, len(spatial), "size"), bool(inside)),
+        _square(size, inside, len(spatial)),
         fill,
         spatial=spatial,
         batch_axis=batch_axis,
@@ -119,7 +119,7 @@ def cutout_mask(
         key,
         shape,
         rate,
-        _Square(check_block(size, len(spatial), "size"), bool(inside)),
+        _square(size, inside, len(spatial)),
         spatial=spatial,
         batch_axis=batch_axis,
         deterministic=deterministic,
@@ -144,3 +144,7 @@ class _Square:
             else:
                 start = place(number, size) - np.int32(side // 2)
             yield start, start + np.int32(side)
+
+
+def _square(size: int | Sequence[int], inside: bool, rank: int) -> _Square:
+    return _Square(check_block(size, rank, "size"), check_flag(inside, "inside"))

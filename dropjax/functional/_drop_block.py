@@ -9,11 +9,12 @@ from jaxtyping import Array, Bool, Float, Inexact, Key
 from dropjax._apply import apply_mask, nan_seen, redrawn, working_dtype
 from dropjax._checks import (
     check_array,
-    check_axes,
+    check_axis,
     check_batch,
     check_block,
     check_channel_and_batch,
     check_deterministic,
+    check_flag,
     check_key,
     check_rate,
     check_rate_shape,
@@ -170,7 +171,8 @@ def _maps(
     per_channel: bool,
 ) -> tuple[int, ...]:
     """The shape of x with one position per map."""
-    shared = () if per_channel else check_axes(channel_axis, len(shape), "channel_axis")
+    own = check_flag(per_channel, "per_channel")
+    shared = () if own else check_axis(channel_axis, len(shape), "channel_axis")
     sizes = zip(range(len(shape)), shape, window, strict=True)
     return tuple(1 if side or axis in shared else n for axis, n, side in sizes)
 

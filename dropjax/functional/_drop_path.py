@@ -7,8 +7,9 @@ from jaxtyping import Array, Bool, Inexact
 from dropjax._apply import drop
 from dropjax._checks import (
     check_array,
-    check_axes,
+    check_axis,
     check_deterministic,
+    check_flag,
     check_mode,
     check_shape,
 )
@@ -67,7 +68,8 @@ def drop_path(
     """
     coins = _coins(check_array(x).shape, mode, batch_axis)
     # Unscaled in training is standard scaling, which is scaled after it.
-    unscaled = not scale_by_keep and not check_deterministic(deterministic)
+    scaled = check_flag(scale_by_keep, "scale_by_keep")
+    unscaled = not scaled and not check_deterministic(deterministic)
     scaling: Scaling = "standard" if unscaled else "inverted"
     return drop(key, x, rate, coins, scaling=scaling, deterministic=deterministic)
 
@@ -110,5 +112,5 @@ def _coins(
     shape: tuple[int, ...], mode: DropPathMode, batch_axis: int
 ) -> tuple[int, ...]:
     check_mode(mode)
-    own = check_axes(batch_axis, len(shape), "batch_axis") if mode == "row" else ()
+    own = check_axis(batch_axis, len(shape), "batch_axis") if mode == "row" else ()
     return coins_along(shape, own)

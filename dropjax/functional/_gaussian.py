@@ -6,7 +6,7 @@ from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from dropjax._checks import check_count, check_key
+from dropjax._checks import check_count, check_function, check_key
 from dropjax._types import KeyLike, RateLike, Scaling
 from dropjax.functional._conv import Padding, Window
 from dropjax.functional._moments import Moments, conv_moments, dense_moments
@@ -185,6 +185,7 @@ def mean_activation(
 ) -> Array:
     """The activations' mean over samples; of the mean, where nothing is drawn."""
     num_samples = check_count(num_samples, "num_samples")
+    check_function(activation, "activation")
     if not drawn:
         return activation(moments[0])
     sample = lambda key: activation(gaussian_sample(key, *moments))  # noqa: E731

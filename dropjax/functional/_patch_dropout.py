@@ -6,6 +6,7 @@ from jaxtyping import Array, Inexact, Int32, Key
 from dropjax._checks import (
     check_array,
     check_deterministic,
+    check_flag,
     check_host_rate,
     check_key,
     check_prefix_tokens,
@@ -69,6 +70,7 @@ def patch_dropout(
     """
     tokens = check_prefix_tokens(check_array(x).shape, prefix_tokens)
     rate = check_host_rate(rate, "how many tokens are left")
+    ordered = check_flag(ordered, "ordered")
     kept = tokens if check_deterministic(deterministic) else _kept(tokens, rate)
     batch = x.shape[:-2]
     if kept == tokens:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from jaxtyping import Array, Bool, Inexact
 
-from dropjax._checks import check_array, check_axes, check_shape
+from dropjax._checks import check_array, check_axis, check_shape
 from dropjax._types import KeyLike, RateLike, Scaling
 from dropjax.functional._dropout import dropout, dropout_mask
 
@@ -55,7 +55,7 @@ def variational_dropout(
       recurrent neural networks", NeurIPS. Merity, Keskar and Socher, 2018,
       "Regularizing and optimizing LSTM language models", ICLR.
     """
-    shared = check_axes(time_axis, check_array(x).ndim, "time_axis")
+    shared = check_axis(time_axis, check_array(x).ndim, "time_axis")
     return dropout(
         key,
         x,
@@ -94,7 +94,7 @@ def variational_dropout_mask(
       >>> assert variational_dropout_mask(key, (8, 20, 32), 0.5).shape == (8, 1, 32)
     """
     shape = check_shape(shape)
-    shared = check_axes(time_axis, len(shape), "time_axis")
+    shared = check_axis(time_axis, len(shape), "time_axis")
     return dropout_mask(
         key, shape, rate, broadcast_dims=shared, deterministic=deterministic
     )

@@ -8,7 +8,13 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Inexact, Key, PyTree
 
-from dropjax._checks import check_classes, check_count, check_key
+from dropjax._checks import (
+    check_classes,
+    check_count,
+    check_flag,
+    check_function,
+    check_key,
+)
 from dropjax._types import KeyLike
 from dropjax.functional._samples import averaged_dtype
 
@@ -72,6 +78,7 @@ def monte_carlo(
     Raises:
       ValueError: `num_samples` or `batch_size` is not positive, there is no key, or
         `probabilities` are asked for where there are no classes.
+      TypeError: `apply_fn` is no function, or `probabilities` no flag.
 
     Example:
       >>> def apply(key, x):
@@ -87,6 +94,8 @@ def monte_carlo(
       Chan, Golub and LeVeque, 1983, "Algorithms for computing the sample variance",
       The American Statistician 37, for the merging.
     """
+    check_function(apply_fn, "apply_fn", "a key and of what else it is called with")
+    probabilities = check_flag(probabilities, "probabilities")
     num_samples = check_count(num_samples, "num_samples")
     size = min(check_count(batch_size, "batch_size"), num_samples)
     whole = num_samples // size * size
