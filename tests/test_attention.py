@@ -253,6 +253,34 @@ def test_renormalized_on_every_platform_with_one_use_of_a_key(generator):
         jax.jit(lambda key: draw(key) + draw(key))(jax.random.key(3, impl=generator))
 
 
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"bias": [0.0]}, TypeError, "bias must be an array, got"),
+        ({"bias": jnp.ones(8, int)}, TypeError, "bias must be a floating-point"),
+        ({"bias": jnp.ones(8, complex)}, TypeError, "bias must be of a real dtype"),
+        ({"bias": jnp.ones(7)}, ValueError, "bias must broadcast to the shape of"),
+        ({"mask": jnp.ones((3, 8))}, ValueError, "mask must broadcast to the shape of"),
+        ({"mask": [True] * 8}, TypeError, "mask must be an array, True where a query"),
+        ({"mask": "causal"}, TypeError, "mask must be an array, True where a query"),
+        ({"mask": np.full(8, "x")}, TypeError, "mask must be an array, True where a q"),
+        ({"mask": KEY}, TypeError, "mask must be an array, True where a query"),
+    ],
+)
+def test_a_bias_and_a_mask_are_looked_at(options, error, message):
+    with pytest.raises(error, match=message):
+        dj.dot_product_attention(*inputs(), **options)
+
+
+def test_a_mask_may_hold_numbers_or_be_one():
+    x = inputs()
+    seen = dj.dot_product_attention(*x, mask=MASK)
+    for mask in (MASK.astype(jnp.float32), np.asarray(MASK, np.int64)):
+        np.testing.assert_array_equal(dj.dot_product_attention(*x, mask=mask), seen)
+    plain = dj.dot_product_attention(*x)
+    np.testing.assert_array_equal(dj.dot_product_attention(*x, mask=True), plain)
+
+
 def test_an_empty_batch_is_empty():
     x = [one[:0] for one in inputs()]
     y = dj.dot_product_attention(*x, dropout_rng=KEY, dropout_rate=0.5)

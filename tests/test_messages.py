@@ -199,6 +199,119 @@ GOLDEN = {
         "deterministic must be True or False, got 1 (int); to switch inside jit, trace "
         "the rate: jnp.where(off, 0.0, rate)",
     ),
+    "another flag of a wrong type": (
+        lambda: dj.drop_path(KEY, X, 0.5, scale_by_keep="False"),
+        TypeError,
+        "scale_by_keep must be True or False, got 'False' (str); under jit it is a "
+        "static argument",
+    ),
+    "a flag of Monte-Carlo passes": (
+        lambda: dj.inference.monte_carlo(dj.dropout, 2, probabilities=jnp.array(True)),
+        TypeError,
+        "probabilities must be True or False, got ArrayImpl of shape (), dtype bool; "
+        "under jit it is a static argument",
+    ),
+    "passes of what is no function": (
+        lambda: dj.inference.monte_carlo("a", 3),
+        TypeError,
+        "apply_fn must be a function of a key and of what else it is called with, got "
+        "'a' (str)",
+    ),
+    "no axis where there is one": (
+        lambda: dj.drop_head(KEY, X, 0.5, head_axis=[]),
+        TypeError,
+        "head_axis must be one axis, an integer, got [] (list); where several axes are "
+        "meant, dropout has broadcast_dims",
+    ),
+    "a layer of Linen's that is no module": (
+        lambda: djl.LayerDrop(0.5, 0.5).apply({}, X, deterministic=True),
+        TypeError,
+        "module must be a Linen module, got 0.5 (float); make one of a function with "
+        "nn.Sequential([function])",
+    ),
+    "a layer of NNX's that is no function": (
+        lambda: djn.LayerDrop(0.5, 0.5),
+        TypeError,
+        "module must be a function of an array, such as jax.nn.relu, got 0.5 (float)",
+    ),
+    "an activation of a layer that is a word": (
+        lambda: djl.DropConnectDense(4, 0.5, activation="relu").init(KEY, X, True),
+        TypeError,
+        "activation must be a function of an array, such as jax.nn.relu, got 'relu' "
+        "(str)",
+    ),
+    "an activation of samples that is a word": (
+        lambda: dj.dropconnect_gaussian(KEY, X, KERNEL, 0.5, "relu", num_samples=2),
+        TypeError,
+        "activation must be a function of an array, such as jax.nn.relu, got 'relu' "
+        "(str)",
+    ),
+    "a lone number to be masked": (
+        lambda: dj.dropconnect_mask(KEY, 5, 0.5),
+        TypeError,
+        "params must be a floating-point or complex array, got 5 (int)",
+    ),
+    "a lone array of integers to be masked": (
+        lambda: dj.dropconnect_mask(KEY, TOKENS, 0.5),
+        TypeError,
+        "params must be a floating-point or complex array, got ArrayImpl of shape "
+        "(4, 6), dtype uint8",
+    ),
+    "a bias of attention": (
+        lambda: dj.dot_product_attention(IMAGE, IMAGE, IMAGE, bias=X[0]),
+        ValueError,
+        "bias must broadcast to the shape of the attention weights, (*batch, heads, "
+        "queries, keys), here (2, 8, 8, 8), got shape (6,); give it axes of size 1 "
+        "where these share it",
+    ),
+    "a complex bias of attention": (
+        lambda: dj.dot_product_attention(
+            IMAGE, IMAGE, IMAGE, bias=jnp.ones(8, jnp.complex64)
+        ),
+        TypeError,
+        "bias must be of a real dtype, got complex64",
+    ),
+    "a mask of attention": (
+        lambda: dj.dot_product_attention(IMAGE, IMAGE, IMAGE, mask=[True]),
+        TypeError,
+        "mask must be an array, True where a query sees a key, got [True] (list); "
+        "wrap it in jnp.asarray",
+    ),
+    "a padding by name of an input that is spread": (
+        lambda: conv(input_dilation=2),
+        ValueError,
+        "padding must be a number, or (low, high) pairs, where input_dilation spreads "
+        "x, got 'SAME' and input_dilation=(2, 2); 'VALID' is 0",
+    ),
+    "a window of a layer": (
+        lambda: djn.DropConnectConv(4, 5, 0, 0.5, rngs=nnx.Rngs(0)),
+        ValueError,
+        "kernel_size must be one positive integer, for one spatial axis, or one for "
+        "each, got 0",
+    ),
+    "groups of a layer": (
+        lambda: djl.DropConnectConv(4, 3, 0.5, feature_group_count=0).init(
+            KEY, X, True
+        ),
+        ValueError,
+        "feature_group_count must be a positive integer, got 0",
+    ),
+    "a temperature that is a flag": (
+        lambda: dj.concrete_dropout(KEY, X, X[0, 0], temperature=True),
+        ValueError,
+        "temperature must be a positive number, got True",
+    ),
+    "a length scale that is a flag": (
+        lambda: cost(length_scale=True),
+        ValueError,
+        "length_scale must be a positive number, got True",
+    ),
+    "a fill that is a flag": (
+        lambda: dj.cutout(KEY, IMAGE, 0.5, size=2, fill=True),
+        TypeError,
+        "fill must be a number that fits float32, the dtype of x, or an array of it, "
+        "got True (bool)",
+    ),
     "scaling": (
         lambda: dj.dropout(KEY, X, 0.5, scaling="invert"),
         ValueError,

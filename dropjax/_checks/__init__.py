@@ -49,10 +49,13 @@ from ._options import check_range as check_range
 from ._options import check_scaling as check_scaling
 from ._options import check_target_by as check_target_by
 from ._products import check_attention as check_attention
+from ._products import check_attention_bias as check_attention_bias
+from ._products import check_attention_mask as check_attention_mask
 from ._products import check_attention_weights as check_attention_weights
 from ._products import check_bias as check_bias
 from ._products import check_conv_shapes as check_conv_shapes
 from ._products import check_dense_shapes as check_dense_shapes
+from ._products import check_kernel_size as check_kernel_size
 from ._products import check_padding as check_padding
 from ._products import check_prefix_tokens as check_prefix_tokens
 from ._products import check_window as check_window

@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array
 
 from dropjax._checks._arrays import check_array
-from dropjax._checks._words import is_int, is_pair
+from dropjax._checks._words import broadcasts, describe, is_int, is_pair
 
 _PADDINGS = ("SAME", "VALID", "CIRCULAR", "REFLECT", "CAUSAL")
 
@@ -44,6 +46,38 @@ def check_attention(query: Any, key: Any, value: Any) -> None:
         raise TypeError(
             "query, key and value must have one dtype, got "
             f"{query.dtype}, {key.dtype} and {value.dtype}; pass dtype"
+        )
+
+
+def check_attention_bias(bias: Any, shape: tuple[int, ...]) -> Array:
+    """What is added to the logits: real, and of a shape that broadcasts to theirs."""
+    if not jnp.issubdtype(check_array(bias, "bias").dtype, jnp.floating):
+        raise TypeError(f"bias must be of a real dtype, got {bias.dtype}")
+    _check_fits_logits(bias.shape, shape, "bias")
+    return bias
+
+
+def check_attention_mask(mask: Any, shape: tuple[int, ...]) -> Any:
+    """True, or a number that is not 0, where a query sees a key."""
+    known = isinstance(mask, jax.Array | np.ndarray | np.generic | bool | int | float)
+    dtype = getattr(mask, "dtype", np.dtype(type(mask))) if known else object
+    if not any(jnp.issubdtype(dtype, kind) for kind in (jnp.bool_, jnp.number)):
+        raise TypeError(
+            "mask must be an array, True where a query sees a key, got "
+            f"{describe(mask)}; wrap it in jnp.asarray"
+        )
+    _check_fits_logits(np.shape(mask), shape, "mask")
+    return mask
+
+
+def _check_fits_logits(
+    given: tuple[int, ...], shape: tuple[int, ...], name: str
+) -> None:
+    if not broadcasts(given, shape):
+        raise ValueError(
+            f"{name} must broadcast to the shape of the attention weights, (*batch, "
+            f"heads, queries, keys), here {shape}, got shape {given}; give it axes of "
+            "size 1 where these share it"
         )
 
 
@@ -104,6 +138,18 @@ def check_bias(bias: Any, features: int) -> Array:
     return bias
 
 
+def check_kernel_size(size: Any) -> tuple[int, ...]:
+    """The window of a layer that is yet to be made: its rank is that of the size."""
+    sizes = (size,) if is_int(size) else size
+    whole = isinstance(sizes, Sequence) and all(is_int(n) and n > 0 for n in sizes)
+    if not whole or not sizes:
+        raise ValueError(
+            "kernel_size must be one positive integer, for one spatial axis, or one "
+            f"for each, got {size!r}"
+        )
+    return tuple(int(n) for n in sizes)
+
+
 def check_window(sizes: Any, rank: int, name: str) -> tuple[int, ...]:
     """A number for each spatial axis; one for all, and None is 1, as in flax."""
     each = (1 if sizes is None else sizes,) * rank
@@ -118,13 +164,21 @@ def check_window(sizes: Any, rank: int, name: str) -> tuple[int, ...]:
     return tuple(int(size) for size in sizes)
 
 
-def check_padding(padding: Any, rank: int) -> str | list[tuple[int, int]]:
+def check_padding(
+    padding: Any, rank: int, input_dilation: tuple[int, ...]
+) -> str | list[tuple[int, int]]:
     """A padding by name, or as one (low, high) pair per spatial axis."""
     if padding == "CAUSAL" and rank != 1:
         raise ValueError(
             f"padding='CAUSAL' is for one spatial axis, got {rank}; pad x instead"
         )
     if isinstance(padding, str) and padding in _PADDINGS:
+        if max(input_dilation) > 1:
+            raise ValueError(
+                "padding must be a number, or (low, high) pairs, where input_dilation "
+                f"spreads x, got {padding!r} and input_dilation={input_dilation}; "
+                "'VALID' is 0"
+            )
         return padding
     sides = [padding] * rank if is_int(padding) else padding
     if isinstance(sides, Sequence) and len(sides) == rank:

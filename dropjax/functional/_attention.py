@@ -13,7 +13,10 @@ from dropjax._apply import apply_mask, drop, drop_by, redrawn, widened, working_
 from dropjax._checks import (
     check_array,
     check_attention,
+    check_attention_bias,
+    check_attention_mask,
     check_attention_weights,
+    check_flag,
     check_rate,
     check_shape,
     check_unsown,
@@ -72,7 +75,7 @@ def attention_dropout(
       regularization method for fully-connected self-attention networks".
     """
     coins = _coins(check_array(x).shape, broadcast_dropout)
-    if not renormalize:
+    if not check_flag(renormalize, "renormalize"):
         return drop(
             key, x, rate, coins, scaling="inverted", deterministic=deterministic
         )
@@ -165,7 +168,8 @@ def dot_product_attention(
 
     Raises:
       ValueError: shapes do not fit, module is not None; else as `attention_dropout`.
-      TypeError: as `attention_dropout`.
+      TypeError: query, key, value and bias are not real arrays, the first three not of
+        one dtype; else as `attention_dropout`.
 
     Example:
       >>> x = jax.random.normal(jax.random.key(0), (2, 8, 4, 16))
@@ -206,7 +210,8 @@ def dot_product_attention(
 
 def _coins(shape: tuple[int, ...], broadcast_dropout: bool) -> tuple[int, ...]:
     check_attention_weights(shape)
-    return (1,) * (len(shape) - 2) + shape[-2:] if broadcast_dropout else shape
+    shared = check_flag(broadcast_dropout, "broadcast_dropout")
+    return (1,) * (len(shape) - 2) + shape[-2:] if shared else shape
 
 
 @redrawn("coins")
@@ -246,6 +251,7 @@ def _exponentials(
     logits = logits.reshape(*logits.shape[:-4], query.shape[-2], *logits.shape[-2:])
     logits = logits * jnp.asarray(query.shape[-1] ** -0.5, wide)
     if bias is not None:
+        bias = check_attention_bias(bias, logits.shape)
         logits = logits + jnp.broadcast_to(bias.astype(wide), logits.shape)
     seen = _seen(mask, is_causal, logits.shape)
     if seen is not None:
@@ -258,10 +264,12 @@ def _seen(
     mask: ArrayLike | None, is_causal: bool, shape: tuple[int, ...]
 ) -> Bool[Array, "*batch heads queries keys"] | None:
     """Where a query sees a key; None where all see all."""
-    causal = jnp.tri(shape[-2], shape[-1], dtype=bool) if is_causal else None
+    one_way = check_flag(is_causal, "is_causal")
+    causal = jnp.tri(shape[-2], shape[-1], dtype=bool) if one_way else None
     if mask is None:
         return None if causal is None else jnp.broadcast_to(causal, shape)
-    seen = jnp.broadcast_to(jnp.asarray(mask).astype(bool), shape)
+    seen = jnp.asarray(check_attention_mask(mask, shape)).astype(bool)
+    seen = jnp.broadcast_to(seen, shape)
     return seen if causal is None else seen & jnp.broadcast_to(causal, shape)
 
 

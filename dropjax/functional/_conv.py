@@ -32,14 +32,15 @@ def conv(
     rank = kernel.ndim - 2
     batch = x.shape[: x.ndim - rank - 1]
     dilation = check_window(dilation, rank, "dilation")
+    spread = check_window(input_dilation, rank, "input_dilation")
     flat = x.reshape((-1, *x.shape[len(batch) :]))
-    padded, left = _pad(flat, kernel.shape[:rank], dilation, padding)
+    padded, left = _pad(flat, kernel.shape[:rank], dilation, padding, spread)
     y = conv_general_dilated(
         padded,
         kernel,
         check_window(strides, rank, "strides"),
         left,
-        lhs_dilation=check_window(input_dilation, rank, "input_dilation"),
+        lhs_dilation=spread,
         rhs_dilation=dilation,
         dimension_numbers=_channels_last(rank),
         feature_group_count=feature_group_count,
@@ -49,11 +50,15 @@ def conv(
 
 
 def _pad(
-    x: Array, window: tuple[int, ...], dilation: tuple[int, ...], padding: Padding
+    x: Array,
+    window: tuple[int, ...],
+    dilation: tuple[int, ...],
+    padding: Padding,
+    spread: tuple[int, ...],
 ) -> tuple[Array, str | list[tuple[int, int]]]:
     """Does the paddings that lax does not know, and says which one is left to do."""
     reach = [(size - 1) * step for size, step in zip(window, dilation, strict=True)]
-    padding = check_padding(padding, len(window))
+    padding = check_padding(padding, len(window), spread)
     if padding == "CAUSAL":
         return jnp.pad(x, [*_NO_PAD, (reach[0], 0), *_NO_PAD]), "VALID"
     if padding in ("CIRCULAR", "REFLECT"):
@@ -87,11 +92,12 @@ def conv_by_patches(
     batch = x.shape[: x.ndim - rank - 1]
     steps = check_window(dilation, rank, "dilation")
     jumps = check_window(strides, rank, "strides")
-    flat, left = _pad(x.reshape((-1, *x.shape[len(batch) :])), window, steps, padding)
+    spread = check_window(input_dilation, rank, "input_dilation")
+    flat = x.reshape((-1, *x.shape[len(batch) :]))
+    flat, left = _pad(flat, window, steps, padding, spread)
     if isinstance(left, str):
         reach = [1 + (n - 1) * step for n, step in zip(window, steps, strict=True)]
         left = list(lax.padtype_to_pads(flat.shape[1:-1], reach, jumps, left))
-    spread = check_window(input_dilation, rank, "input_dilation")
     patches = _patches(_pad_and_spread(flat, left, spread), window, steps, jumps)
     y = _grouped_product(patches, kernel, feature_group_count, **options)
     return y.reshape(batch + y.shape[1:])

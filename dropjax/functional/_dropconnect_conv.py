@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Array, Inexact
@@ -70,7 +71,8 @@ def dropconnect_conv(
         whole.
       strides: the window's steps, one number or one per spatial axis.
       padding: "SAME", "VALID", "CIRCULAR", "REFLECT", "CAUSAL" (one spatial axis), a
-        number, or one number or (low, high) pair per spatial axis.
+        number, or one number or (low, high) pair per spatial axis. With an
+        input_dilation, numbers: a name would not say what of it is padded.
       dilation: the kernel's, one number or one per spatial axis.
       input_dilation: the input's; d makes a transposed convolution of stride d.
       feature_group_count: the number of groups of features.
@@ -102,9 +104,8 @@ def dropconnect_conv(
       Wan, Zeiler, Zhang, LeCun and Fergus, 2013, "Regularization of neural networks
       using DropConnect", ICML.
     """
-    check_conv_shapes(
-        check_array(x), check_array(kernel, "kernel"), feature_group_count
-    )
+    x, kernel = jnp.asarray(check_array(x)), jnp.asarray(check_array(kernel, "kernel"))
+    check_conv_shapes(x, kernel, feature_group_count)
     options = {
         "strides": strides,
         "padding": padding,

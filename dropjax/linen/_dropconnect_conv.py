@@ -10,6 +10,7 @@ from flax.linen.linear import default_kernel_init
 from flax.typing import Dtype, Initializer, PrecisionLike
 from jaxtyping import Array, Inexact
 
+from dropjax._checks import check_count, check_kernel_size
 from dropjax._types import Inference, KeyLike, MaskPer, Noise, RateLike, Scaling
 from dropjax.functional import dropconnect_conv, dropconnect_conv_gaussian
 from dropjax.functional._answer import answer
@@ -29,7 +30,7 @@ class DropConnectConv(nn.Module):
       rate: the probability of dropping a weight, in [0, 1].
       strides: the window's steps, one number or one per spatial axis.
       padding: "SAME", "VALID", "CIRCULAR", "REFLECT", "CAUSAL", a number, or one
-        number or (low, high) pair per spatial axis.
+        number or (low, high) pair per spatial axis. With an input_dilation, numbers.
       input_dilation: the input's, one number or one per spatial axis.
       kernel_dilation: the kernel's, one number or one per spatial axis.
       feature_group_count: the number of groups of features.
@@ -113,10 +114,9 @@ class DropConnectConv(nn.Module):
         Returns:
           An array of shape (*batch, *spatial, features).
         """
-        size = self.kernel_size
-        window = (size,) if isinstance(size, int) else tuple(size)
-        per_group = jnp.shape(inputs)[-1] // self.feature_group_count
-        shape = (*window, per_group, self.features)
+        groups = check_count(self.feature_group_count, "feature_group_count")
+        window = check_kernel_size(self.kernel_size)
+        shape = (*window, jnp.shape(inputs)[-1] // groups, self.features)
         inputs, kernel, bias = parameters(self, inputs, shape, self.mask)
         key, rate, deterministic = resolve(self, rng, rate, deterministic)
         options = {

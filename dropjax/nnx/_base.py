@@ -65,7 +65,7 @@ class Drop:
             return rngs[self.rng_collection]()
         if isinstance(rngs, nnx.RngStream):
             return rngs()
-        if isinstance(rngs, jax.Array):
+        if isinstance(rngs, jax.Array | np.ndarray):
             return rngs
         raise rngs_error(rngs, "nnx.Rngs, an nnx.RngStream or a key")
 

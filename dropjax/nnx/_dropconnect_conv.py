@@ -12,6 +12,7 @@ from flax.typing import Dtype, Initializer, PrecisionLike, PromoteDtypeFn
 from jax import lax
 from jaxtyping import Array, Inexact
 
+from dropjax._checks import check_count, check_kernel_size
 from dropjax._types import Inference, KeyLike, MaskPer, Noise, RateLike, Scaling
 from dropjax.functional import dropconnect_conv, dropconnect_conv_gaussian
 from dropjax.functional._answer import answer
@@ -32,7 +33,7 @@ class DropConnectConv(Drop, nnx.Conv):
       rate: the probability of dropping a weight, in [0, 1].
       strides: the window's steps, one number or one per spatial axis.
       padding: "SAME", "VALID", "CIRCULAR", "REFLECT", "CAUSAL", a number, or one
-        number or (low, high) pair per spatial axis.
+        number or (low, high) pair per spatial axis. With an input_dilation, numbers.
       input_dilation: the input's, one number or one per spatial axis.
       kernel_dilation: the kernel's, one number or one per spatial axis.
       feature_group_count: the number of groups of features.
@@ -109,12 +110,12 @@ class DropConnectConv(Drop, nnx.Conv):
         super().__init__(
             in_features,
             out_features,
-            kernel_size,
+            check_kernel_size(kernel_size),
             strides,
             padding=padding,
             input_dilation=input_dilation,
             kernel_dilation=kernel_dilation,
-            feature_group_count=feature_group_count,
+            feature_group_count=check_count(feature_group_count, "feature_group_count"),
             use_bias=use_bias,
             mask=mask,
             dtype=dtype,
