@@ -15,6 +15,7 @@ from sidebyside.timing import Call, Row, both_ways, input_sets, jitted
 
 SCALE = 1.125
 MIB = 2**20
+FLAX_256 = f"{who.FLAX}, 256"
 
 
 def all_rows(*, quick: bool) -> list[Row]:
@@ -29,6 +30,7 @@ def all_rows(*, quick: bool) -> list[Row]:
     """
     rows = [
         *_dropout_rows(quick),
+        *(() if quick else _vector_rows()),
         *_spatial_rows(quick),
         _tree_row(quick),
         *weight_rows.rows_of(quick),
@@ -68,6 +70,39 @@ def _memories(large: bool) -> tuple[str, ...]:
     """Both ways where they differ: large arrays in the system's memory, under glibc."""
     both = large and jax.default_backend() == "cpu" and memory.prepare()
     return (memory.FRESH, memory.REUSED) if both else (memory.FRESH,)
+
+
+def _vector_rows() -> Iterator[Row]:
+    """How wide the vectors are that XLA makes loops of, which it is told on a CPU."""
+    if jax.default_backend() != "cpu":
+        return
+    for dtype, shape in (("float32", (4096, 4096)), ("bfloat16", (4096, 8192))):
+        settings = {"shape": list(shape), "dtype": dtype, "rate": RATE}
+        settings["memory"] = memory.REUSED
+        name = f"vectors of 256 and 512 bits, {dtype} {shape[0]}x{shape[1]} forward"
+        build = functools.partial(_vector_calls, shape, dtype)
+        yield Row(name, "vectors", settings, build, f"{who.FLOOR}, 256", FLAX_256)
+
+
+def _vector_calls(shape: tuple[int, ...], dtype: str) -> dict[str, Call]:
+    x, ours = jnp.ones(shape, dtype), who.dropjax_drop(RATE)
+    found = {
+        who.FLOOR: _floor(),
+        who.FLAX: Contender(who.flax_drop(RATE), who.threefry_key()),
+        who.OURS: Contender(ours, who.threefry_key()),
+        who.OURS_FAST: Contender(ours, who.fast_key()),
+    }
+    return {
+        f"{name}, {bits}": jitted(
+            one.drop, [(one.key, x)], {"xla_cpu_prefer_vector_width": bits}
+        )
+        for name, one in found.items()
+        for bits in (256, 512)
+    }
+
+
+def _floor() -> Contender:
+    return Contender(lambda key, x: x * jnp.asarray(SCALE, x.dtype), None)
 
 
 def _spatial_rows(quick: bool) -> Iterator[Row]:
@@ -119,9 +154,8 @@ def _array_calls(
         tuple(jnp.ones(shape, dtype) for _ in range(arrays))
         for _ in range(input_sets(nbytes))
     ]
-    floor = Contender(lambda key, x: x * jnp.asarray(SCALE, x.dtype), None)
     calls = {}
-    for name, one in {who.FLOOR: floor, **who.dropouts(rate, shared, dtype)}.items():
+    for name, one in {who.FLOOR: _floor(), **who.dropouts(rate, shared, dtype)}.items():
         function = both_ways(one.drop) if backward else one.drop
         inputs = [(one.key, *set_) for set_ in sets]
         calls[name] = jitted(function, inputs, bytes_moved=moved)

@@ -128,10 +128,14 @@ def interleave(
 
 
 def jitted(
-    function: Callable[..., Any], inputs: Sequence[tuple], **facts: float
+    function: Callable[..., Any],
+    inputs: Sequence[tuple],
+    compiler_options: Mapping[str, Any] | None = None,
+    **facts: float,
 ) -> Call:
     """A compiled call that goes round the inputs, with its scratch memory."""
-    compiled = jax.jit(function).lower(*inputs[0]).compile()
+    lowered = jax.jit(function).lower(*inputs[0])
+    compiled = lowered.compile(compiler_options=dict(compiler_options or {}))
     ring = itertools.cycle(inputs)
     facts["scratch_bytes"] = scratch(compiled)
     return Call(lambda: compiled(*next(ring)), facts)
