@@ -1,7 +1,5 @@
 """Every method inside of everything that JAX can put a function into, at once."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -55,7 +53,12 @@ FIRST = {
 }
 
 
-@pytest.mark.parametrize("method", FIRST.values(), ids=lambda method: method.name)
+every_method = pytest.mark.parametrize(
+    "method", FIRST.values(), ids=lambda method: method.name
+)
+
+
+@every_method
 def test_the_same_values_and_gradients_from_everywhere(method):
     def value_and_gradient(call, key, x, rate):
         y, pull = jax.vjp(lambda x: call(key, x, rate), x)
@@ -81,24 +84,31 @@ def test_the_same_values_and_gradients_from_everywhere(method):
     np.testing.assert_allclose(values["while_loop"], y, rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize(
-    "method",
-    [m for m in METHODS if m.name in ("dropout", "dropconnect", "dropconnect_dense")],
-    ids=lambda method: method.name,
-)
+@every_method
 def test_nothing_leaks_and_nothing_is_nan(method):
     x, key = array(method.shape), jax.random.key(6)
-    drop = functools.partial(method.function, rate=RATE)
+    both = jax.value_and_grad(lambda x: method.function(key, x, RATE).sum())
+    y, gradient = both(x)
     with jax.checking_leaks(), jax.debug_nans(True):
-        jax.jit(jax.grad(lambda x: drop(key, x).sum()))(x)
-        y = drop(key, x)
-    np.testing.assert_array_equal(y, drop(key, x))
+        checked, slope = jax.jit(both)(x)
+    np.testing.assert_allclose(checked, y, rtol=1e-5)
+    np.testing.assert_allclose(slope, gradient, rtol=1e-5, atol=1e-6)
 
 
-def test_the_mask_with_unpartitionable_threefry_is_jaxs_too():
+@every_method
+def test_unpartitionable_threefry_draws_jaxs_bits_too(method):
+    x = array(method.shape)
     with jax.threefry_partitionable(False):
-        method = next(m for m in METHODS if m.name == "dropout")
         key = jax.random.key(7)
-        expected = jax.random.bernoulli(key, 1 - RATE, method.shape)
-        y = method.function(key, array(method.shape), RATE)
-        np.testing.assert_array_equal(y != 0, expected)
+        y, back = jax.vjp(lambda x: method.function(key, x, RATE), x)
+        (gradient,) = back(jnp.ones_like(y))
+        if method.mask:
+            mask = method.mask(key, method.shape, RATE)
+            expected, pull = jax.vjp(lambda x: method.expect(mask, x, RATE), x)
+            np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-6)
+            (slope,) = pull(jnp.ones_like(y))
+            np.testing.assert_allclose(gradient, slope, rtol=1e-5, atol=1e-6)
+        if method.name == "dropout":
+            kept = jax.random.bernoulli(key, 1 - RATE, method.shape)
+            np.testing.assert_array_equal(y != 0, kept)
+    assert np.isfinite(gradient).all()
