@@ -5,6 +5,7 @@ result.json and curves.png. Ctrl-C leaves a checkpoint; --resume goes on from th
 last one, to exactly the parameters of an uninterrupted run.
 """
 
+import contextlib
 import shlex
 import sys
 from collections.abc import Sequence
@@ -62,16 +63,17 @@ def _train(
     options: Options, trainer: Trainer, interrupt: Interrupt, argv: Sequence[str]
 ) -> int:
     config, folder, console = options.config, options.workdir, Console()
-    checkpoints = Checkpoints(folder, config.keep_checkpoints)
-    state = _first_state(trainer, checkpoints, console)
-    console.print(_banner(options, trainer, state), highlight=False, soft_wrap=True)
-    workdir.write_json(folder / "config.json", config.to_dict())
-    metrics = workdir.Metrics(folder / "metrics.jsonl", int(state.step))
-    loop = Loop(trainer, metrics, checkpoints, config.checkpoint_every)
-    steps = trainer.experiment.steps
-    with Board(console, steps, config.epochs, int(state.step)) as board:
-        state = loop.run(state, interrupt, board)
-    checkpoints.close()
+    with contextlib.closing(
+        Checkpoints(folder, config.keep_checkpoints)
+    ) as checkpoints:
+        state = _first_state(trainer, checkpoints, console)
+        console.print(_banner(options, trainer, state), highlight=False, soft_wrap=True)
+        workdir.write_json(folder / "config.json", config.to_dict())
+        metrics = workdir.Metrics(folder / "metrics.jsonl", int(state.step))
+        loop = Loop(trainer, metrics, checkpoints, config.checkpoint_every)
+        steps = trainer.experiment.steps
+        with Board(console, steps, config.epochs, int(state.step)) as board:
+            state = loop.run(state, interrupt, board)
     if interrupt.received:
         again = shlex.join(dict.fromkeys(["python", *argv, "--resume"]))
         console.print(f"stopped at step {state.step} of {steps}; go on with:")

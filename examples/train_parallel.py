@@ -16,6 +16,7 @@ added. The first process alone evaluates and writes; no other needs the workdir.
 --resume goes on from the last epoch's checkpoint, on whatever devices there are then.
 """
 
+import contextlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -112,18 +113,19 @@ def _lead(options: Options, trainer: Trainer) -> int:
         workdir.check_same_config(folder, config)
     else:
         workdir.check_free(folder)
-    checkpoints = Checkpoints(folder, config.keep_checkpoints)
-    state = trainer.initial_state()
-    state = checkpoints.restore(state, console.print) or state
-    state = processes.from_first(state)
-    console.print(_banner(state), highlight=False)
-    workdir.write_json(folder / "config.json", config.to_dict())
-    metrics = workdir.Metrics(folder / "metrics.jsonl", int(state.step))
-    loop = Loop(trainer, metrics, checkpoints, config.checkpoint_every)
-    steps = trainer.experiment.steps
-    with Board(console, steps, config.epochs, int(state.step)) as board:
-        state = loop.run(state, Interrupt(), board)
-    checkpoints.close()
+    with contextlib.closing(
+        Checkpoints(folder, config.keep_checkpoints)
+    ) as checkpoints:
+        state = trainer.initial_state()
+        state = checkpoints.restore(state, console.print) or state
+        state = processes.from_first(state)
+        console.print(_banner(state), highlight=False)
+        workdir.write_json(folder / "config.json", config.to_dict())
+        metrics = workdir.Metrics(folder / "metrics.jsonl", int(state.step))
+        loop = Loop(trainer, metrics, checkpoints, config.checkpoint_every)
+        steps = trainer.experiment.steps
+        with Board(console, steps, config.epochs, int(state.step)) as board:
+            state = loop.run(state, Interrupt(), board)
     measured = trainer.evaluate(state)
     result = {**measured, "step": int(state.step), "sha256": digest(state.params)}
     workdir.write_json(folder / "result.json", result)
