@@ -145,6 +145,7 @@ _COLUMNS = {
     "times_floor": ("of the floor", lambda value: f"{value:.2f}x"),
     "times_faster": ("faster than {baseline}", lambda value: f"{value:.1f}x"),
     "gb_per_s": ("GB/s", lambda value: f"{value:.1f}"),
+    "tflop_per_s": ("TFLOP/s", lambda value: f"{value:.3f}"),
     "scratch_bytes": ("scratch MiB", lambda value: f"{value / MIB:.2f}"),
     "residual_bytes_per_element": (
         "residual bytes per element",

@@ -100,6 +100,8 @@ def measure(row: Row, repeats: int, tick: Callable[[], object]) -> Result:
         moved = facts[name].get("bytes_moved")
         if moved is not None:
             entry["gb_per_s"] = moved / median / 1e9
+        if "flops" in facts[name]:
+            entry["tflop_per_s"] = facts[name]["flops"] / median / 1e12
         entries[name] = {**entry, **facts[name]}
     return Result(row.name, row.group, row.settings, entries, row.baseline)
 

@@ -73,6 +73,8 @@ def test_rows_are_measured_and_written(tiny, tmp_path):
     assert {bar["met"] for bar in content["bars"]} <= {True, False, None}
     table = paths[1].read_text()
     assert all(row.name in table for row in tiny)
+    dense = results[-1 - len(_method_rows())].contenders["dense layer"]
+    assert dense["tflop_per_s"] == 3 * 2 * 4 * 8 * 8 / dense["median_s"] / 1e12
 
 
 @pytest.mark.slow
