@@ -6,20 +6,22 @@ An array's words are one keyed hash of each element's row-major index i, 64 bits
     w = (w ^ k0 ^ g)            w = (w ^ w >> 17) * 0xED5AD4BB
     w = (w ^ k1 ^ high(i) * g)  w = (w ^ w >> 11) * 0xAC4C1B51
     w = (w ^ k2)                w = (w ^ w >> 15) * 0x31848BAB
-    w =  w ^ w >> 14
+    w =  w ^ w >> 14 ^ low(i)
 
-modulo 2^32, with g = 0x9E3779B9: 14 operations where the high word is 0. Multipliers
+modulo 2^32, with g = 0x9E3779B9: 15 operations where the high word is 0. Multipliers
 and shifts are those of Wellons' "triple32", found by a search for the least biased
-32-bit mixer; sub-keys between its rounds make streams of different keys unrelated.
+32-bit mixer; sub-keys between its rounds make streams of different keys unrelated. The
+rounds are a permutation of the 2^32 low words, and would never draw a word twice; with
+the index added at the end, as Davies and Meyer make a hash of a cipher, words repeat as
+often as independent ones do.
 
 A key is a pair of threefry keys, four words, of which the first three are k0, k1, k2.
 Seeding, `split` and `fold_in` are threefry's on each half, so that keys are as
 unrelated as threefry's; as there, `split(key, n)[i]` is `fold_in(key, i)`.
 
 It is made for masks and for initial values. It is not for cryptography: the words are
-no secret. It is not for Monte-Carlo integration: within one array of up to 2^32
-elements the hash is a bijection, so that no word comes twice, where independent words
-would. What it was tested with is in the guide.
+no secret. It is not for Monte-Carlo integration, which reads more of a stream than it
+was tested for. What it was tested with is in `docs/testing.md`.
 """
 
 import functools
@@ -49,7 +51,7 @@ def _hash(k0: Word, k1: Word, k2: Word, high: Word, low: Word) -> Word:
     for key, shift, multiplier in zip(keys, _SHIFTS, _MULTIPLIERS, strict=True):
         word = word ^ key
         word = (word ^ (word >> np.uint32(shift))) * np.uint32(multiplier)
-    return word ^ (word >> np.uint32(_LAST_SHIFT))
+    return word ^ (word >> np.uint32(_LAST_SHIFT)) ^ low
 
 
 @functools.partial(jax.jit, static_argnums=(1, 2))

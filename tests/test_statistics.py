@@ -13,7 +13,7 @@ import pytest
 from scipy import stats
 
 from dropjax._masks import toss
-from tests.battery import statistics, streams
+from tests.battery import counts, statistics, streams
 from tests.battery.streams import draw
 
 FAMILY_WISE_ERROR = 1e-6
@@ -123,4 +123,60 @@ def test_p_values_of_ideal_words_are_uniform():
             statistics.ranks(words),
         ):
             ps += [p for _, p in found]
+    assert stats.kstest(ps, "uniform").pvalue > 1e-4
+
+
+def counted(words):
+    battery = list(counts.battery())
+    counts.add(battery, words)
+    name, p = min(((each.name, each.p_value()) for each in battery), key=lambda e: e[1])
+    return name, p * len(battery)
+
+
+def one_part(generator):
+    key = jax.random.key(2013, impl=streams.GENERATORS[generator])
+    return np.asarray(streams.draw_part(key, 300, 512, counts.PART))
+
+
+@pytest.mark.parametrize("generator", ["threefry", "fast"])
+def test_counts_of_a_part_of_a_stream_past_two_to_the_32(generator):
+    name, p = counted(one_part(generator))
+    assert p > FAMILY_WISE_ERROR, name
+
+
+def test_a_part_of_a_stream_is_that_of_the_whole():
+    key = jax.random.key(1)
+    part = streams.draw_part(key, 2, 4, 64)
+    np.testing.assert_array_equal(part, jax.random.bits(key, (4, 64))[2])
+
+
+def never_twice(words):
+    """A permutation of the index: the fast generator without its last step."""
+    return words ^ np.arange(words.size, dtype=np.uint32)
+
+
+def thinned(words):
+    """One word in a thousand has its right neighbour's weight."""
+    words = words.copy()
+    words[::1000] = words[1::1000][: words[::1000].size]
+    return words
+
+
+def off_by_a_4096th(words):
+    return np.minimum(words * (1 + 2.0**-11), 2**32 - 1).astype(np.uint32)
+
+
+@pytest.mark.parametrize("how", [never_twice, thinned, off_by_a_4096th])
+def test_counts_notice(how):
+    name, p = counted(how(one_part("fast")))
+    assert p < FAMILY_WISE_ERROR, name
+
+
+def test_p_values_of_counts_of_ideal_words_are_uniform():
+    generator, ps = np.random.default_rng(2), []
+    for _ in range(3):
+        words = generator.integers(2**32, size=counts.PART, dtype=np.uint32)
+        battery = list(counts.battery())
+        counts.add(battery, words)
+        ps += [each.p_value() for each in battery]
     assert stats.kstest(ps, "uniform").pvalue > 1e-4

@@ -96,7 +96,7 @@ def bits(words: np.ndarray) -> PValues:
 def shared_words(first: np.ndarray, second: np.ndarray) -> PValues:
     """Two streams share as many words as chance gives: none is the other permuted.
 
-    Fewer tell nothing: a stream without repeats is what a bijection draws.
+    Fewer tell nothing of the one from the other.
     """
     common = np.intersect1d(first, second).size
     by_chance = first.size * second.size / 2**32

@@ -26,6 +26,13 @@ def draw(keys: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     return jax.lax.map(lambda key: random_words(key, shape), keys)
 
 
+@functools.partial(jax.jit, static_argnums=(2, 3))
+def draw_part(key: jax.Array, part: jax.Array, parts: int, size: int) -> jax.Array:
+    """One of the parts of a mask too large to hold; no other is computed."""
+    words = random_words(key, (parts, size))
+    return jax.lax.dynamic_index_in_dim(words, part, keepdims=False)
+
+
 def related_keys(impl: object) -> Iterator[tuple[str, jax.Array]]:
     """Batches of keys that people really use side by side."""
     root = jax.random.key(0, impl=impl)  # type: ignore[arg-type]
