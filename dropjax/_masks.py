@@ -71,14 +71,18 @@ def foregone(rate: RateLike, deterministic: bool) -> bool | None:
 
 
 def is_drawn(
-    rate: RateLike, deterministic: bool, *, draws_at_one: bool = False
+    rate: RateLike,
+    deterministic: bool,
+    *,
+    draws_at_one: bool = False,
+    name: str = "rate",
 ) -> bool:
     """Whether coins must be tossed, or something else drawn, so that a key is needed.
 
     A method whose coins do not say everything, as where a square is cut, draws at a
     rate of 1 too.
     """
-    certain = foregone(check_rate(rate), check_deterministic(deterministic))
+    certain = foregone(check_rate(rate, name), check_deterministic(deterministic))
     return certain is None or (draws_at_one and not certain)
 
 

@@ -51,6 +51,13 @@ def test_it_computes_in_the_dtype_asked_for():
     assert y.dtype == half.dtype == jnp.bfloat16
 
 
+def test_numpys_doubles_are_jaxs_floats():
+    query, key, value = inputs()
+    drop = functools.partial(dj.dot_product_attention, dropout_rng=KEY)
+    y = drop(np.asarray(query, np.float64), key, np.asarray(value, np.float64))
+    np.testing.assert_array_equal(y, drop(query, key, value))
+
+
 @pytest.mark.parametrize("kv_heads", [1, 2])
 def test_heads_share_keys_and_values_as_in_jax(kv_heads):
     x = inputs(kv_heads)

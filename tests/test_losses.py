@@ -100,3 +100,9 @@ def test_gradients_are_those_of_finite_differences():
     with jax.enable_x64(True):
         first, second = array((2, 5), np.float64), array((2, 5), np.float64, 1)
         check_grads(r_drop, (first, second), order=2, modes=("fwd", "rev"))
+
+
+def test_numpys_doubles_are_jaxs_floats():
+    first, second = array((2, 5)), array((2, 5), np.float32, 1)
+    found = r_drop(np.asarray(first, np.float64), second)
+    np.testing.assert_array_equal(found, r_drop(first, second))

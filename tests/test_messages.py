@@ -742,7 +742,7 @@ GOLDEN = {
     "complex logits": (
         lambda: losses.r_drop(X.astype(jnp.complex64), X.astype(jnp.complex64)),
         TypeError,
-        "first and second must be real logits, got complex64",
+        "first and second must be real, got complex64",
     ),
     "attention weights of one axis": (
         lambda: dj.attention_dropout(KEY, jnp.ones(3), 0.5),

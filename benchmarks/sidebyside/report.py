@@ -63,13 +63,13 @@ def write(
     """
     out.mkdir(parents=True, exist_ok=True)
     path, results = _path(out), list(results)
-    content = as_dict(results, command)
     if earlier is not None:
         again = {row.name: row for row in results}
         kept = [again.pop(row.name, row) for row in earlier.rows]
         results = [*kept, *again.values()]
-        commands = dict.fromkeys([*earlier.command.split("; "), command])
-        content = as_dict(results, "; ".join(commands))
+        command = "; ".join(dict.fromkeys([*earlier.command.split("; "), command]))
+    content = as_dict(results, command)
+    if earlier is not None:
         first = earlier.date.partition(" ")[0]
         if first != content["date"]:
             content["date"] = f"{first} to {content['date']}"

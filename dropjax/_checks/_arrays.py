@@ -30,13 +30,13 @@ def check_array(x: Any, name: str = "x") -> Any:
 
 def check_same_shape(first: Any, second: Any, names: str = "first and second") -> None:
     """Two passes of the same examples, or two moments of the same numbers."""
-    if first.shape != second.shape or first.dtype != second.dtype:
+    if first.shape != second.shape or not same_dtype(first, second):
         raise ValueError(
             f"{names} must have one shape and dtype, got {describe(first)} and "
             f"{describe(second)}; broadcast or cast one of them"
         )
     if jnp.iscomplexobj(first):
-        raise TypeError(f"first and second must be real logits, got {first.dtype}")
+        raise TypeError(f"{names} must be real, got {first.dtype}")
 
 
 def check_real(x: Any, name: str = "x") -> Any:

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array
 
 from dropjax._checks._arrays import check_array
-from dropjax._checks._words import broadcasts, describe, is_int, is_pair
+from dropjax._checks._words import broadcasts, describe, is_int, is_pair, same_dtype
 
 _PADDINGS = ("SAME", "VALID", "CIRCULAR", "REFLECT", "CAUSAL")
 
@@ -42,7 +42,7 @@ def check_attention(query: Any, key: Any, value: Any) -> None:
             "kv_heads, depth) and value (*batch, keys, kv_heads, width), kv_heads a "
             "divisor of heads, got shapes {}, {} and {}".format(*shapes)
         )
-    if not query.dtype == key.dtype == value.dtype:
+    if not (same_dtype(query, key) and same_dtype(key, value)):
         raise TypeError(
             "query, key and value must have one dtype, got "
             f"{query.dtype}, {key.dtype} and {value.dtype}; pass dtype"

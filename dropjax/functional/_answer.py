@@ -3,11 +3,15 @@
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from jaxtyping import Array
+import jax
+from jaxtyping import Array, PyTree
 
 from dropjax._checks import check_count, check_function, check_inference, check_key
+from dropjax._masks import is_drawn
 from dropjax._types import Inference, KeyLike, MaskPer, Noise, RateLike
 from dropjax.functional._samples import mean_of_samples, noise_is_drawn
+
+_OTHER_RATES = ("bias_rate", "selected_rate")
 
 
 class Layer(Protocol):
@@ -24,6 +28,20 @@ def is_sampled(layer: Any) -> bool:
     """Whether inference needs samples: without an activation the mean is known."""
     inference = check_inference(getattr(layer, "inference", "mean"))
     return inference != "mean" and layer.activation is not None
+
+
+def is_drawn_by(layer: Any, rate: RateLike | PyTree, deterministic: bool) -> bool:
+    """Whether a layer needs a key: for its rate, or a tree of them, or for another."""
+    off = deterministic and not is_sampled(layer)
+    at_one = getattr(layer, "draws_at_one", False)
+    others = {name: getattr(layer, name, None) for name in _OTHER_RATES}
+    # All of them, so that each is checked.
+    drawn = [
+        is_drawn(one, off, draws_at_one=at_one, name=name)
+        for name, rates in {"rate": rate, **others}.items()
+        for one in jax.tree.leaves(rates)
+    ]
+    return any(drawn)
 
 
 def answer(

@@ -189,6 +189,7 @@ def dot_product_attention(
             check_array(x, name).astype(dtype) for name, x in arrays.items()
         )
     check_attention(query, key, value)
+    query, key, value = jnp.asarray(query), jnp.asarray(key), jnp.asarray(value)
     exponentials = _exponentials(query, key, bias, mask, is_causal, precision)
 
     # What the backward pass of the exponential keeps is all that this one needs.

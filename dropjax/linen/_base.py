@@ -4,13 +4,11 @@ from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
-import jax
 from jaxtyping import Array, PyTree
 
 from dropjax._checks import check_deterministic, check_fixed_mask
-from dropjax._masks import is_drawn
 from dropjax._types import KeyLike, RateLike
-from dropjax.functional._answer import is_sampled
+from dropjax.functional._answer import is_drawn_by
 from dropjax.linen._rates import rate_of
 
 
@@ -23,12 +21,7 @@ def resolve(
     """Call arguments before attributes, and a key only where one is needed."""
     deterministic = flag(layer, deterministic)
     rate = rate_of(layer) if rate is None else rate
-    others = (getattr(layer, name, None) for name in ("bias_rate", "selected_rate"))
-    rates = jax.tree.leaves((rate, *others))
-    off = deterministic and not is_sampled(layer)
-    at_one = getattr(layer, "draws_at_one", False)
-    drawn = [is_drawn(one, off, draws_at_one=at_one) for one in rates]
-    if rng is None and any(drawn):
+    if is_drawn_by(layer, rate, deterministic) and rng is None:
         rng = layer.make_rng(layer.rng_collection)
     return rng, rate, deterministic
 

@@ -10,9 +10,8 @@ from flax import nnx
 from jaxtyping import Array, PyTree
 
 from dropjax._checks import check_fixed_mask, check_flag_given, rngs_error
-from dropjax._masks import is_drawn
 from dropjax._types import KeyLike, RateLike
-from dropjax.functional._answer import is_sampled
+from dropjax.functional._answer import is_drawn_by
 
 Rngs: TypeAlias = nnx.Rngs | nnx.RngStream | None
 
@@ -53,10 +52,7 @@ class Drop:
         """Call arguments before attributes, and a key only where one is needed."""
         deterministic = check_flag_given(deterministic, self.deterministic)
         rate = self.rate if rate is None else rate
-        selected_rate = getattr(self, "selected_rate", None)
-        rates = jax.tree.leaves((rate, self.bias_rate, selected_rate))
-        off, at_one = deterministic and not is_sampled(self), self.draws_at_one
-        if any(is_drawn(one, off, draws_at_one=at_one) for one in rates):
+        if is_drawn_by(self, rate, deterministic):
             return self._key(self.rngs if rngs is None else rngs), rate, deterministic
         return None, rate, deterministic
 
