@@ -172,6 +172,19 @@ def test_counts_notice(how):
     assert p < FAMILY_WISE_ERROR, name
 
 
+def test_ranks_notice_a_linear_generator():
+    """Each word is the sum, modulo 2, of the words of its index's bits."""
+    of_bits = np.random.default_rng(3).integers(2**32, size=24, dtype=np.uint32)
+    words = np.zeros(1, np.uint32)
+    for word in of_bits:
+        words = np.concatenate([words, words ^ word])
+    battery = [each for each in counts.battery() if each.name.startswith("ranks")]
+    for _ in range(2):
+        counts.add(battery, words)
+    assert len(battery) == 2
+    assert all(each.p_value() < FAMILY_WISE_ERROR for each in battery)
+
+
 def test_p_values_of_counts_of_ideal_words_are_uniform():
     generator, ps = np.random.default_rng(2), []
     for _ in range(3):

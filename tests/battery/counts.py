@@ -67,6 +67,8 @@ def battery() -> Iterator[Statistic]:
     yield Statistic("last bits", np.full(1 << 16, 2.0**-16), _last_bits)
     yield Statistic("thirds", _together(_THIRDS, 10), _thirds)
     yield Statistic("repeats", _REPEATS, _repeats)
+    yield Statistic("ranks of all bits", _DEFICITS, _ranks_of_all_bits)
+    yield Statistic("ranks of last bits", _DEFICITS, _ranks_of_last_bits)
     for columns in (False, True):
         yield from _both_ways(columns)
 
@@ -150,6 +152,41 @@ _REPEATS = np.array([1 - _REPEATED, _REPEATED])
 def _repeats(words: Words) -> np.ndarray:
     ordered = np.sort(words)
     return ordered[1:] == ordered[:-1]
+
+
+# How far the ranks of large square matrices of bits fall short: by 0, 1 or more.
+_FULL = np.prod(1 - 0.5 ** np.arange(1.0, 64.0))
+_DEFICITS = np.array([_FULL, 2 * _FULL, 1 - 3 * _FULL])
+_MATRICES, _RANK = 16, 512
+
+
+def _ranks_of_all_bits(words: Words) -> np.ndarray:
+    return _deficits(words[: _MATRICES * _RANK**2 // 32])
+
+
+def _ranks_of_last_bits(words: Words) -> np.ndarray:
+    bits = words[: _MATRICES * _RANK**2] & np.uint32(1)
+    return _deficits(np.packbits(bits.astype(bool)))
+
+
+def _deficits(bits: np.ndarray) -> np.ndarray:
+    matrices = bits.view(np.uint64).reshape(_MATRICES, _RANK, -1)
+    return np.array([min(_RANK - _rank(matrix.copy()), 2) for matrix in matrices])
+
+
+def _rank(rows: np.ndarray) -> int:
+    """Gauss's elimination over GF(2), 64 columns a word."""
+    rank = 0
+    for column in range(_RANK):
+        place, bit = divmod(column, 64)
+        ones = rows[rank:, place] >> np.uint64(bit) & np.uint64(1)
+        having = rank + np.flatnonzero(ones)
+        if having.size:
+            rows[having] ^= rows[having[0]].copy()
+            # The pivot is done with; the row that it stands before takes its place.
+            rows[having[0]] = rows[rank]
+            rank += 1
+    return rank
 
 
 # Few, half, and many bits set, as near to quarters as whole numbers allow.
