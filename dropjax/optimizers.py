@@ -7,6 +7,7 @@ optimizer, which then sees zeros, or whole steps behind it, whose momentum goes 
     optax.chain(optax.adam(1e-3), gradient_dropout(key, 0.3, scaling="standard"))
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
@@ -119,6 +120,8 @@ def gradient_dropout(
     def update(
         updates: PyTree, state: GradientDropoutState, params: PyTree | None = None
     ) -> tuple[PyTree, GradientDropoutState]:
+        if not jax.tree.leaves(updates):
+            return updates, GradientDropoutState(state.key, state.step + 1)
         now = rate(state.step) if callable(rate) else rate
         own = jax.random.fold_in(check_key(state.key), state.step)
         chosen = _is_inexact if where is None else where
@@ -204,7 +207,8 @@ def child_mask(information: PyTree, rate: float) -> PyTree:
     """
     leaves, structure = jax.tree.flatten(information)
     check_information(leaves)
-    flat = jnp.concatenate([jnp.ravel(leaf).astype(jnp.float32) for leaf in leaves])
+    wide = functools.reduce(np.promote_types, map(working_dtype, leaves))
+    flat = jnp.concatenate([jnp.ravel(leaf).astype(wide) for leaf in leaves])
     rate = check_host_rate(rate, "how many weights are dropped")
     kept = round((1 - rate) * flat.size)
     order = jnp.argsort(-flat, stable=True)
@@ -229,7 +233,8 @@ def fisher_information(
     Args:
       log_likelihood: `(params, example) -> scalar`, the log-probability of one
         example's label; a loss of one example serves as well.
-      params: the parameters, a tree of floating-point arrays.
+      params: the parameters, a tree of floating-point or complex arrays; of a complex
+        gradient it is the squared magnitude.
       examples: a tree of arrays whose first axis counts the examples, one or more.
 
     Returns:
@@ -237,7 +242,7 @@ def fisher_information(
 
     Raises:
       TypeError: from JAX: the log-likelihood is no real scalar, or a parameter is not
-        floating-point.
+        floating-point or complex.
 
     Example:
       >>> from dropjax.optimizers import fisher_information
@@ -264,7 +269,10 @@ def fisher_information(
 
 
 def _add_square(total: Array, gradient: Array) -> Array:
-    return total + jnp.square(gradient.astype(total.dtype))
+    parts = (
+        (gradient.real, gradient.imag) if jnp.iscomplexobj(gradient) else (gradient,)
+    )
+    return total + sum(jnp.square(part.astype(total.dtype)) for part in parts)
 
 
 def _is_inexact(path: str, leaf: Any) -> bool:

@@ -484,3 +484,20 @@ def test_a_product_of_ones_own_is_called():
     y = dense(KEY, x, kernel, 0.5, dot_general=dot_general)
     np.testing.assert_allclose(y, dense(KEY, x, kernel, 0.5), rtol=1e-5, atol=1e-6)
     assert calls
+
+
+@pytest.mark.parametrize("mask_per", ["batch", "example"])
+@pytest.mark.parametrize(
+    ("x", "kernel", "padding", "places"),
+    [
+        ((0, 5, 3), (2, 3, 4), "SAME", 5),
+        ((2, 0, 3), (2, 3, 4), "SAME", 0),
+        ((2, 0, 3), (2, 3, 4), "VALID", 0),
+        ((2, 5, 3), (2, 3, 0), "VALID", 4),
+        ((2, 1, 3), (3, 3, 4), "VALID", 0),
+    ],
+)
+def test_convolutions_of_and_to_nothing(mask_per, x, kernel, padding, places):
+    x, kernel = jnp.ones(x), jnp.ones(kernel)
+    y = dj.dropconnect_conv(KEY, x, kernel, 0.5, padding=padding, mask_per=mask_per)
+    assert y.shape == (x.shape[0], places, kernel.shape[-1])

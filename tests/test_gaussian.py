@@ -391,3 +391,46 @@ def test_inference_by_samples_takes_the_layers_rngs():
     assert not jnp.array_equal(other(x), other(x))
     jitted = nnx.jit(lambda layer, x: layer(x))
     assert not jnp.array_equal(jitted(other, x), jitted(other, x))
+
+
+@every_kind
+def test_each_sample_has_a_key_of_its_own(kind):
+    gaussian, _, arrays = INFERENCE[kind]
+    with jax.debug_key_reuse(True):
+        gaussian(jax.random.key(5), *arrays, 0.5, relu, num_samples=3)
+
+
+def test_complex_activations_are_averaged_under_strict_promotion():
+    activation = lambda y: y.astype(jnp.complex64)  # noqa: E731
+    y = dj.dropconnect_gaussian(KEY, *DENSE, 0.5, activation, num_samples=3)
+    assert y.dtype == jnp.complex64
+
+
+def scanned_scratch(layer):
+    """What the gradient of sixteen layers in a scan takes, in activations."""
+    x, kernels = jnp.ones((2048, 64)), jnp.ones((16, 64, 64))
+
+    def loss(x, kernels, keys):
+        step = lambda x, turn: (layer(turn[1], x, turn[0], 0.5), None)  # noqa: E731
+        return lax.scan(step, x, (kernels, keys))[0].sum()
+
+    keys = jax.random.split(KEY, 16)
+    compiled = jax.jit(jax.grad(loss, (0, 1))).lower(x, kernels, keys).compile()
+    return compiled.memory_analysis().temp_size_in_bytes / (16 * x.nbytes)
+
+
+def test_the_backward_pass_of_noise_keeps_the_inputs_alone():
+    masked = scanned_scratch(dj.dropconnect_dense)
+    assert scanned_scratch(NOISE["dense"]) < masked + 0.5
+
+
+@pytest.mark.parametrize("inference_", ["gaussian", "monte_carlo"])
+@pytest.mark.parametrize("rate", [1.0, jnp.float32(1.0)])
+def test_at_a_rate_of_one_layers_answer_what_is_left(inference_, rate):
+    options = {"inference": inference_, "activation": relu, "deterministic": True}
+    x = DENSE[0]
+    linen = djl.DropConnectDense(3, rate, **options)
+    variables = linen.init({"params": KEY, "dropout": KEY}, x)
+    of_nnx = djn.DropConnectLinear(6, 3, rate, rngs=nnx.Rngs(0), **options)
+    for y in (linen.apply(variables, x, rngs={"dropout": KEY}), of_nnx(x)):
+        np.testing.assert_array_equal(y, jnp.zeros((9, 3)))

@@ -382,6 +382,44 @@ GOLDEN = {
         ValueError,
         "bias must have shape (3,), got (4,)",
     ),
+    "bias of another dtype": (
+        lambda: dense(bias=jnp.ones(3, jnp.bfloat16)),
+        TypeError,
+        "bias must have the kernel's dtype, got bfloat16 and float32; cast one of them",
+    ),
+    "a kernel without a window": (
+        lambda: dj.dropconnect_conv(KEY, jnp.ones((2, 5, 3)), jnp.ones((0, 3, 4)), 0.5),
+        ValueError,
+        "kernel must have a window and features_in of 1 or more, got kernel of shape "
+        "(0, 3, 4)",
+    ),
+    "a kernel without inputs": (
+        lambda: dj.dropconnect_conv_moments(
+            jnp.ones((2, 5, 0)), jnp.ones((2, 0, 4)), 0.5
+        ),
+        ValueError,
+        "kernel must have a window and features_in of 1 or more, got kernel of shape "
+        "(2, 0, 4)",
+    ),
+    "bias rates of a wrong shape": (
+        lambda: dense(bias=jnp.ones(3), bias_rate=jnp.ones(2)),
+        ValueError,
+        "bias_rate of shape (2,) must broadcast to the coins' shape (3,): elements "
+        "that share a coin share a rate, so give it axes of size 1 there",
+    ),
+    "dropout rates of a wrong shape": (
+        lambda: dj.dot_product_attention(
+            *[jnp.ones((2, 3, 1, 4))] * 3, dropout_rng=KEY, dropout_rate=jnp.ones(7)
+        ),
+        ValueError,
+        "dropout_rate of shape (7,) must broadcast to the coins' shape (2, 1, 3, 3): "
+        "elements that share a coin share a rate, so give it axes of size 1 there",
+    ),
+    "an id past JAX's integers": (
+        lambda: dj.word_dropout(KEY, np.ones(3, np.int64), 0.5, unknown_id=2**40),
+        ValueError,
+        "unknown_id must fit the dtype of x, int32, got 1099511627776",
+    ),
     "bias rate": (
         lambda: dense(bias=jnp.ones(3), bias_rate=2),
         ValueError,

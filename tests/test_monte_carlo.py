@@ -179,3 +179,17 @@ def test_transforms():
         for size in (1, 2):
             predict = monte_carlo(apply, 3, batch_size=size)
             jax.jit(functools.partial(predict, x=X))(jax.random.key(0))
+
+
+@pytest.mark.parametrize("value", [-1e30, np.finfo(np.float32).min, -np.inf])
+@pytest.mark.parametrize("batch_size", [1, 2, 3])
+def test_what_all_passes_agree_on_has_no_variance(value, batch_size):
+    """As masked logits do, whose squares have no number."""
+
+    def apply_fn(key, x):
+        return jnp.concatenate([dj.dropout(key, x, 0.5), jnp.full(1, value, x.dtype)])
+
+    found = monte_carlo(apply_fn, 8, batch_size=batch_size)(KEY, jnp.ones(2))
+    assert found.mean[-1] == np.float32(value)
+    assert found.variance[-1] == 0
+    assert (found.variance[:2] > 0).all()

@@ -78,3 +78,21 @@ def test_the_mean_of_the_heads_losses_has_less_variance_than_one():
         for n in (1, 8)
     )
     np.testing.assert_allclose(one / eight, 8, rtol=0.3)
+
+
+@pytest.mark.parametrize("face", FACES)
+@pytest.mark.parametrize("xp", [np, jnp])
+def test_samples_may_have_rates_of_their_own(face, xp):
+    rates = xp.asarray([0.0, 0.25, 0.5, 1.0], np.float32)[:, None, None]
+    y = FACES[face](KEY, X, rates, samples=4)
+    np.testing.assert_array_equal(y[0], X)
+    np.testing.assert_array_equal(y[3], jnp.zeros_like(X))
+    after = FACES[face](None, X, rates, samples=4, deterministic=True)
+    np.testing.assert_array_equal(after, X[None])
+    options = {"samples": 4, "scaling": "standard", "deterministic": True}
+    after = FACES[face](None, X, rates, **options)
+    np.testing.assert_allclose(after, X[None] * (1 - 0.4375), rtol=1e-6)
+    mask = dj.multi_sample_dropout_mask(
+        None, X.shape, rates, samples=4, deterministic=True
+    )
+    assert mask.shape == (1, 20, 30)

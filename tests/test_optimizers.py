@@ -255,3 +255,28 @@ def test_a_donated_state_leaves_the_key_alone(key):
     for _ in range(2):
         _, state = update(GRADIENTS, transform.init(GRADIENTS))
     assert state.step == 1
+
+
+def test_information_is_ranked_in_its_own_precision():
+    with jax.enable_x64(True):
+        for values in (
+            [1e-60, 2e-60, 3e-60, 4e-60],
+            [1, 1 + 1e-10, 1 + 2e-10, 1 + 3e-10],
+        ):
+            mask = child_mask({"a": jnp.asarray(values, jnp.float64)}, 0.5)
+            assert mask["a"].tolist() == [False, False, True, True]
+
+
+def test_information_of_complex_parameters_is_the_squared_magnitude():
+    loss = lambda w, x: (w * x).real + 2 * (w * x).imag  # noqa: E731
+    found = fisher_information(loss, jnp.complex64(1), jnp.array([1.0, 2.0]))
+    assert found.dtype == jnp.float32
+    np.testing.assert_allclose(found, 12.5)
+
+
+def test_a_part_of_the_tree_without_leaves_is_passed_on():
+    """As `optax.partition` gives to a label that nothing has."""
+    transform = gradient_dropout(KEY, 0.5)
+    updates, state = transform.update({}, transform.init({}))
+    assert updates == {}
+    assert state.step == 1

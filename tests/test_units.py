@@ -1,5 +1,7 @@
 """What is particular to layers, tokens, activations and weighted channels."""
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -299,3 +301,43 @@ def test_a_layer_that_changes_the_shape_is_refused_wherever_the_coin_falls():
     for options in ({"rate": 0.0}, {"rate": 0.5, "deterministic": True}, {"rate": 0.5}):
         with pytest.raises(ValueError, match=r"layer\(x\)"):
             dj.layer_drop(KEY, jnp.ones((2, 3)), lambda x: x[:1], **options)
+
+
+@pytest.mark.parametrize("deterministic", [False, True])
+@pytest.mark.parametrize("rate", [0.5, jnp.float32(1.0)])
+def test_no_slope_comes_from_an_activation_that_is_dropped(rate, deterministic):
+    """The root has none at 0, and no number below."""
+    root = functools.partial(dj.drop_activation, activation=jnp.sqrt)
+    drop = functools.partial(root, KEY, rate=rate, deterministic=deterministic)
+    slopes = jax.jit(jax.grad(lambda x: drop(x).sum()))(jnp.zeros(100))
+    if rate == 1:
+        np.testing.assert_array_equal(slopes, jnp.ones(100))
+        np.testing.assert_array_equal(drop(-jnp.ones(100)), -jnp.ones(100))
+    elif not deterministic:
+        kept = dj.drop_activation_mask(KEY, (100,), rate)
+        np.testing.assert_array_equal(slopes, jnp.where(kept, jnp.inf, 1))
+
+
+@pytest.mark.parametrize("rate", [0.0, 1.0])
+def test_at_its_ends_the_mean_of_zoneout_is_one_of_two_states(rate):
+    new, old = jnp.array([jnp.inf, 1.0]), jnp.array([2.0, jnp.inf])
+    new, old = (new, old) if rate else (old, new)
+    for each in (rate, jnp.float32(rate)):
+        y = dj.zoneout(None, new, old, each, deterministic=True)
+        np.testing.assert_array_equal(y, old if rate else new)
+
+
+def test_a_bias_that_is_not_there_needs_no_key():
+    layer = djl.DropConnectDense(3, 0.0, use_bias=False, bias_rate=0.5)
+    x = jnp.ones((2, 5))
+    layer.apply(layer.init(KEY, x, deterministic=True), x, deterministic=False)
+    options = {"use_bias": False, "bias_rate": 0.5, "deterministic": False}
+    of_nnx = djn.DropConnectLinear(5, 3, 0.0, rngs=nnx.Rngs(0), **options)
+    of_nnx(x)
+    assert of_nnx.rngs.count[...] == 0
+
+
+def test_no_features_have_no_bias_to_drop():
+    bias = {"bias": jnp.ones(0), "bias_rate": 0.5, "mask_per": "example"}
+    y = dj.dropconnect_dense(KEY, jnp.ones((4, 5)), jnp.ones((5, 0)), 0.5, **bias)
+    assert y.shape == (4, 0)

@@ -52,7 +52,6 @@ from ._products import check_attention as check_attention
 from ._products import check_attention_bias as check_attention_bias
 from ._products import check_attention_mask as check_attention_mask
 from ._products import check_attention_weights as check_attention_weights
-from ._products import check_bias as check_bias
 from ._products import check_conv_shapes as check_conv_shapes
 from ._products import check_dense_shapes as check_dense_shapes
 from ._products import check_kernel_size as check_kernel_size

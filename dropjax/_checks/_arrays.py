@@ -169,6 +169,7 @@ def check_id(one: Any, dtype: np.dtype, name: str) -> int:
     """An integer that the tokens' dtype can hold."""
     if not is_int(one):
         raise TypeError(f"{name} must be an integer, got {describe(one)}")
+    dtype = jax.dtypes.canonicalize_dtype(dtype)
     if not jnp.iinfo(dtype).min <= one <= jnp.iinfo(dtype).max:
         raise ValueError(f"{name} must fit the dtype of x, {dtype}, got {one}")
     return int(one)

@@ -95,23 +95,29 @@ def check_prefix_tokens(shape: tuple[int, ...], prefix_tokens: Any) -> int:
     return shape[-2] - int(prefix_tokens)
 
 
-def check_dense_shapes(x: Array, kernel: Array) -> None:
-    """X's features are the kernel's rows, and both have one dtype."""
+def check_dense_shapes(x: Array, kernel: Array, bias: Any) -> None:
+    """X's features are the kernel's rows, and all have one dtype."""
     if kernel.ndim != 2 or x.ndim == 0 or x.shape[-1] != kernel.shape[0]:
         raise ValueError(
             "kernel must have shape (features_in, features_out), features_in as the "
             f"last axis of x, got kernel of shape {kernel.shape}, x of shape {x.shape}"
         )
     _check_one_dtype(x, kernel)
+    _check_bias(bias, kernel)
 
 
-def check_conv_shapes(x: Array, kernel: Array, groups: int) -> None:
-    """X's channels are the kernel's times the groups, and both have one dtype."""
+def check_conv_shapes(x: Array, kernel: Array, bias: Any, groups: int) -> None:
+    """X's channels are the kernel's times the groups, and all have one dtype."""
     if kernel.ndim < 3 or x.ndim < kernel.ndim - 1:
         raise ValueError(
             "kernel must have shape (*window, features_in / groups, features_out) and "
             "x (*batch, *spatial, features_in), got kernel of shape "
             f"{kernel.shape}, x of shape {x.shape}"
+        )
+    if 0 in kernel.shape[:-1]:
+        raise ValueError(
+            "kernel must have a window and features_in of 1 or more, got kernel of "
+            f"shape {kernel.shape}"
         )
     fits = is_int(groups) and groups > 0 and kernel.shape[-1] % groups == 0
     if not fits or x.shape[-1] != kernel.shape[-2] * groups:
@@ -121,6 +127,7 @@ def check_conv_shapes(x: Array, kernel: Array, groups: int) -> None:
             f"x of shape {x.shape}"
         )
     _check_one_dtype(x, kernel)
+    _check_bias(bias, kernel)
 
 
 def _check_one_dtype(x: Array, kernel: Array) -> None:
@@ -131,11 +138,18 @@ def _check_one_dtype(x: Array, kernel: Array) -> None:
         )
 
 
-def check_bias(bias: Any, features: int) -> Array:
-    """One element per output feature."""
+def _check_bias(bias: Any, kernel: Array) -> None:
+    """None, or one element per output feature."""
+    if bias is None:
+        return
+    features = kernel.shape[-1]
     if check_array(bias, "bias").shape != (features,):
         raise ValueError(f"bias must have shape ({features},), got {bias.shape}")
-    return bias
+    if not same_dtype(bias, kernel):
+        raise TypeError(
+            f"bias must have the kernel's dtype, got {bias.dtype} and {kernel.dtype}; "
+            "cast one of them"
+        )
 
 
 def check_kernel_size(size: Any) -> tuple[int, ...]:

@@ -17,11 +17,13 @@ def check_rate(rate: RateLike, name: str = "rate") -> RateLike:
     return _check_probability(rate, f"{name} is the probability of dropping", name)
 
 
-def check_rate_shape(rate: RateLike, coins: tuple[int, ...]) -> None:
+def check_rate_shape(
+    rate: RateLike, coins: tuple[int, ...], name: str = "rate"
+) -> None:
     """An array rate gives each coin one rate: it must broadcast to the coins."""
     if not broadcasts(np.shape(rate), coins):
         raise ValueError(
-            f"rate of shape {np.shape(rate)} must broadcast to the coins' shape "
+            f"{name} of shape {np.shape(rate)} must broadcast to the coins' shape "
             f"{coins}: elements that share a coin share a rate, so give it axes of "
             "size 1 there"
         )

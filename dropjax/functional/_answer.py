@@ -35,9 +35,11 @@ def is_drawn_by(layer: Any, rate: RateLike | PyTree, deterministic: bool) -> boo
     off = deterministic and not is_sampled(layer)
     at_one = getattr(layer, "draws_at_one", False)
     others = {name: getattr(layer, name, None) for name in _OTHER_RATES}
+    biased = getattr(layer, "use_bias", True)
     # All of them, so that each is checked.
     drawn = [
         is_drawn(one, off, draws_at_one=at_one, name=name)
+        and (biased or name != "bias_rate")
         for name, rates in {"rate": rate, **others}.items()
         for one in jax.tree.leaves(rates)
     ]
@@ -69,9 +71,10 @@ def answer(
         check_function(layer.activation, "activation")
     check_inference(layer.inference)
     num_samples = check_count(layer.num_samples, "num_samples")
-    drawn = noise_is_drawn(rate, options["bias"], options["bias_rate"])
-    if not (deterministic and drawn and is_sampled(layer)):
+    if not (deterministic and is_sampled(layer)):
         return activated(key, deterministic)
+    if not noise_is_drawn(rate, options["bias"], options["bias_rate"]):
+        return activated(key)
     if layer.inference == "monte_carlo":
         return mean_of_samples(check_key(key), activated, num_samples)
     given = {"num_samples": num_samples, **options}

@@ -18,6 +18,7 @@ from dropjax._checks import (
     check_attention_weights,
     check_flag,
     check_rate,
+    check_rate_shape,
     check_shape,
     check_unsown,
 )
@@ -191,6 +192,8 @@ def dot_product_attention(
     check_attention(query, key, value)
     query, key, value = jnp.asarray(query), jnp.asarray(key), jnp.asarray(value)
     exponentials = _exponentials(query, key, bias, mask, is_causal, precision)
+    coins = _coins(exponentials.shape, broadcast_dropout)
+    check_rate_shape(rate, coins, "dropout_rate")
 
     # What the backward pass of the exponential keeps is all that this one needs.
     @functools.partial(jax.checkpoint, prevent_cse=False)

@@ -1,5 +1,6 @@
 """Convolution with channels last, as `flax.linen.Conv` does it."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
@@ -33,7 +34,7 @@ def conv(
     batch = x.shape[: x.ndim - rank - 1]
     dilation = check_window(dilation, rank, "dilation")
     spread = check_window(input_dilation, rank, "input_dilation")
-    flat = x.reshape((-1, *x.shape[len(batch) :]))
+    flat = x.reshape((math.prod(batch), *x.shape[len(batch) :]))
     padded, left = _pad(flat, kernel.shape[:rank], dilation, padding, spread)
     y = conv_general_dilated(
         padded,
@@ -93,7 +94,7 @@ def conv_by_patches(
     steps = check_window(dilation, rank, "dilation")
     jumps = check_window(strides, rank, "strides")
     spread = check_window(input_dilation, rank, "input_dilation")
-    flat = x.reshape((-1, *x.shape[len(batch) :]))
+    flat = x.reshape((math.prod(batch), *x.shape[len(batch) :]))
     flat, left = _pad(flat, window, steps, padding, spread)
     if isinstance(left, str):
         reach = [1 + (n - 1) * step for n, step in zip(window, steps, strict=True)]
@@ -118,10 +119,13 @@ def _patches(
 ) -> Inexact[Array, "batch *places window features"]:
     """What the window sees from each of its places, by strided slices of x."""
     reach = [(size - 1) * step for size, step in zip(window, steps, strict=True)]
-    inner = [n - far for n, far in zip(x.shape[1:-1], reach, strict=True)]
+    sizes = x.shape[1:-1]
+    # A window that is larger than x has no place in it.
+    inner = [max(n - far, 0) for n, far in zip(sizes, reach, strict=True)]
 
     def seen(place: tuple[int, ...]) -> Array:
-        first = [at * step for at, step in zip(place, steps, strict=True)]
+        moves = zip(place, steps, sizes, strict=True)
+        first = [min(at * step, n) for at, step, n in moves]
         last = [low + n for low, n in zip(first, inner, strict=True)]
         whole = (x.shape[0], x.shape[-1])
         stop = (whole[0], *last, whole[1])

@@ -3,9 +3,21 @@
 from collections.abc import Callable, Sequence
 
 import jax
-from jaxtyping import Array, Bool, Inexact
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float, Inexact, Key
 
-from dropjax._checks import check_array, check_function, check_like
+from dropjax._apply import redrawn, working_dtype
+from dropjax._checks import (
+    check_array,
+    check_deterministic,
+    check_function,
+    check_key,
+    check_like,
+    check_rate,
+    check_rate_shape,
+)
+from dropjax._masks import foregone, keep_probability, toss
 from dropjax._types import KeyLike, RateLike
 from dropjax.functional._zoneout import zoneout, zoneout_mask
 
@@ -52,9 +64,31 @@ def drop_activation(
       Liang, Khoo and Yang, 2018, "Drop-Activation: implicit parameter reduction and
       harmonious regularization".
     """
-    y = check_function(activation, "activation")(check_array(x))
-    check_like(x, y, "activation(x)")
-    return zoneout(key, y, x, rate, deterministic=deterministic)
+    x, activation = check_array(x), check_function(activation, "activation")
+    rate, off = check_rate(rate), check_deterministic(deterministic)
+    check_rate_shape(rate, x.shape)
+    seen = x
+    if foregone(rate, deterministic=False) is None:
+        keep = keep_probability(rate, working_dtype(x))
+        seen = _seen_where_kept(None if off else check_key(key), jnp.asarray(x), keep)
+    y = check_like(x, activation(seen), "activation(x)")
+    return zoneout(key, y, x, rate, deterministic=off)
+
+
+@redrawn()
+def _seen_where_kept(
+    key: Key[Array, ""] | None, x: Inexact[Array, "*shape"], keep: Float[Array, "..."]
+) -> Inexact[Array, "*shape"]:
+    """X, to which a gradient comes back only where the activation is kept.
+
+    Elsewhere the activation may have no slope, and 0 times that is NaN.
+    """
+    kept = (
+        jnp.broadcast_to(keep != 0, x.shape)
+        if key is None
+        else toss(key, keep, x.shape)
+    )
+    return lax.select(kept, x, lax.stop_gradient(x))
 
 
 def drop_activation_mask(

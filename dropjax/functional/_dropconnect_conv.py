@@ -105,7 +105,7 @@ def dropconnect_conv(
       using DropConnect", ICML.
     """
     x, kernel = jnp.asarray(check_array(x)), jnp.asarray(check_array(kernel, "kernel"))
-    check_conv_shapes(x, kernel, feature_group_count)
+    check_conv_shapes(x, kernel, bias, feature_group_count)
     options = {
         "strides": strides,
         "padding": padding,
@@ -123,12 +123,14 @@ def dropconnect_conv(
         return conv_by_patches(x, kernel, **options)
 
     check_noise(noise, mask_per)
+    redraw = conv_general_dilated is None
     drawn = noise_is_drawn(rate, bias, bias_rate, deterministic)
     if noise == "gaussian" and drawn:
-        return gaussian_product(product, key, x, kernel, rate, bias, bias_rate, scaling)
+        return gaussian_product(
+            product, key, x, kernel, rate, bias, bias_rate, redraw, scaling
+        )
     share, batched = check_mask_per(mask_per), x.ndim >= kernel.ndim
     rate = settled(rate, "rate", share)
-    redraw = conv_general_dilated is None
     if share is None or not is_drawn(rate, deterministic):
         y = masked_product(
             product, key, x, kernel, rate, redraw, scaling, deterministic

@@ -109,16 +109,18 @@ def dropconnect_dense(
       using DropConnect", ICML. Its masks are drawn per example.
     """
     x, kernel = jnp.asarray(check_array(x)), jnp.asarray(check_array(kernel, "kernel"))
-    check_dense_shapes(x, kernel)
+    check_dense_shapes(x, kernel, bias)
     options = given(precision, preferred_element_type)
     product = functools.partial(dense, dot_general=dot_general, **options)
     check_noise(noise, mask_per)
+    redraw = dot_general is None
     drawn = noise_is_drawn(rate, bias, bias_rate, deterministic)
     if noise == "gaussian" and drawn:
-        return gaussian_product(product, key, x, kernel, rate, bias, bias_rate, scaling)
+        return gaussian_product(
+            product, key, x, kernel, rate, bias, bias_rate, redraw, scaling
+        )
     share = check_mask_per(mask_per)
     rate = settled(rate, "rate", share)
-    redraw = dot_general is None
     if share is None or not is_drawn(rate, deterministic):
         y = masked_product(
             product, key, x, kernel, rate, redraw, scaling, deterministic

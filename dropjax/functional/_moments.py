@@ -12,7 +12,6 @@ from jaxtyping import Array, Float
 from dropjax._apply import apply_mask, single_or_wider
 from dropjax._checks import (
     check_array,
-    check_bias,
     check_bias_rate,
     check_conv_shapes,
     check_dense_shapes,
@@ -184,7 +183,7 @@ def dense_moments(
 ) -> Moments:
     """The moments of a dense layer, the variance in what it was made in."""
     x, kernel = jnp.asarray(check_real(x)), jnp.asarray(check_array(kernel, "kernel"))
-    check_dense_shapes(x, kernel)
+    check_dense_shapes(x, kernel, bias)
     options = given(precision, preferred_element_type)
     product = functools.partial(dense, dot_general=dot_general, **options)
     return layer_moments(product, x, kernel, rate, bias, bias_rate, scaling)
@@ -206,7 +205,7 @@ def conv_moments(
 ) -> Moments:
     """The moments of a convolution, the variance in what it was made in."""
     x, kernel = jnp.asarray(check_real(x)), jnp.asarray(check_array(kernel, "kernel"))
-    check_conv_shapes(x, kernel, feature_group_count)
+    check_conv_shapes(x, kernel, bias, feature_group_count)
     product = functools.partial(
         conv,
         **window,
@@ -240,7 +239,7 @@ def weight_moments(
 ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
     """The mean and the variance of weights that are dropped, in float32 or better."""
     rate = check_rate(rate, name)
-    check_rate_shape(rate, weights.shape)
+    check_rate_shape(rate, weights.shape, name)
     check_scaling(scaling)
     wide = single_or_wider(weights.dtype)
     keep = jnp.asarray(keep_probability(rate, wide))
@@ -266,7 +265,6 @@ def _add_bias(
 ) -> Moments:
     if bias is None:
         return mean, variance
-    check_bias(bias, mean.shape[-1])
     along = (1,) * (mean.ndim - 1) + (-1,)
     if bias_rate is None:
         return mean + bias.astype(mean.dtype).reshape(along), variance

@@ -2,11 +2,20 @@
 
 from collections.abc import Sequence
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Inexact
 
 from dropjax._apply import drop
-from dropjax._checks import check_array, check_count, check_deterministic, check_shape
+from dropjax._checks import (
+    check_array,
+    check_count,
+    check_deterministic,
+    check_rate,
+    check_rate_shape,
+    check_shape,
+)
 from dropjax._masks import keep_mask
 from dropjax._types import KeyLike, RateLike, Scaling
 
@@ -63,9 +72,8 @@ def multi_sample_dropout(
       generalization", arXiv:1905.09788.
     """
     x = check_array(x)
-    count = 1 if check_deterministic(deterministic) else check_count(samples, "samples")
-    copies = jnp.broadcast_to(x, (count, *x.shape))
-    shape = copies.shape
+    shape, rate = _shape_and_rate(x.shape, rate, samples, deterministic)
+    copies = jnp.broadcast_to(x, shape)
     return drop(key, copies, rate, shape, scaling=scaling, deterministic=deterministic)
 
 
@@ -99,6 +107,20 @@ def multi_sample_dropout_mask(
       >>> y = multi_sample_dropout(key, x, 0.5)
       >>> assert jnp.array_equal(y, jnp.where(mask, 2, 0))
     """
-    count = 1 if check_deterministic(deterministic) else check_count(samples, "samples")
-    whole = (count, *check_shape(shape))
+    own = check_shape(shape)
+    whole, rate = _shape_and_rate(own, rate, samples, deterministic)
     return keep_mask(key, whole, rate, deterministic=deterministic)
+
+
+def _shape_and_rate(
+    shape: tuple[int, ...], rate: RateLike, samples: int, deterministic: bool
+) -> tuple[tuple[int, ...], RateLike]:
+    """Those of all samples; after training of one, at the mean of their rates."""
+    whole = (check_count(samples, "samples"), *shape)
+    rate = check_rate(rate)
+    check_rate_shape(rate, whole)
+    if not check_deterministic(deterministic):
+        return whole, rate
+    if isinstance(rate, jax.Array | np.ndarray) and rate.ndim == len(whole):
+        rate = rate.mean(0, keepdims=True)
+    return (1, *shape), rate

@@ -60,12 +60,13 @@ def mean_of_samples(
 ) -> Inexact[Array, "*shape"]:
     """The mean of samples that are made one by one, and again to go back."""
     keys = jax.random.split(key, num_samples)
-    like = jax.eval_shape(sample, keys[0])
+    like = jax.eval_shape(sample, jax.ShapeDtypeStruct((), keys.dtype))
     wide = averaged_dtype(like.dtype)
 
     # A running mean, and not a sum that outgrows its terms.
     def step(mean: Array, turn: tuple[Array, Array]) -> tuple[Array, None]:
         count, key = turn
+        count = count.astype(wide)
         y = jax.checkpoint(sample, prevent_cse=False)(key).astype(wide)
         return mean * (1 - 1 / count) + y / count, None
 

@@ -79,7 +79,7 @@ def weighted_channel_dropout(
     rates = check_rate(rate), check_rate(selected_rate, "selected_rate")
     one_each = tuple(1 if axis == own[0] else n for axis, n in enumerate(coins))
     check_rate_shape(rates[0], one_each)
-    check_rate_shape(rates[1], coins)
+    check_rate_shape(rates[1], coins, "selected_rate")
     deterministic = check_deterministic(deterministic)
     certain = [foregone(each, deterministic) for each in rates]
     if False in certain:

@@ -10,7 +10,6 @@ from jaxtyping import Array, Inexact, Key
 
 from dropjax._apply import apply_mask, nan_where, sharded_like, single_or_wider
 from dropjax._checks import (
-    check_bias,
     check_key,
     check_rate,
     check_rate_shape,
@@ -42,14 +41,17 @@ def gaussian_product(
     rate: RateLike,
     bias: Array | None,
     bias_rate: RateLike | None,
+    redraw: bool,
     scaling: Scaling,
 ) -> Array:
     """The product, its sums of dropped weights replaced by Gaussians alike."""
-    key = check_key(key)
-    moments = layer_moments(
-        product, check_real(x), kernel, rate, bias, bias_rate, scaling
-    )
-    return gaussian_sample(key, *moments)
+    check_real(x)
+
+    def forward(key: Key[Array, ""], x: Array, kernel: Array) -> Array:
+        moments = layer_moments(product, x, kernel, rate, bias, bias_rate, scaling)
+        return gaussian_sample(key, *moments)
+
+    return (jax.checkpoint(forward) if redraw else forward)(check_key(key), x, kernel)
 
 
 def masked_product(
@@ -159,9 +161,9 @@ def add_bias(
 ) -> Array:
     if bias is None:
         return y
-    check_bias(bias, y.shape[-1])
     if rate is not None:
         rate = settled(rate, "bias_rate", share)
+        check_rate_shape(rate, bias.shape, "bias_rate")
         own = _own_key(key, "bias", rate, deterministic)
         if share is not None and own is not None:
             examples = y.shape[0] if batched else 1
@@ -183,7 +185,7 @@ def _own_biases(
 ) -> Inexact[Array, "examples features_out"]:
     masks = -(-examples // share)
     words = weight_words(key, mask_levels(rate), -(-masks // 32), bias.shape)
-    mask = coins(words, min(masks, 32)).reshape(-1, bias.size)
+    mask = lax.collapse(coins(words, min(masks, 32)), 0, 2)
     mask = jnp.repeat(mask, share, axis=0)[:examples]
     scaled = jnp.broadcast_to(_scaled(bias, rate, scaling), mask.shape)
     return apply_mask(scaled, mask)

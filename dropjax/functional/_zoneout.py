@@ -116,5 +116,7 @@ def _mean(
 ) -> Inexact[Array, "*shape"]:
     """What becomes of the state after training: its mean over masks."""
     wide = widened(x)
-    keep = jnp.broadcast_to(keep, x.shape).astype(wide.dtype)
-    return (wide * keep + widened(old) * (1 - keep)).astype(x.dtype)
+    share = jnp.broadcast_to(keep, x.shape).astype(wide.dtype)
+    mean = (wide * share + widened(old) * (1 - share)).astype(x.dtype)
+    # What has no share in it may have no number.
+    return jnp.where(share == 1, x, jnp.where(share == 0, old, mean))

@@ -128,9 +128,10 @@ def monte_carlo(
 
 def _summarized(y: Array, probabilities: bool) -> _Summary:
     y = y.astype(averaged_dtype(y.dtype))
-    mean = y.mean(0)
+    # From the first pass on: where all agree the mean is what they say, be it -inf.
+    mean = y[0] + _difference(y, y[:1]).mean(0)
     entropy = _entropy(check_classes(y)).mean(0) if probabilities else None
-    squares = _squared(y - mean[None]).sum(0)
+    squares = _squared(_difference(y, mean[None])).sum(0)
     return _Summary(jnp.asarray(y.shape[0], squares.dtype), mean, squares, entropy)
 
 
@@ -142,12 +143,15 @@ def _merge(first: _Summary, second: _Summary) -> _Summary:
     """The summary of both: nothing is subtracted that is large beside the rest."""
     number = first.number + second.number
     share = second.number / number
+    alone = first.number == 0
 
     def mean(one: Array, other: Array) -> Array:
         part = share.astype(one.dtype)
-        return one * (1 - part) + other * part
+        mixed = one * (1 - part) + other * part
+        return jnp.where(alone | (one == other), other, mixed)
 
-    apart = _squared(second.mean - first.mean) * (first.number * share)
+    between = jnp.where(alone, 0, _difference(second.mean, first.mean))
+    apart = _squared(between) * (first.number * share)
     entropy = None
     if first.entropy is not None and second.entropy is not None:
         entropy = mean(first.entropy, second.entropy)
@@ -173,6 +177,11 @@ def _prediction(
     return Prediction(
         mean, variance, structure.unflatten(entropies), structure.unflatten(shared)
     )
+
+
+def _difference(y: Array, other: Array) -> Array:
+    """Y less the other: nothing where they are equal, both of them infinite too."""
+    return jnp.where(y == other, 0, y - other)
 
 
 def _squared(y: Inexact[Array, "*shape"]) -> Float[Array, "*shape"]:
