@@ -403,3 +403,85 @@ def test_a_traced_flag_gets_the_message_of_the_functions(name):
     for call in calls:
         with pytest.raises(TypeError, match="deterministic must be True or False"):
             jax.jit(call)(True)
+
+
+class Held(nn.Module):
+    """A module that has a field of the name that the wrappers have for theirs."""
+
+    module: nn.Module
+
+    def __call__(self, x):
+        return self.module(x)
+
+
+def concrete(module):
+    return djl.ConcreteDropout(module, 10, deterministic=True)
+
+
+WRAPPERS = {
+    "LayerDrop": functools.partial(djl.LayerDrop, deterministic=False),
+    "DropConnect": functools.partial(djl.DropConnect, deterministic=False),
+}
+WRAPPED = {
+    "Dense": nn.Dense(30),
+    "Held": Held(Held(nn.Dense(30))),
+    "Sequential": nn.Sequential([nn.Dense(30), nn.relu, nn.Dense(30)]),
+    "a wrapper held": Held(
+        djl.DropConnect(Held(nn.Dense(30)), 0.0, deterministic=False)
+    ),
+    "set_rates": djl.set_rates(
+        nn.Sequential([nn.Dense(30), djl.Dropout(0.5, deterministic=False)]), 0.0
+    ),
+}
+
+
+@pytest.mark.parametrize("inner", WRAPPERS.values(), ids=WRAPPERS)
+@pytest.mark.parametrize("outer", WRAPPERS.values(), ids=WRAPPERS)
+@pytest.mark.parametrize("module", WRAPPED.values(), ids=WRAPPED)
+def test_linen_wrappers_nest(outer, inner, module):
+    variables, rngs = module.init(KEY, X), {"dropout": KEY}
+
+    def run(layer):
+        return layer.apply(variables, X, rngs=rngs)
+
+    own = outer(inner(module, 0.5), 0.5).init({"params": KEY, **rngs}, X)
+    assert jax.tree.map(jnp.shape, own) == jax.tree.map(jnp.shape, variables)
+    y = module.apply(variables, X)
+    np.testing.assert_array_equal(run(outer(inner(module, 0.0), 0.0)), y)
+    np.testing.assert_array_equal(
+        run(outer(inner(module, 0.5), 0.0)), run(inner(module, 0.5))
+    )
+    np.testing.assert_allclose(
+        run(outer(inner(module, 0.0), 0.5)), run(outer(module, 0.5)), rtol=1e-6
+    )
+    traced = jax.jit(lambda rate: run(outer(inner(module, rate), rate)))
+    np.testing.assert_allclose(traced(jnp.float32(0.0)), y, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("inner", WRAPPERS.values(), ids=WRAPPERS)
+def test_linen_concrete_dropout_goes_around_other_wrappers(inner):
+    variables = concrete(nn.Dense(30)).init(KEY, X)
+    y, cost = concrete(inner(nn.Dense(30), 0.0)).apply(variables, X)
+    expected, same_cost = concrete(nn.Dense(30)).apply(variables, X)
+    np.testing.assert_array_equal(y, expected)
+    assert cost == same_cost
+    own = concrete(inner(nn.Dense(30), 0.5)).init(KEY, X)
+    jax.tree.map(np.testing.assert_array_equal, own, variables)
+
+
+def test_a_nested_linen_wrapper_may_be_called_twice_and_take_the_flag():
+    class Twice(nn.Module):
+        def setup(self):
+            inner = djl.DropConnect(nn.Dense(30, parent=None), 0.5, parent=None)
+            self.layer = djl.LayerDrop(inner, 0.0)
+
+        def __call__(self, x):
+            x = self.layer(x, deterministic=True)
+            return self.layer(x, deterministic=False)
+
+    variables = Twice().init(KEY, X)
+    dense = {"params": variables["params"]["layer"]}
+    once = nn.Dense(30).apply(dense, X)
+    twice = Twice().apply(variables, X, rngs={"dropout": KEY})
+    assert not jnp.array_equal(twice, nn.Dense(30).apply(dense, once))
+    assert twice.shape == X.shape

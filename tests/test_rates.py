@@ -1,6 +1,7 @@
 """New rates for a whole model, in Linen and in NNX."""
 
 import copy
+import inspect
 import pickle
 
 import flax.linen as nn
@@ -371,3 +372,100 @@ def test_linen_recurrent_cells_are_reached(wrapper):
     y = djl.set_rates(net, 1.0).apply(variables, x)
     other = nn.RNN(wrapper(cell, 1.0, deterministic=False))
     np.testing.assert_array_equal(y, other.apply(variables, x))
+
+
+class Compiled(nn.Module):
+    """A body that nn.jit compiles, and that draws on the same key in every run."""
+
+    rate: float = 0.5
+
+    @nn.jit
+    @nn.compact
+    def __call__(self, x):
+        return djl.Dropout(self.rate)(x, False, KEY)
+
+
+class Around(nn.Module):
+    """A model that has made such a body before it is called."""
+
+    def setup(self):
+        self.part = Compiled()
+
+    def __call__(self, x):
+        return self.part(x)
+
+
+def test_linen_a_compiled_body_keeps_no_rate_of_another_run():
+    dropped = dj.dropout(KEY, X, 0.5)
+    for model in (Compiled(), nn.Sequential([Compiled()]), Around()):
+        for _ in range(2):
+            np.testing.assert_array_equal(djl.set_rates(model, 0.0).apply({}, X), X)
+            np.testing.assert_array_equal(model.apply({}, X), dropped)
+        assert not djl.set_rates(model, 1.0).apply({}, X).any()
+
+
+def test_linen_a_part_that_is_run_with_other_rates_compiles_for_each():
+    class Shared(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            part = Around()
+            other = djl.set_rates(part, 0.0)
+            return other(x), part(x), other(x), djl.set_rates(part, 1.0)(x), part(x)
+
+    dropped = dj.dropout(KEY, X, 0.5)
+    expected = (X, dropped, X, 0 * X, dropped)
+    for y, its in zip(Shared().apply({}, X), expected, strict=True):
+        np.testing.assert_array_equal(y, its)
+
+
+def test_linen_a_traced_rate_stays_in_its_function():
+    def apply(rate):
+        return djl.set_rates(Compiled(), rate).apply({}, X)
+
+    for function in (apply, lambda rate: apply(rate)):
+        y = jax.jit(function)(jnp.float32(0.3))
+        np.testing.assert_allclose(y, dj.dropout(KEY, X, 0.3), rtol=1e-6)
+
+
+def test_linen_the_same_number_is_compiled_once():
+    traces = []
+
+    class Counted(nn.Module):
+        @nn.jit
+        @nn.compact
+        def __call__(self, x):
+            traces.append(x)
+            return djl.Dropout(0.5)(x, False, KEY)
+
+    for rate in (0.25, 0.25, 0.75, 0.25):
+        y = djl.set_rates(Counted(), rate).apply({}, X)
+        np.testing.assert_array_equal(y, dj.dropout(KEY, X, rate))
+    assert len(traces) == 2
+    changed = djl.set_rates(Counted(), jnp.float32(0.25))
+    for _ in range(2):
+        np.testing.assert_array_equal(changed.apply({}, X), dj.dropout(KEY, X, 0.25))
+    assert len(traces) == 3
+
+
+def test_linen_a_model_without_layers_is_refused():
+    for module in (nn.Sequential([nn.relu]), nn.Dense(3)):
+        for _ in range(2):
+            with pytest.raises(ValueError, match="module has no layer of dropjax"):
+                djl.set_rates(module, 0.125).init(KEY, X)
+
+
+@pytest.mark.parametrize("wrapper", [djl.LayerDrop, djl.DropConnect])
+def test_linen_wrappers_are_found_when_they_are_initialized(wrapper):
+    layer = wrapper(nn.Dense(50), 0.5, deterministic=True)
+    expected = nn.Dense(50).init(KEY, X)
+    mine = lambda path, layer: isinstance(layer, wrapper)  # noqa: E731
+    for where in (None, mine):
+        got = djl.set_rates(layer, 0.1, where=where).init(KEY, X)
+        jax.tree.map(np.testing.assert_array_equal, got, expected)
+
+
+def test_linen_a_wrapper_hands_the_flag_on():
+    rated = djl.set_rates(Block(0.5), 0.0)
+    layer = djl.LayerDrop(rated, 0.0)
+    np.testing.assert_array_equal(layer.apply({}, X, deterministic=False), X)
+    assert inspect.signature(type(rated).__call__) == inspect.signature(Block.__call__)

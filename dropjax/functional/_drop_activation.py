@@ -70,7 +70,9 @@ def drop_activation(
     seen = x
     if foregone(rate, deterministic=False) is None:
         keep = keep_probability(rate, working_dtype(x))
-        seen = _seen_where_kept(None if off else check_key(key), jnp.asarray(x), keep)
+        # Zoneout's coins again, which jax.debug_key_reuse is not to see as two uses.
+        own = None if off else jax.random.clone(check_key(key))
+        seen = _seen_where_kept(own, jnp.asarray(x), keep)
     y = check_like(x, activation(seen), "activation(x)")
     return zoneout(key, y, x, rate, deterministic=off)
 
@@ -83,11 +85,10 @@ def _seen_where_kept(
 
     Elsewhere the activation may have no slope, and 0 times that is NaN.
     """
-    kept = (
-        jnp.broadcast_to(keep != 0, x.shape)
-        if key is None
-        else toss(key, keep, x.shape)
-    )
+    if key is None:
+        kept = jnp.broadcast_to(keep != 0, x.shape)
+    else:
+        kept = toss(key, keep, x.shape)
     return lax.select(kept, x, lax.stop_gradient(x))
 
 

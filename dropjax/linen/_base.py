@@ -9,7 +9,26 @@ from jaxtyping import Array, PyTree
 from dropjax._checks import check_deterministic, check_fixed_mask
 from dropjax._types import KeyLike, RateLike
 from dropjax.functional._answer import is_drawn_by
-from dropjax.linen._rates import rate_of
+from dropjax.linen._rates import Rated, modules_in, rate_of, share_scope
+
+
+class Wrapper(nn.Module):
+    """A layer around a module, whose variables stay at the module's own paths."""
+
+    module: nn.Module
+
+    @nn.nowrap
+    def share_scope(self) -> None:
+        """Shares its scope with the module, and so do all the wrappers in that.
+
+        At once, since inside of a lifted transform a module's children stay behind.
+        """
+        share_scope(self, self.module)
+        for module in modules_in(self.module):
+            if isinstance(module, Wrapper):
+                share_scope(module, module.module)
+            elif isinstance(module, Rated):
+                share_scope(module, module.rated_module)
 
 
 def resolve(

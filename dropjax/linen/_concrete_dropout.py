@@ -12,10 +12,10 @@ from jaxtyping import Array, Float, Inexact
 from dropjax._checks import check_inner_rate, check_wrapped_kernel
 from dropjax._types import Axes, KeyLike
 from dropjax.functional import concrete_dropout, concrete_dropout_regularizer
-from dropjax.linen._base import flag
+from dropjax.linen._base import Wrapper, flag
 
 
-class ConcreteDropout(nn.Module):
+class ConcreteDropout(Wrapper):
     """`dropjax.concrete_dropout` in front of a layer, which learns its own rate.
 
     The variables are those of the wrapped layer, at the same paths, and a parameter
@@ -49,7 +49,6 @@ class ConcreteDropout(nn.Module):
       >>> assert cost.shape == ()
     """
 
-    module: nn.Module
     examples: int
     init_rate: float = 0.1
     temperature: float = 0.1
@@ -80,7 +79,7 @@ class ConcreteDropout(nn.Module):
         Returns:
           What the wrapped layer returns, and the regularizer, a scalar.
         """
-        nn.share_scope(self, self.module)
+        self.share_scope()
         rate = check_inner_rate(self.init_rate, "init_rate")
         start = nn.initializers.constant(math.log(rate / (1 - rate)))
         logit = self.param("logit", start, (), self.param_dtype)

@@ -7,13 +7,14 @@ import flax.linen as nn
 from flax.core import FrozenDict
 from jaxtyping import PyTree
 
-from dropjax._checks import check_module, check_own_params
+from dropjax._checks import check_own_params
 from dropjax._types import KeyLike, RateLike, Scaling
-from dropjax.linen._base import resolve
+from dropjax.linen._base import Wrapper, resolve
+from dropjax.linen._rates import rate_of
 from dropjax.transforms import Where, dropconnect, takes_deterministic
 
 
-class DropConnect(nn.Module):
+class DropConnect(Wrapper):
     """`dropjax.dropconnect` around any module: it runs with its weights dropped.
 
     The variables are those of the wrapped module, at the same paths: nothing is nested
@@ -37,7 +38,6 @@ class DropConnect(nn.Module):
       >>> assert y.shape == (2, 7, 4)
     """
 
-    module: nn.Module
     rate: RateLike | PyTree
     where: Where | None = None
     scaling: Scaling = "inverted"
@@ -66,8 +66,8 @@ class DropConnect(nn.Module):
         Returns:
           What the wrapped module returns.
         """
-        check_module(self.module, nn.Module)
-        nn.share_scope(self, self.module)
+        self.share_scope()
+        rate = rate_of(self) if rate is None else rate
         if deterministic is not None and takes_deterministic(self.module):
             kwargs["deterministic"] = deterministic
         if self.is_initializing():

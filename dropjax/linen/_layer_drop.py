@@ -5,15 +5,16 @@ from typing import Any
 import flax.linen as nn
 from jaxtyping import Array, Inexact
 
-from dropjax._checks import check_like, check_module
+from dropjax._checks import check_like
 from dropjax._masks import foregone, keep_mask
 from dropjax._types import KeyLike, RateLike
 from dropjax.functional._layer_drop import unless_nan
-from dropjax.linen._base import resolve
+from dropjax.linen._base import Wrapper, resolve
+from dropjax.linen._rates import rate_of
 from dropjax.transforms import takes_deterministic
 
 
-class LayerDrop(nn.Module):
+class LayerDrop(Wrapper):
     """`dropjax.layer_drop` around a module: it is run or skipped, and so is its work.
 
     The variables are those of the wrapped module, at the same paths: nothing is nested
@@ -35,7 +36,6 @@ class LayerDrop(nn.Module):
       >>> assert jnp.array_equal(y, nn.Dense(8).apply(variables, x))
     """
 
-    module: nn.Module
     rate: RateLike
     deterministic: bool | None = None
     rng_collection: str = "dropout"
@@ -64,8 +64,8 @@ class LayerDrop(nn.Module):
         Returns:
           An array of the inputs' shape and dtype.
         """
-        check_module(self.module, nn.Module)
-        nn.share_scope(self, self.module)
+        self.share_scope()
+        rate = rate_of(self) if rate is None else rate
         if deterministic is not None and takes_deterministic(self.module):
             kwargs["deterministic"] = deterministic
 
