@@ -421,7 +421,8 @@ def scanned_scratch(layer):
 
 def test_the_backward_pass_of_noise_keeps_the_inputs_alone():
     masked = scanned_scratch(dj.dropconnect_dense)
-    assert scanned_scratch(NOISE["dense"]) < masked + 0.5
+    # One layer at a time has the moments and their noise.
+    assert scanned_scratch(NOISE["dense"]) < masked + 1
 
 
 @pytest.mark.parametrize("inference_", ["gaussian", "monte_carlo"])
