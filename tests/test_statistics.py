@@ -129,7 +129,7 @@ def test_p_values_of_ideal_words_are_uniform():
 def counted(words):
     battery = list(counts.battery())
     counts.add(battery, words)
-    name, p = min(((each.name, each.p_value()) for each in battery), key=lambda e: e[1])
+    name, p = counts.worst(battery)
     return name, p * len(battery)
 
 

@@ -143,14 +143,14 @@ def _merge(first: _Summary, second: _Summary) -> _Summary:
     """The summary of both: nothing is subtracted that is large beside the rest."""
     number = first.number + second.number
     share = second.number / number
-    alone = first.number == 0
 
     def mean(one: Array, other: Array) -> Array:
         part = share.astype(one.dtype)
         mixed = one * (1 - part) + other * part
-        return jnp.where(alone | (one == other), other, mixed)
+        return jnp.where(one == other, other, mixed)
 
-    between = jnp.where(alone, 0, _difference(second.mean, first.mean))
+    difference = _difference(second.mean, first.mean)
+    between = jnp.where(first.number == 0, 0, difference)
     apart = _squared(between) * (first.number * share)
     entropy = None
     if first.entropy is not None and second.entropy is not None:

@@ -19,7 +19,6 @@ Rngs: TypeAlias = nnx.Rngs | nnx.RngStream | None
 class Drop:
     """What every layer has: a rate, a flag and a stream of keys."""
 
-    bias_rate: RateLike | None = None
     # Whether a rate of 1 leaves something to draw, as the place of a box or a factor.
     draws_at_one: ClassVar[bool] = False
 

@@ -80,9 +80,7 @@ def _counts(name: str, layout: str, gib: int, out: Path) -> bool:
         counts.add(battery, words)
         if done & (done - 1) and done != gib * GIB:
             continue
-        where, p = min(
-            ((e.name, e.p_value()) for e in battery), key=lambda each: each[1]
-        )
+        where, p = counts.worst(battery)
         lines.append(
             f"{done / GIB:g} GiB: {len(battery)} p-values, the smallest {p:.3g}, "
             f"{min(1, p * len(battery)):.3g} of all ({where})"
@@ -117,10 +115,8 @@ def _words(name: str, layout: str) -> Iterator[np.ndarray]:
         for part in range(MOST):
             yield np.asarray(streams.draw_part(root, part, MOST, counts.PART))
         return
-    fold, count = (
-        jax.jit(jax.vmap(jax.random.fold_in, (None, 0))),
-        counts.PART // length,
-    )
+    fold = jax.jit(jax.vmap(jax.random.fold_in, (None, 0)))
+    count = counts.PART // length
     for first in itertools.count(0, count):
         keys = fold(root, np.arange(first, first + count, dtype=np.uint32))
         yield np.asarray(streams.draw(keys, (length,)))

@@ -57,6 +57,12 @@ def add(statistics: Iterable[Statistic], words: Words) -> None:
         each.counts += np.bincount(cells, minlength=each.counts.size)
 
 
+def worst(statistics: Iterable[Statistic]) -> tuple[str, float]:
+    """The smallest p-value, and whose it is."""
+    found = ((each.name, each.p_value()) for each in statistics)
+    return min(found, key=lambda each: each[1])
+
+
 def battery() -> Iterator[Statistic]:
     """All of them, with nothing counted."""
     twenty = np.full(1 << 20, 2.0**-20)
@@ -121,9 +127,8 @@ def _runs(digits: np.ndarray, length: int, base: int) -> np.ndarray:
 
 
 def _of_two_words(words: Words) -> np.ndarray:
-    return (words[::2] & np.uint32(0x3FF)) << np.uint32(10) | words[1::2] >> np.uint32(
-        22
-    )
+    last, first = words[::2] & np.uint32(0x3FF), words[1::2] >> np.uint32(22)
+    return last << np.uint32(10) | first
 
 
 def _geometric(chance: float, longest: int) -> np.ndarray:
