@@ -22,7 +22,9 @@ class DropConnectConv(nn.Module):
     """`dropjax.dropconnect_conv` as a layer: `flax.linen.Conv`, its weights dropped.
 
     The parameters have the names, shapes and initial values of `flax.linen.Conv`, so
-    that a checkpoint moves over unchanged, and every attribute of it is here.
+    that a checkpoint moves over unchanged, and every attribute of it is here. It is not
+    a subclass of it, as `rate` would then have to come after all of those attributes:
+    `isinstance(layer, nn.Conv)` is False.
 
     Attributes:
       features: the number of output features.

@@ -20,7 +20,9 @@ class DropConnectDense(nn.Module):
     """`dropjax.dropconnect_dense` as a layer: `flax.linen.Dense`, its weights dropped.
 
     The parameters have the names, shapes and initial values of `flax.linen.Dense`, so
-    that a checkpoint moves over unchanged, and every attribute of it is here.
+    that a checkpoint moves over unchanged, and every attribute of it is here. It is not
+    a subclass of it, as `rate` would then have to come after all of those attributes:
+    `isinstance(layer, nn.Dense)` is False.
 
     Attributes:
       features: the number of output features.

@@ -10,11 +10,12 @@ from dropjax.functional import dropout
 from dropjax.linen._base import resolve
 
 
-class Dropout(nn.Module):
+class Dropout(nn.Dropout):
     """`dropjax.dropout` as a layer, and a drop-in for `flax.linen.Dropout`.
 
-    For the same rngs and module path it drops the same elements as flax's in every
-    dtype, and gives the same bits in float32.
+    It is a `flax.linen.Dropout`, also to `isinstance`. For the same rngs and module
+    path it drops the same elements as flax's in every dtype, and gives the same bits in
+    float32.
 
     Attributes:
       rate: the probability of dropping, in [0, 1].
@@ -32,8 +33,9 @@ class Dropout(nn.Module):
       >>> assert layer.apply({}, x, deterministic=True) is x
     """
 
-    rate: RateLike
-    broadcast_dims: Axes = ()
+    # Wider than flax's: arrays and single axes too.
+    rate: RateLike  # type: ignore[assignment]
+    broadcast_dims: Axes = ()  # type: ignore[assignment]
     deterministic: bool | None = None
     rng_collection: str = "dropout"
     noise_shape: Sequence[int | None] | None = None

@@ -10,11 +10,12 @@ from dropjax.functional import dropout
 from dropjax.nnx._base import Drop, Rngs
 
 
-class Dropout(Drop, nnx.Module):
+class Dropout(Drop, nnx.Dropout):  # type: ignore[misc]  # The rate may be an array.
     """`dropjax.dropout` as a layer, and a drop-in for `flax.nnx.Dropout`.
 
-    For the same rngs it drops the same elements as flax's in every dtype, and gives
-    the same bits in float32.
+    It is a `flax.nnx.Dropout`, also to `isinstance` and to filters, as in
+    `model.set_attributes(nnx.Dropout, deterministic=True)`. For the same rngs it drops
+    the same elements as flax's in every dtype, and gives the same bits in float32.
 
     Args:
       rate: the probability of dropping, in [0, 1].
@@ -46,7 +47,7 @@ class Dropout(Drop, nnx.Module):
         rngs: Rngs = None,
     ) -> None:
         self._set_drop(rate, deterministic, rng_collection, rngs)
-        self.broadcast_dims = broadcast_dims
+        self.broadcast_dims = broadcast_dims  # type: ignore[assignment]
         self.noise_shape = noise_shape
         self.scaling = scaling
 
