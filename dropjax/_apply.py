@@ -3,11 +3,14 @@
 import functools
 import math
 from collections.abc import Callable
+from itertools import compress
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.custom_derivatives import SymbolicZero
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from jax.typing import DTypeLike
 from jaxtyping import Array, ArrayLike, Bool, Float, Inexact, Key
@@ -82,10 +85,8 @@ def redrawn(
     """Jit for a function of (key, x, ...) like x, made to save only its key.
 
     The backward pass draws the mask again. Arrays come as positional arguments, the
-    options named in `static` by keyword. CSE need not be prevented, and the barrier
-    that would do so keeps the select from fusing with its neighbours: a mask written
-    out as element-wise operations is drawn where it is read in either case. Without
-    `forgetful` it saves what it likes: less than x, where few coins depend on x.
+    options named in `static` by keyword. Without `forgetful` it saves what it likes:
+    less than x, where few coins depend on x.
     """
 
     def decorate(function: Callable[..., Array]) -> Callable[..., Array]:
@@ -94,12 +95,49 @@ def redrawn(
         def redraw(key: KeyLike, x: Array, *others: Array, **options: object) -> Array:
             draw: Callable[..., Array] = functools.partial(function, **options)
             if forgetful:
-                draw = jax.checkpoint(draw, prevent_cse=False)
+                draw = _drawn_again(draw)
             return sharded_like(x, draw)(key, x, *others)
 
         return redraw
 
     return decorate
+
+
+def _drawn_again(draw: Callable[..., Array]) -> Callable[..., Array]:
+    """A function of (key, *arrays) whose derivatives save the key, and draw again.
+
+    The derivative's key passes a barrier. Without it a compiler sees the same mask in
+    both passes of an unrolled net, and stores it. The barrier holds nothing but the
+    key, so that what draws the mask fuses with its neighbours.
+    """
+    drawn = jax.custom_jvp(draw)
+    again = jax.checkpoint(draw, prevent_cse=False)
+
+    @functools.partial(drawn.defjvp, symbolic_zeros=True)
+    def derivative(
+        primals: tuple[Any, ...], tangents: tuple[Any, ...]
+    ) -> tuple[Array, Array]:
+        key, *arrays = primals
+        moves = [not isinstance(tangent, SymbolicZero) for tangent in tangents[1:]]
+
+        def vary(*moving: Array) -> Array:
+            chosen = iter(moving)
+            pairs = zip(arrays, moves, strict=True)
+            return again(other, *(next(chosen) if m else a for a, m in pairs))
+
+        other = _behind_barrier(key)
+        moving = [tuple(compress(pair, moves)) for pair in (arrays, tangents[1:])]
+        return drawn(*primals), jax.jvp(vary, *moving)[1]
+
+    return drawn
+
+
+def _behind_barrier(key: Key[Array, ""] | None) -> Key[Array, ""] | None:
+    """The same key, of which a compiler does not know that it is the same."""
+    if key is None:
+        return None
+    words = lax.optimization_barrier(jax.random.key_data(key))
+    return jax.random.wrap_key_data(words, impl=jax.random.key_impl(key))
 
 
 def sharded_like(
