@@ -13,7 +13,7 @@ from jax import lax
 from jax.custom_derivatives import SymbolicZero
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from jax.typing import DTypeLike
-from jaxtyping import Array, ArrayLike, Bool, Float, Inexact, Key
+from jaxtyping import Array, ArrayLike, Bool, Float, Inexact, Key, Num
 
 from dropjax._checks import (
     check_array,
@@ -22,6 +22,7 @@ from dropjax._checks import (
     check_keep,
     check_key,
     check_mask,
+    check_numbers,
     check_rate,
     check_rate_shape,
     check_scaling,
@@ -35,12 +36,12 @@ _SHARERS = 8
 
 
 def apply_mask(
-    x: Inexact[Array, "*shape"],
+    x: Num[Array, "*shape"],
     mask: Bool[Array, "..."],
     *,
     keep: float | Float[Array, "..."] = 1.0,
     fill: ArrayLike = 0.0,
-) -> Inexact[Array, "*shape"]:
+) -> Num[Array, "*shape"]:
     r"""Keeps and scales what the mask keeps, and fills the rest.
 
     $$y = \text{where}(mask, x / keep, fill)$$
@@ -50,7 +51,8 @@ def apply_mask(
     better and rounded once to x's dtype.
 
     Args:
-      x: a floating-point or complex array.
+      x: a floating-point or complex array, or where keep is 1, and so nothing is
+        scaled, also one of integers.
       mask: True where x is kept; it broadcasts to x's shape.
       keep: the share kept, in [0, 1], a number or an array that broadcasts to x's
         shape. Where it is 0 nothing survives, and nothing is divided.
@@ -69,10 +71,11 @@ def apply_mask(
       >>> y = apply_mask(x, jnp.array([True, False]), keep=0.5)
       >>> assert y.tolist() == [2.0, 0.0]
     """
-    x = jnp.asarray(check_array(x))
+    unscaled = isinstance(keep, int | float) and keep == 1
+    x = jnp.asarray(check_numbers(x) if unscaled else check_array(x))
     mask = check_mask(mask, x.shape)
     check_keep(keep, x.shape)
-    wide = x if isinstance(keep, float) and keep == 1.0 else _divide(x, keep)
+    wide = x if unscaled else _divide(x, keep)
     fill = jnp.full_like(wide, check_fill(fill, x))
     # Rounded last: XLA selects bfloat16 in float32 on a CPU, and would round twice.
     chosen = lax.select(jnp.broadcast_to(mask, x.shape), wide, fill)

@@ -3,13 +3,16 @@
 from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
-from jaxtyping import Array, Float, Key, UInt32
+from jaxtyping import Array, ArrayLike, Float, Key, UInt32
 
 KeyLike: TypeAlias = Key[Array, ""] | UInt32[Array, "words"] | None
 """A typed key, a raw one, or None where nothing is drawn."""
 
 RateLike: TypeAlias = float | Float[Array, "..."]
 """The probability of dropping: a Python number, or an array of them."""
+
+Fill: TypeAlias = ArrayLike | Sequence[float] | Literal["random"]
+"""What takes dropped places: a number, one for each channel, an array, or noise."""
 
 Axes: TypeAlias = int | Sequence[int]
 

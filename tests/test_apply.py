@@ -24,6 +24,14 @@ def test_apply_mask_keeps_scales_and_fills():
     assert dj.apply_mask(x, np.True_).tolist() == [1, 2, 3]
 
 
+@pytest.mark.parametrize("dtype", [jnp.uint8, jnp.int8, jnp.int32])
+def test_apply_mask_takes_integers_where_nothing_is_scaled(dtype):
+    x, mask = jnp.array([1, 2, 3], dtype), jnp.array([True, False, True])
+    for one in (1, 1.0):
+        y = dj.apply_mask(x, mask, keep=one, fill=7)
+        assert (y.dtype, y.tolist()) == (dtype, [1, 7, 3])
+
+
 def test_apply_mask_broadcasts_mask_keep_and_fill():
     x = jnp.ones((2, 3))
     keep = jnp.array([[0.5], [0.0]])

@@ -178,9 +178,19 @@ def test_double_precision_is_kept_and_has_the_same_mask(method, dtype, key):
 )
 def test_other_kinds_of_numbers_are_refused(method, dtype, key):
     ways = ("a floating-point or complex array", "an array of integers", "a real dtype")
-    rule = f"must be (of )?({'|'.join(ways)})|selects no leaf"
+    rule = f"must be (of )?({'|'.join(ways)}|an array of numbers)|selects no leaf"
     with pytest.raises((TypeError, ValueError), match=rule):
         method.function(key, jnp.ones(method.shape, dtype), RATE)
+
+
+@every_face(lambda method: method.mask, dtype=taken("uint8", "int16", "int32"))
+def test_integers_are_kept_or_filled(method, face, dtype, key):
+    x = method.array(dtype)
+    y = getattr(method, face)(key, x, RATE)
+    expected = jnp.where(full_mask(method, key), x, method.filling(x))
+    np.testing.assert_array_equal(y, expected)
+    traced = jax.jit(method.function)(key, x, jnp.float32(RATE))
+    np.testing.assert_array_equal(traced, expected)
 
 
 @every_method

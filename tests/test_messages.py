@@ -350,10 +350,47 @@ GOLDEN = {
         "fill must have the dtype of x, float32, got bfloat16",
     ),
     "fill of a wrong type": (
-        lambda: dj.cutout(KEY, IMAGE, 0.5, size=2, fill="mean"),
+        lambda: dj.apply_mask(X, True, fill="random"),
         TypeError,
         "fill must be a number that fits float32, the dtype of x, or an array of it, "
-        "got 'mean' (str)",
+        "got 'random' (str)",
+    ),
+    "a fill of another word": (
+        lambda: dj.cutout(KEY, IMAGE, 0.5, size=2, fill="mean"),
+        ValueError,
+        "fill must be a number, one for each channel, an array of the dtype of x, or "
+        "'random' for noise, got 'mean'",
+    ),
+    "a fill of no whole number": (
+        lambda: dj.cutout(KEY, IMAGE.astype(jnp.uint8), 0.5, size=2, fill=127.5),
+        TypeError,
+        "fill must be a number that fits uint8, the dtype of x, or an array of it, got "
+        "127.5 (float)",
+    ),
+    "a fill out of range": (
+        lambda: dj.random_erasing(
+            KEY, IMAGE.astype(jnp.uint8), 0.5, fill=(0, 0, 0, 256)
+        ),
+        TypeError,
+        "fill must be a number that fits uint8, the dtype of x, or an array of it, got "
+        "256 (int)",
+    ),
+    "a fill for other channels": (
+        lambda: dj.cutout(KEY, IMAGE, 0.5, size=2, fill=(0.5, 0.4, 0.3)),
+        ValueError,
+        "fill must hold one value for each of the 4 channels of x, got 3",
+    ),
+    "an image of truth values": (
+        lambda: dj.cutout(KEY, IMAGE > 0, 0.5, size=2),
+        TypeError,
+        "x must be an array of numbers, floating-point, complex or integer, got dtype "
+        "bool; cast it first, as in x.astype(jnp.uint8)",
+    ),
+    "integers that would be scaled": (
+        lambda: dj.apply_mask(X.astype(jnp.int32), True, keep=0.5),
+        TypeError,
+        "x must be a floating-point or complex array, got dtype int32; cast it first, "
+        "as in x.astype(jnp.float32)",
     ),
     "fill of a wrong shape": (
         lambda: dj.apply_mask(X, True, fill=jnp.ones((5, 6))),

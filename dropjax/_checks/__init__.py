@@ -4,6 +4,7 @@ Each message names the argument, the rule, what was got, and the way out.
 """
 
 from ._arrays import check_array as check_array
+from ._arrays import check_channel_fill as check_channel_fill
 from ._arrays import check_classes as check_classes
 from ._arrays import check_feature_maps as check_feature_maps
 from ._arrays import check_fill as check_fill
@@ -12,6 +13,7 @@ from ._arrays import check_ids as check_ids
 from ._arrays import check_key as check_key
 from ._arrays import check_like as check_like
 from ._arrays import check_mask as check_mask
+from ._arrays import check_numbers as check_numbers
 from ._arrays import check_real as check_real
 from ._arrays import check_same_shape as check_same_shape
 from ._arrays import check_shape as check_shape

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Inexact, Key
+from jaxtyping import Array, Key, Num
 
 from dropjax._checks._words import broadcasts, describe, is_int, same_dtype
 from dropjax._types import KeyLike
@@ -15,15 +15,29 @@ from dropjax._types import KeyLike
 
 def check_array(x: Any, name: str = "x") -> Any:
     """A floating-point or complex array, of numpy or JAX."""
+    if not jnp.issubdtype(_check_is_array(x, name).dtype, jnp.inexact):
+        raise TypeError(
+            f"{name} must be a floating-point or complex array, got dtype {x.dtype}; "
+            f"cast it first, as in {name}.astype(jnp.float32)"
+        )
+    return x
+
+
+def check_numbers(x: Any, name: str = "x") -> Any:
+    """An array of numbers, integers among them: for what scales nothing."""
+    if not jnp.issubdtype(_check_is_array(x, name).dtype, jnp.number):
+        raise TypeError(
+            f"{name} must be an array of numbers, floating-point, complex or integer, "
+            f"got dtype {x.dtype}; cast it first, as in {name}.astype(jnp.uint8)"
+        )
+    return x
+
+
+def _check_is_array(x: Any, name: str) -> Any:
     if not isinstance(x, jax.Array | np.ndarray | np.generic):
         raise TypeError(
             f"{name} must be an array, got {describe(x)}; "
             "wrap it in jnp.asarray, or use jax.eval_shape for shapes alone"
-        )
-    if not jnp.issubdtype(x.dtype, jnp.inexact):
-        raise TypeError(
-            f"{name} must be a floating-point or complex array, got dtype {x.dtype}; "
-            f"cast it first, as in {name}.astype(jnp.float32)"
         )
     return x
 
@@ -65,16 +79,40 @@ def check_mask(mask: Any, shape: tuple[int, ...]) -> Any:
     return mask
 
 
-def check_fill(fill: Any, x: Inexact[Array, "..."]) -> Array:
+def check_channel_fill(
+    fill: Any, x: Num[Array, "..."], channel_axis: int
+) -> Array | None:
+    """None for noise, else a fill whose values per channel lie along their axis."""
+    if isinstance(fill, str):
+        if fill != "random":
+            raise ValueError(
+                "fill must be a number, one for each channel, an array of the dtype of "
+                f"x, or 'random' for noise, got {fill!r}"
+            )
+        return None
+    if isinstance(fill, Sequence):
+        fill = [_check_number(one, x.dtype) for one in fill]
+        fill = jnp.asarray(fill, jax.dtypes.canonicalize_dtype(x.dtype))
+    if getattr(fill, "ndim", 0) == 1:
+        fill = _along_channels(fill, x, channel_axis)
+    return check_fill(fill, x)
+
+
+def _along_channels(fill: Array, x: Num[Array, "..."], channel_axis: int) -> Array:
+    channels = x.shape[channel_axis]
+    if fill.shape != (channels,):
+        raise ValueError(
+            f"fill must hold one value for each of the {channels} channels of x, "
+            f"got {fill.size}"
+        )
+    others = [axis for axis in range(x.ndim) if axis != channel_axis % x.ndim]
+    return jnp.expand_dims(fill, others)
+
+
+def check_fill(fill: Any, x: Num[Array, "..."]) -> Array:
     """A number, or an array of x's dtype that broadcasts to x."""
     if not hasattr(fill, "dtype"):
-        number = numbers.Complex if jnp.iscomplexobj(x) else numbers.Real
-        if not isinstance(fill, number) or isinstance(fill, bool):
-            raise TypeError(
-                f"fill must be a number that fits {x.dtype}, the dtype of x, or an "
-                f"array of it, got {describe(fill)}"
-            )
-        return jnp.asarray(fill, jax.dtypes.canonicalize_dtype(x.dtype))
+        return _check_number(fill, x.dtype)
     if not same_dtype(fill, x):
         raise TypeError(f"fill must have the dtype of x, {x.dtype}, got {fill.dtype}")
     if not broadcasts(fill.shape, x.shape):
@@ -82,6 +120,29 @@ def check_fill(fill: Any, x: Inexact[Array, "..."]) -> Array:
             f"fill of shape {fill.shape} must broadcast to x of shape {x.shape}"
         )
     return fill
+
+
+def _check_number(fill: Any, dtype: np.dtype) -> Array:
+    if not _fits(fill, dtype):
+        raise TypeError(
+            f"fill must be a number that fits {dtype}, the dtype of x, or an array of "
+            f"it, got {describe(fill)}"
+        )
+    return jnp.asarray(fill, jax.dtypes.canonicalize_dtype(dtype))
+
+
+def _fits(number: Any, dtype: np.dtype) -> bool:
+    """Whether a dtype has this number: integers have whole ones alone."""
+    if isinstance(number, bool):
+        return False
+    if jnp.issubdtype(dtype, np.complexfloating):
+        return isinstance(number, numbers.Complex)
+    if not isinstance(number, numbers.Real):
+        return False
+    if not jnp.issubdtype(dtype, np.integer):
+        return True
+    limits = jnp.iinfo(jax.dtypes.canonicalize_dtype(dtype))
+    return bool(limits.min <= number <= limits.max and number == int(number))
 
 
 def check_key(key: KeyLike) -> Key[Array, ""]:

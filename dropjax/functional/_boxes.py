@@ -5,21 +5,23 @@ from typing import ClassVar, Protocol
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
-from jaxtyping import Array, ArrayLike, Bool, Float, Inexact, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Key, Num
 
 from dropjax._apply import apply_mask, redrawn
 from dropjax._checks import (
-    check_array,
     check_batch,
+    check_channel_fill,
     check_deterministic,
-    check_fill,
     check_key,
+    check_numbers,
     check_rate,
     check_rate_shape,
 )
 from dropjax._masks import coins_along, foregone, keep_probability, toss
-from dropjax._types import KeyLike, RateLike
+from dropjax._types import Fill, KeyLike, RateLike
+from dropjax.functional._fill import filling
 
 
 class Box(Protocol):
@@ -45,25 +47,26 @@ def place(
 
 def erase(
     key: KeyLike,
-    x: Inexact[Array, "*shape"],
+    x: Num[Array, "*shape"],
     rate: RateLike,
     box: Box,
-    fill: ArrayLike,
+    fill: Fill,
     *,
     spatial: tuple[int, ...],
+    channel_axis: int,
     batch_axis: int | None,
     deterministic: bool,
-) -> Inexact[Array, "*shape"]:
+) -> Num[Array, "*shape"]:
     """Fills one box in each example whose coin says so."""
-    x, rate = check_array(x), check_rate(rate)
+    x, rate = check_numbers(x), check_rate(rate)
     examples = _examples(x.shape, batch_axis)
     check_rate_shape(rate, examples)
-    fill = check_fill(fill, x)
+    value = check_channel_fill(fill, x, channel_axis)
     if foregone(rate, check_deterministic(deterministic)):
         return x
     keep = keep_probability(rate, jnp.dtype("float32"))
     options = {"box": box, "spatial": spatial, "examples": examples}
-    return _erase(check_key(key), x, keep, fill, **options)
+    return _erase(check_key(key), x, keep, value, **options)
 
 
 def box_mask(
@@ -102,17 +105,19 @@ def _maps(
 @redrawn("box", "spatial", "examples")
 def _erase(
     key: Key[Array, ""],
-    x: Inexact[Array, "*shape"],
+    x: Num[Array, "*shape"],
     keep: Float[Array, "..."],
-    fill: Inexact[Array, "..."],
+    fill: Num[Array, "..."] | None,
     *,
     box: Box,
     spatial: tuple[int, ...],
     examples: tuple[int, ...],
-) -> Inexact[Array, "*shape"]:
+) -> Num[Array, "*shape"]:
     maps = _maps(x.shape, spatial, examples)
     mask = _draw(key, keep, shape=maps, box=box, spatial=spatial, examples=examples)
-    y = apply_mask(x, mask, fill=fill)
+    y = apply_mask(x, mask, fill=filling(key, x, fill))
+    if jnp.issubdtype(x.dtype, np.integer):
+        return y
     # A NaN rate must be seen: everything is kept, and becomes NaN.
     seen = jnp.isnan(lax.broadcast_to_rank(jnp.asarray(keep), x.ndim))
     return jnp.where(seen, jnp.asarray(jnp.nan, x.dtype), y)

@@ -5,26 +5,26 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from jaxtyping import Array, ArrayLike, Bool, Float, Inexact, Int
+from jaxtyping import Array, Bool, Float, Int, Num
 
-from dropjax._checks import check_array, check_block, check_flag, check_shape
+from dropjax._checks import check_block, check_flag, check_numbers, check_shape
 from dropjax._masks import spatial_axes
-from dropjax._types import KeyLike, RateLike
+from dropjax._types import Fill, KeyLike, RateLike
 from dropjax.functional._boxes import box_mask, erase, place
 
 
 def cutout(
     key: KeyLike,
-    x: Inexact[Array, "*shape"],
+    x: Num[Array, "*shape"],
     rate: RateLike,
     *,
     size: int | Sequence[int],
-    fill: ArrayLike = 0.0,
+    fill: Fill = 0.0,
     inside: bool = False,
     channel_axis: int = -1,
     batch_axis: int | None = 0,
     deterministic: bool = False,
-) -> Inexact[Array, "*shape"]:
+) -> Num[Array, "*shape"]:
     r"""Cuts a square of a given size out of each example.
 
     $$y_{nsc} = \text{where}(m_n \lor s \notin B_n, x_{nsc}, fill), \qquad
@@ -38,12 +38,16 @@ def cutout(
 
     Args:
       key: a PRNG key, typed or raw. None where nothing is drawn.
-      x: a floating-point or complex array, by default (batch, *spatial, channels).
+      x: an array of numbers, by default (batch, *spatial, channels), such as uint8
+        images.
       rate: the probability that an example is cut, in [0, 1], a number or an array
         that broadcasts to the coins' shape, which is 1 but for the batch.
       size: the side of the square, or one for each spatial axis.
-      fill: what takes the dropped places, a number or an array of x's dtype that
-        broadcasts to x's shape.
+      fill: what takes the dropped places: a number, a sequence or an array with one
+        value for each channel, an array of x's dtype that broadcasts to x's shape, or
+        "random" for noise in every element. The noise is standard normal, as in timm,
+        torchvision and Keras, or for an x of integers uniform over all values of the
+        dtype, as in the paper on random erasing.
       inside: if True, the whole square lies in the map.
       channel_axis: the axis of the channels, which share the square.
       batch_axis: the axis of the examples, None if there is none.
@@ -55,7 +59,7 @@ def cutout(
     Raises:
       ValueError: the rate is outside [0, 1], an axis is out of range or named twice,
         the size does not fit the number of axes, or the key is missing.
-      TypeError: x is not floating-point or complex, or an argument has a wrong type.
+      TypeError: x is not an array of numbers, or an argument has a wrong type.
 
     Example:
       >>> x = jnp.ones((64, 32, 32, 3))
@@ -66,7 +70,7 @@ def cutout(
       DeVries and Taylor, 2017, "Improved regularization of convolutional neural
       networks with cutout", arXiv:1708.04552.
     """
-    spatial = spatial_axes(check_array(x).ndim, channel_axis, batch_axis)
+    spatial = spatial_axes(check_numbers(x).ndim, channel_axis, batch_axis)
     return erase(
         key,
         x,
@@ -74,6 +78,7 @@ def cutout(
         _square(size, inside, len(spatial)),
         fill,
         spatial=spatial,
+        channel_axis=channel_axis,
         batch_axis=batch_axis,
         deterministic=deterministic,
     )

@@ -1,14 +1,14 @@
 """PatchDropout: tokens are taken out of the sequence, so that it gets shorter."""
 
 import jax.numpy as jnp
-from jaxtyping import Array, Inexact, Int32, Key
+from jaxtyping import Array, Int32, Key, Num
 
 from dropjax._checks import (
-    check_array,
     check_deterministic,
     check_flag,
     check_host_rate,
     check_key,
+    check_numbers,
     check_prefix_tokens,
 )
 from dropjax._random import random_words
@@ -17,14 +17,14 @@ from dropjax._types import KeyLike
 
 def patch_dropout(
     key: KeyLike,
-    x: Inexact[Array, "*batch tokens features"],
+    x: Num[Array, "*batch tokens features"],
     rate: float,
     *,
     prefix_tokens: int = 0,
     ordered: bool = True,
     deterministic: bool = False,
 ) -> tuple[
-    Inexact[Array, "*batch kept features"],
+    Num[Array, "*batch kept features"],
     Int32[Array, "*batch kept"],
 ]:
     r"""Takes tokens out of sequences: exactly as many, others in each example.
@@ -42,7 +42,8 @@ def patch_dropout(
 
     Args:
       key: a PRNG key, typed or raw. None where nothing is drawn.
-      x: a floating-point or complex array of tokens.
+      x: an array of tokens, of any numbers: features, or integers such as the uint8
+        pixels of patches. Ids without features need an axis of size 1 for them.
       rate: the share of the tokens to drop, a Python number in [0, 1].
       prefix_tokens: how many tokens at the beginning are always kept and not counted,
         such as a class token.
@@ -56,7 +57,7 @@ def patch_dropout(
     Raises:
       ValueError: the rate is outside [0, 1], there are fewer tokens than the prefix
         needs, or the key is missing.
-      TypeError: x is not floating-point or complex, or the rate is not a number.
+      TypeError: x is not an array of numbers, or the rate is not a Python number.
 
     Example:
       >>> x = jnp.arange(40.0).reshape(2, 10, 2)
@@ -68,7 +69,7 @@ def patch_dropout(
       Liu, Matsoukas, Strand, Azizpour and Smith, 2023, "PatchDropout: economizing
       vision transformers using patch dropout", WACV.
     """
-    tokens = check_prefix_tokens(check_array(x).shape, prefix_tokens)
+    tokens = check_prefix_tokens(check_numbers(x).shape, prefix_tokens)
     rate = check_host_rate(rate, "how many tokens are left")
     ordered = check_flag(ordered, "ordered")
     kept = tokens if check_deterministic(deterministic) else _kept(tokens, rate)

@@ -7,26 +7,26 @@ from typing import ClassVar
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Bool, Float, Inexact, Int
+from jaxtyping import Array, Bool, Float, Int, Num
 
-from dropjax._checks import check_array, check_range, check_shape, check_two_axes
+from dropjax._checks import check_numbers, check_range, check_shape, check_two_axes
 from dropjax._masks import spatial_axes
-from dropjax._types import KeyLike, RateLike
+from dropjax._types import Fill, KeyLike, RateLike
 from dropjax.functional._boxes import box_mask, erase, place
 
 
 def random_erasing(
     key: KeyLike,
-    x: Inexact[Array, "*shape"],
+    x: Num[Array, "*shape"],
     rate: RateLike,
     *,
     area: tuple[float, float] = (0.02, 0.4),
     ratio: tuple[float, float] = (0.3, 10 / 3),
-    fill: ArrayLike = 0.0,
+    fill: Fill = 0.0,
     channel_axis: int = -1,
     batch_axis: int | None = 0,
     deterministic: bool = False,
-) -> Inexact[Array, "*shape"]:
+) -> Num[Array, "*shape"]:
     r"""Erases a rectangle of random size, shape and place in each example.
 
     $$y_{nsc} = \text{where}(m_n \lor s \notin B_n, x_{nsc}, fill), \qquad
@@ -39,19 +39,21 @@ def random_erasing(
     nothing is drawn in vain: the paper draws until a rectangle fits, torchvision gives
     up after ten trials and then erases nothing. The paper also draws the ratio itself
     uniformly, by which rectangles are more often high than wide; torchvision and timm
-    draw its logarithm, as here. The paper fares best with noise, as in
-    `fill=jax.random.normal(other_key, x.shape)`.
+    draw its logarithm, as here. The paper fares best with noise, `fill="random"`.
 
     Args:
       key: a PRNG key, typed or raw. None where nothing is drawn.
-      x: a floating-point or complex array with two spatial axes, by default
-        (batch, height, width, channels).
+      x: an array of numbers with two spatial axes, by default (batch, height, width,
+        channels), such as uint8 images.
       rate: the probability that an example is erased, in [0, 1], a number or an array
         that broadcasts to the coins' shape, which is 1 but for the batch.
       area: the least and the largest share of the map, in (0, 1].
       ratio: the least and the largest height over width, above 0.
-      fill: what takes the dropped places, a number or an array of x's dtype that
-        broadcasts to x's shape.
+      fill: what takes the dropped places: a number, a sequence or an array with one
+        value for each channel, an array of x's dtype that broadcasts to x's shape, or
+        "random" for noise in every element. The noise is standard normal, as in timm,
+        torchvision and Keras, or for an x of integers uniform over all values of the
+        dtype, as in the paper on random erasing.
       channel_axis: the axis of the channels, which share the rectangle.
       batch_axis: the axis of the examples, None if there is none.
       deterministic: if True, nothing is dropped.
@@ -63,7 +65,7 @@ def random_erasing(
       ValueError: the rate is outside [0, 1], an axis is out of range or named twice,
         x has not two spatial axes, area or ratio is out of range, or the key is
         missing.
-      TypeError: x is not floating-point or complex, or an argument has a wrong type.
+      TypeError: x is not an array of numbers, or an argument has a wrong type.
 
     Example:
       >>> x = jnp.ones((64, 32, 32, 3))
@@ -74,7 +76,7 @@ def random_erasing(
     References:
       Zhong, Zheng, Kang, Li and Yang, 2020, "Random erasing data augmentation", AAAI.
     """
-    spatial = spatial_axes(check_array(x).ndim, channel_axis, batch_axis)
+    spatial = spatial_axes(check_numbers(x).ndim, channel_axis, batch_axis)
     return erase(
         key,
         x,
@@ -82,6 +84,7 @@ def random_erasing(
         _rectangle(area, ratio, spatial),
         fill,
         spatial=spatial,
+        channel_axis=channel_axis,
         batch_axis=batch_axis,
         deterministic=deterministic,
     )

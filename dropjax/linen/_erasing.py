@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 import flax.linen as nn
-from jaxtyping import Array, ArrayLike, Inexact
+from jaxtyping import Array, Num
 
-from dropjax._types import KeyLike, RateLike
+from dropjax._types import Fill, KeyLike, RateLike
 from dropjax.functional import cutout, random_erasing
 from dropjax.linen._base import resolve
 
@@ -17,7 +17,8 @@ class Cutout(nn.Module):
     Attributes:
       rate: the probability that an example is cut, in [0, 1].
       size: the side of the square, or one for each spatial axis.
-      fill: what takes the dropped places, a number or an array that broadcasts.
+      fill: what takes the dropped places: a number, one for each channel, an array
+        that broadcasts, or "random".
       inside: if True, the whole square lies in the map.
       channel_axis: the axis of the channels, which share the box.
       batch_axis: the axis of the examples, None if there is none.
@@ -33,7 +34,7 @@ class Cutout(nn.Module):
 
     rate: RateLike
     size: int | Sequence[int]
-    fill: ArrayLike = 0.0
+    fill: Fill = 0.0
     inside: bool = False
     channel_axis: int = -1
     batch_axis: int | None = 0
@@ -45,17 +46,16 @@ class Cutout(nn.Module):
     @nn.compact
     def __call__(
         self,
-        inputs: Inexact[Array, "*shape"],
+        inputs: Num[Array, "*shape"],
         deterministic: bool | None = None,
         rng: KeyLike = None,
         *,
         rate: RateLike | None = None,
-    ) -> Inexact[Array, "*shape"]:
+    ) -> Num[Array, "*shape"]:
         """Cuts a square out of each example.
 
         Args:
-          inputs: a floating-point or complex array, by default (batch, *spatial,
-            channels).
+          inputs: an array of numbers, by default (batch, *spatial, channels).
           deterministic: if True, nothing is dropped.
           rng: a key to use instead of one from the collection.
           rate: overrides the attribute; it may be traced, as from a schedule.
@@ -84,7 +84,8 @@ class RandomErasing(nn.Module):
       rate: the probability that an example is erased, in [0, 1].
       area: the least and the largest share of the map, in (0, 1].
       ratio: the least and the largest height over width, above 0.
-      fill: what takes the dropped places, a number or an array that broadcasts.
+      fill: what takes the dropped places: a number, one for each channel, an array
+        that broadcasts, or "random".
       channel_axis: the axis of the channels, which share the box.
       batch_axis: the axis of the examples, None if there is none.
       deterministic: if True, nothing is dropped. Give it here or in the call.
@@ -100,7 +101,7 @@ class RandomErasing(nn.Module):
     rate: RateLike
     area: tuple[float, float] = (0.02, 0.4)
     ratio: tuple[float, float] = (0.3, 10 / 3)
-    fill: ArrayLike = 0.0
+    fill: Fill = 0.0
     channel_axis: int = -1
     batch_axis: int | None = 0
     deterministic: bool | None = None
@@ -111,17 +112,16 @@ class RandomErasing(nn.Module):
     @nn.compact
     def __call__(
         self,
-        inputs: Inexact[Array, "*shape"],
+        inputs: Num[Array, "*shape"],
         deterministic: bool | None = None,
         rng: KeyLike = None,
         *,
         rate: RateLike | None = None,
-    ) -> Inexact[Array, "*shape"]:
+    ) -> Num[Array, "*shape"]:
         """Erases a rectangle of each example.
 
         Args:
-          inputs: a floating-point or complex array, by default (batch, height, width,
-            channels).
+          inputs: an array of numbers, by default (batch, height, width, channels).
           deterministic: if True, nothing is dropped.
           rng: a key to use instead of one from the collection.
           rate: overrides the attribute; it may be traced, as from a schedule.

@@ -1,7 +1,7 @@
 """PatchDropout."""
 
 import flax.linen as nn
-from jaxtyping import Array, Inexact, Int32
+from jaxtyping import Array, Int32, Num
 
 from dropjax._checks import check_host_rate
 from dropjax._types import KeyLike
@@ -35,16 +35,16 @@ class PatchDropout(nn.Module):
     @nn.compact
     def __call__(
         self,
-        inputs: Inexact[Array, "*batch tokens features"],
+        inputs: Num[Array, "*batch tokens features"],
         deterministic: bool | None = None,
         rng: KeyLike = None,
         *,
         rate: float | None = None,
-    ) -> tuple[Inexact[Array, "*batch kept features"], Int32[Array, "*batch kept"]]:
+    ) -> tuple[Num[Array, "*batch kept features"], Int32[Array, "*batch kept"]]:
         """Takes tokens out of sequences.
 
         Args:
-          inputs: a floating-point or complex array of tokens.
+          inputs: an array of tokens, of any numbers.
           deterministic: if True, nothing is dropped.
           rng: a key to use instead of one from the collection.
           rate: overrides the attribute.

@@ -1,7 +1,7 @@
 """PatchDropout."""
 
 from flax import nnx
-from jaxtyping import Array, Inexact, Int32
+from jaxtyping import Array, Int32, Num
 
 from dropjax._checks import check_host_rate
 from dropjax._types import KeyLike
@@ -44,16 +44,16 @@ class PatchDropout(Drop, nnx.Module):
 
     def __call__(
         self,
-        inputs: Inexact[Array, "*batch tokens features"],
+        inputs: Num[Array, "*batch tokens features"],
         *,
         deterministic: bool | None = None,
         rngs: Rngs | KeyLike = None,
         rate: float | None = None,
-    ) -> tuple[Inexact[Array, "*batch kept features"], Int32[Array, "*batch kept"]]:
+    ) -> tuple[Num[Array, "*batch kept features"], Int32[Array, "*batch kept"]]:
         """Takes tokens out of sequences.
 
         Args:
-          inputs: a floating-point or complex array of tokens.
+          inputs: an array of tokens, of any numbers.
           deterministic: overrides the attribute.
           rngs: overrides the layer's; it may also be a key.
           rate: overrides the attribute.

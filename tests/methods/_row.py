@@ -106,7 +106,7 @@ class Method:
     @property
     def smooth(self) -> bool:
         """Whether it has derivatives, and knows NaN."""
-        return issubclass(self.kind, np.inexact)
+        return self.kind is not np.integer
 
     @property
     def faces(self) -> list[str]:

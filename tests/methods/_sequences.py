@@ -30,6 +30,7 @@ def _patch_dropout():
         (6, 10, 4),
         None,
         {
+            "kind": np.number,
             "output": (6, 7, 4),
             "certain": False,
             "static": True,

@@ -54,7 +54,7 @@ def block(name, dimensions, shape, coins, batch_axis=0, slow=False, **options):
 
 
 # A rate of 1 erases a box of each example, not everything.
-BOXED = {"scales": False, "fair": False, "certain": False}
+BOXED = {"kind": np.number, "scales": False, "fair": False, "certain": False}
 
 ROWS = [
     activation(
