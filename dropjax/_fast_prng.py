@@ -19,12 +19,17 @@ A key is a pair of threefry keys, four words, of which the first three are k0, k
 Seeding, `split` and `fold_in` are threefry's on each half, so that keys are as
 unrelated as threefry's; as there, `split(key, n)[i]` is `fold_in(key, i)`.
 
+Its one name is "dropjax_fast", which JAX accepts as `impl` and checkpoints record with
+each key. The name stands for exactly these words: if they ever had to change, the new
+generator would have a new name, and old checkpoints would still say which they need.
+
 It is made for masks and for initial values. It is not for cryptography: the words are
 no secret. It is not for Monte-Carlo integration, which reads more of a stream than it
 was tested for. What it was tested with is in `docs/testing.md`.
 """
 
 import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -34,13 +39,24 @@ from jax.extend.random import define_prng_impl
 from jaxtyping import Array, Key, UInt
 
 from dropjax._random import Word, element_index, tell_reuse_checker, threefry2x32
+from dropjax._registry import register
 
 _MULTIPLIERS = (0xED5AD4BB, 0xAC4C1B51, 0x31848BAB)
 _SHIFTS = (17, 11, 15)
 _LAST_SHIFT = 14
 _GOLDEN = 0x9E3779B9
 _THREEFRY = "threefry2x32"
-_TAG = "djf"
+_NAME = "dropjax_fast"
+
+
+def _jitted(static: Sequence[int] = ()) -> Callable[..., Any]:
+    """Compiled once, yet a plain function: pickle and copy find those by their name."""
+
+    def decorate(function: Callable[..., Array]) -> Callable[..., Array]:
+        compiled = jax.jit(function, static_argnums=static)
+        return functools.wraps(function)(lambda *args: compiled(*args))
+
+    return decorate
 
 
 def _hash(k0: Word, k1: Word, k2: Word, high: Word, low: Word) -> Word:
@@ -54,7 +70,7 @@ def _hash(k0: Word, k1: Word, k2: Word, high: Word, low: Word) -> Word:
     return word ^ (word >> np.uint32(_LAST_SHIFT)) ^ low
 
 
-@functools.partial(jax.jit, static_argnums=(1, 2))
+@_jitted(static=(1, 2))
 def _random_bits(
     key: UInt[Array, "4"], bit_width: int, shape: tuple[int, ...]
 ) -> UInt[Array, "..."]:
@@ -76,18 +92,18 @@ def _join(halves: Key[Array, "2 ..."]) -> UInt[Array, "... 4"]:
     return jnp.concatenate([words[0], words[1]], axis=-1)
 
 
-@jax.jit
+@_jitted()
 def _seed(seed: Array) -> UInt[Array, "4"]:
     root = jax.random.key(seed, impl=_THREEFRY)
     return _join(jax.random.split(root))
 
 
-@functools.partial(jax.jit, static_argnums=1)
+@_jitted(static=(1,))
 def _split(key: UInt[Array, "4"], shape: tuple[int, ...]) -> UInt[Array, "... 4"]:
     return _join(jax.vmap(lambda half: jax.random.split(half, shape))(_halves(key)))
 
 
-@jax.jit
+@_jitted()
 def _fold_in(key: UInt[Array, "4"], data: Any) -> UInt[Array, "4"]:
     return _join(jax.vmap(jax.random.fold_in, (0, None))(_halves(key), data))
 
@@ -98,9 +114,10 @@ fast_prng = define_prng_impl(
     split=_split,
     random_bits=_random_bits,
     fold_in=_fold_in,
-    name="dropjax_fast",
-    tag=_TAG,
+    name=_NAME,
+    tag=_NAME,
 )
+register(fast_prng)
 
 
 def counter_key(key: Key[Array, ""]) -> UInt[Array, "words"]:
@@ -108,7 +125,7 @@ def counter_key(key: Key[Array, ""]) -> UInt[Array, "words"]:
 
     Other generators have no such stream; their bits seed a threefry one.
     """
-    if str(jax.random.key_impl(key)) in (_THREEFRY, _TAG):
+    if str(jax.random.key_impl(key)) in (_THREEFRY, _NAME):
         tell_reuse_checker(key)
         return jax.random.key_data(key)
     return jax.random.bits(key, (2,), jnp.uint32)

@@ -62,7 +62,7 @@ MASKLESS = {dj.dropconnect_dense, dj.dropconnect_conv, dj.mixout, dj.concrete_dr
 MASKLESS |= {dj.layer_drop, dj.patch_dropout, dj.shake_drop}
 MASKLESS |= {dj.weighted_channel_dropout, dj.targeted_dropout}
 MASKLESS |= {dj.gaussian_dropout, dj.gaussian_noise}
-ROOMS = ["_types", "_checks", "_random", "_fast_prng", "_masks", "_apply"]
+ROOMS = ["_types", "_checks", "_random", "_registry", "_fast_prng", "_masks", "_apply"]
 
 
 def name_of(thing):

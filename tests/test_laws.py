@@ -472,9 +472,14 @@ def test_export_to_every_platform(method, generator):
 def test_no_residual_of_the_arrays_size(method, generator):
     x, key = method.array(), GENERATORS[generator](1)
     _, back = jax.vjp(lambda x: method.function(key, x, RATE), x)
-    saved = sum(leaf.size for leaf in jax.tree.leaves(back))
+    leaves = jax.tree.leaves(back)
     # The key, the rate, and a small table where the definition has one.
+    saved = sum(leaf.size for leaf in leaves)
     assert saved <= (16 if "drop_block" in method.name else method.saved)
+    # A key is one of the caller's, never one of a generator that is used inside.
+    dtypes = {leaf.dtype for leaf in leaves}
+    keys = {dtype for dtype in dtypes if jnp.issubdtype(dtype, jax.dtypes.prng_key)}
+    assert keys <= {key.dtype}
 
 
 @every(lambda method: method.off and not method.product)

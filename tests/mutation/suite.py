@@ -18,6 +18,8 @@ BYTES = 12 << 30  # A mutant may ask for more memory than there is.
 TESTS = {
     "_apply": ("apply", "[dropout] or -dropout] or standard] or alpha_dropout"),
     "_masks": ("random apply", "[dropout] or -dropout] or drop_path"),
+    "_fast_prng": ("random saving", "[fast-dropout]"),
+    "_registry": ("saving", "[fast-dropout]"),
     "_random": ("random noise_and_words units trees", "[dropout] or gaussian_dropout"),
     "_alpha_dropout": ("twins_units", "alpha_dropout"),
     "_answer": ("dropconnect_examples gaussian", "dropconnect_dense"),
