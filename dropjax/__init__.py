@@ -65,6 +65,7 @@ from .functional import zoneout_mask as zoneout_mask
 from .transforms import dropconnect as dropconnect
 from .transforms import dropconnect_mask as dropconnect_mask
 from .transforms import mixout as mixout
+from .transforms import selected as selected
 from .transforms import targeted_dropout as targeted_dropout
 
 __all__ = [
@@ -113,6 +114,7 @@ __all__ = [
     "patch_dropout",
     "random_erasing",
     "random_erasing_mask",
+    "selected",
     "shake_drop",
     "spatial_dropout",
     "spatial_dropout_mask",

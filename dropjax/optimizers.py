@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax  # type: ignore[import-untyped]
 from jax import lax
+from jax.tree_util import keystr
 from jaxtyping import Array, Int, PyTree
 
 from dropjax._apply import apply_mask, working_dtype
@@ -29,7 +30,7 @@ from dropjax._checks import (
 )
 from dropjax._types import KeyLike, RateLike, Scaling
 from dropjax.transforms import Where, dropconnect
-from dropjax.transforms._trees import named
+from dropjax.transforms._paths import named
 
 __all__ = [
     "GradientDropoutState",
@@ -146,7 +147,9 @@ def mask_updates(mask: PyTree) -> optax.GradientTransformation:
         in an `nnx.State`, whose variables `nnx.Optimizer` takes out of their boxes.
 
     Returns:
-      An `optax.GradientTransformation` without a state.
+      An `optax.GradientTransformation` without a state. Where `optax.masked` or
+      `optax.partition` leaves a part of the updates out, that part of the mask is not
+      used.
 
     Raises:
       ValueError: when it updates: one of the trees has a leaf that the other has not,
@@ -169,7 +172,9 @@ def mask_updates(mask: PyTree) -> optax.GradientTransformation:
 
     def update(updates: PyTree, params: PyTree | None = None) -> PyTree:
         located = named(updates)
-        check_same_paths(kept, dict(located))
+        absent = _masked_out(updates)
+        present = [path for path in kept if not f"{path}/".startswith(absent)]
+        check_same_paths(present, dict(located))
         masked = [apply_mask(update, kept[path]) for path, update in located]
         return jax.tree.unflatten(jax.tree.structure(updates), masked)
 
@@ -273,6 +278,21 @@ def _add_square(total: Array, gradient: Array) -> Array:
         (gradient.real, gradient.imag) if jnp.iscomplexobj(gradient) else (gradient,)
     )
     return total + sum(jnp.square(part.astype(total.dtype)) for part in parts)
+
+
+def _masked_out(updates: PyTree) -> tuple[str, ...]:
+    """Where `optax.masked` and `optax.partition` left a part of the tree out."""
+
+    def is_absent(node: Any) -> bool:
+        return isinstance(node, optax.MaskedNode)
+
+    found = jax.tree_util.tree_leaves_with_path(updates, is_leaf=is_absent)
+    paths = [
+        keystr(path, simple=True, separator="/")
+        for path, node in found
+        if is_absent(node)
+    ]
+    return tuple(f"{path}/" for path in paths)
 
 
 def _is_inexact(path: str, leaf: Any) -> bool:

@@ -26,7 +26,8 @@ MOMENTS = [dj.dropconnect_moments, dj.dropconnect_conv_moments]
 COSTS = [dj.concrete_dropout_regularizer]
 SAMPLERS = [dj.dropconnect_gaussian, dj.dropconnect_conv_gaussian]
 HOSTS = [dj.dot_product_attention]  # It speaks flax's words.
-OTHERS = [*MASKS, *MOMENTS, *COSTS, *SAMPLERS, *HOSTS, dj.apply_mask]
+LOOKS = [dj.selected]  # They draw nothing.
+OTHERS = [*MASKS, *LOOKS, *MOMENTS, *COSTS, *SAMPLERS, *HOSTS, dj.apply_mask]
 METHOD_FUNCTIONS = [f for f in FUNCTIONS if f not in OTHERS]
 LAYERS = [getattr(room, name) for room in (djl, djn) for name in room.__all__]
 
@@ -179,6 +180,7 @@ DEFAULTS = {
     },
     dj.dropconnect: {"where": None, **COMMON},
     dj.mixout: {"where": None, **COMMON},
+    dj.selected: {"where": None},
     dj.attention_dropout: {
         "broadcast_dropout": False,
         "renormalize": False,

@@ -578,14 +578,47 @@ GOLDEN = {
     "an empty selection": (
         lambda: dj.dropconnect(KEY, {"bias": jnp.ones(3)}, 0.5),
         ValueError,
-        "the default selection selects no leaf of params, so nothing would be dropped; "
-        "pass where=lambda path, leaf: ... that is True for the weights to mask",
+        "the default selection selects no leaf of params, so nothing would be dropped, "
+        "got leaves 'bias'; pass where=lambda path, leaf: ... that is True for the "
+        "weights to mask",
+    ),
+    "an empty selection of many leaves": (
+        lambda: dj.dropconnect(KEY, {f"b{n:02}": jnp.ones(3) for n in range(20)}, 0.5),
+        ValueError,
+        "the default selection selects no leaf of params, so nothing would be dropped, "
+        "got leaves 'b00', 'b01', 'b02', 'b03', 'b04', 'b05', 'b06', 'b07' and 12 "
+        "more; pass where=lambda path, leaf: ... that is True for the weights to mask",
+    ),
+    "an empty tree": (
+        lambda: dj.dropconnect(KEY, {}, 0.5),
+        ValueError,
+        "the default selection selects no leaf of params, so nothing would be dropped, "
+        "got an empty tree; pass where=lambda path, leaf: ... that is True for the "
+        "weights to mask",
+    ),
+    "no rate for any leaf": (
+        lambda: dj.dropconnect(KEY, both(X, X), both(None, None)),
+        ValueError,
+        "rate is None for every leaf of params, so nothing would be dropped; give a "
+        "rate, or deterministic=True to switch dropping off",
+    ),
+    "a selection that is no function": (
+        lambda: dj.selected(both(X, X), where="a"),
+        TypeError,
+        "where must be a function of a leaf's path and the leaf, or None, got 'a' "
+        "(str)",
+    ),
+    "integers that are selected": (
+        lambda: dj.selected({"n": TOKENS}, where=lambda path, leaf: True),
+        TypeError,
+        "where selects params leaf 'n', which must be a floating-point or complex "
+        "array, got ArrayImpl of shape (4, 6), dtype uint8",
     ),
     "an empty selection of one's own": (
         lambda: dj.dropconnect(KEY, X, 0.5, where=lambda path, leaf: False),
         ValueError,
-        "where selects no leaf of params, so nothing would be dropped; pass "
-        "where=lambda path, leaf: ... that is True for the weights to mask",
+        "where selects no leaf of params, so nothing would be dropped, got leaves ''; "
+        "pass where=lambda path, leaf: ... that is True for the weights to mask",
     ),
     "a selection of integers": (
         lambda: dj.dropconnect(

@@ -280,3 +280,25 @@ def test_a_part_of_the_tree_without_leaves_is_passed_on():
     updates, state = transform.update({}, transform.init({}))
     assert updates == {}
     assert state.step == 1
+
+
+@pytest.mark.parametrize(
+    "within",
+    [
+        lambda transform, own: optax.masked(transform, own),
+        lambda transform, own: optax.partition(
+            {True: transform, False: optax.identity()}, own
+        ),
+    ],
+)
+def test_a_fixed_mask_of_a_part_of_the_updates(within):
+    updates = {"a": {"w": jnp.ones(3), "b": jnp.ones(2)}, "c": jnp.ones(4)}
+    mask = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, bool), updates)
+    own = {"a": {"w": True, "b": False}, "c": False}
+    transform = within(mask_updates(mask), own)
+    masked, _ = transform.update(updates, transform.init(updates))
+    assert not masked["a"]["w"].any()
+    assert masked["a"]["b"].all()
+    assert masked["c"].all()
+    with pytest.raises(ValueError, match="'d' in mask alone"):
+        mask_updates({**mask, "d": mask["c"]}).update(updates, None)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from dropjax._checks._arrays import check_array
-from dropjax._checks._words import describe, same_dtype
+from dropjax._checks._words import describe, listed, same_dtype
 
 
 def check_information(leaves: Sequence[Any]) -> None:
@@ -39,14 +39,22 @@ def check_same_paths(mask: Collection[str], updates: Collection[str]) -> None:
         )
 
 
-def check_selected(paths: Sequence[str], where: object) -> None:
+def check_selected(leaves: Sequence[Any], where: object) -> None:
     """Training on silently unmasked weights is the worst outcome: refuse it."""
-    if not paths:
-        how = "the default selection" if where is None else "where"
+    if any(leaf.selected for leaf in leaves):
+        return
+    if leaves and all(leaf.rate is None for leaf in leaves):
         raise ValueError(
-            f"{how} selects no leaf of params, so nothing would be dropped; pass "
-            "where=lambda path, leaf: ... that is True for the weights to mask"
+            "rate is None for every leaf of params, so nothing would be dropped; give "
+            "a rate, or deterministic=True to switch dropping off"
         )
+    how = "the default selection" if where is None else "where"
+    paths = [leaf.path for leaf in leaves]
+    found = f"leaves {listed(paths)}" if paths else "an empty tree"
+    raise ValueError(
+        f"{how} selects no leaf of params, so nothing would be dropped, got {found}; "
+        "pass where=lambda path, leaf: ... that is True for the weights to mask"
+    )
 
 
 def check_leaf(leaf: Any, path: str) -> None:

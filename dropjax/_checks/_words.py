@@ -8,6 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+# How much of what was got a message shows.
+_LONGEST = 100
+_MOST = 8
+
 
 def is_real(value: object) -> bool:
     """A number, or an array of floating-point numbers."""
@@ -46,5 +50,32 @@ def is_int(value: object) -> bool:
 def describe(value: Any) -> str:
     """What was got, in a few words."""
     if hasattr(value, "shape") and hasattr(value, "dtype"):
-        return f"{type(value).__name__} of shape {value.shape}, dtype {value.dtype}"
-    return f"{value!r} ({type(value).__name__})"
+        name = type(value).__name__
+        return f"{name} of shape {shown(value.shape)}, dtype {value.dtype}"
+    return f"{shown(value)} ({type(value).__name__})"
+
+
+def shown(value: Any) -> str:
+    """A value as Python shows it, cut off where that is long."""
+    if is_tree(value):
+        return f"a tree of {len(jax.tree.leaves(value))} leaves"
+    return cut(repr(value))
+
+
+def cut(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first few of some names."""
+    first = ", ".join(cut(repr(name)) for name in names[:_MOST])
+    more = len(names) - _MOST
+    return f"{first} and {more} more" if more > 0 else first
+
+
+def is_tree(value: Any) -> bool:
+    """A container with arrays in it, or one too long to be shown."""
+    if jax.tree_util.all_leaves([value]):
+        return False
+    leaves = jax.tree.leaves(value)
+    return len(leaves) > _MOST or any(hasattr(leaf, "dtype") for leaf in leaves)

@@ -32,10 +32,9 @@ def dropconnect(
 
         logits = model.apply(dropjax.dropconnect(key, params, 0.5), x)
 
-    Without `where`, the floating-point and complex leaves with two or more axes are
-    selected, unless a name in their path says that they are an embedding ("embed"
-    anywhere in it), or the last one that they are a bias or a scale, which have a
-    second axis in stacked layers. A lone array is always selected.
+    Without `where`, kernels are selected, and biases, normalization, embeddings,
+    positions and class tokens are not. `dropjax.selected(params)` gives the paths of
+    the selected leaves, and its documentation the rule.
 
     A leaf's key is made from `key` and the leaf's path, "layer/kernel", and nothing
     else: adding or removing a parameter changes no other mask. The path is the same in

@@ -18,7 +18,8 @@ from dropjax._checks import (
 )
 from dropjax._masks import foregone, keep_probability, toss
 from dropjax._types import KeyLike, RateLike, Scaling
-from dropjax.transforms._trees import Leaf, Where, map_selected, named, unless_same
+from dropjax.transforms._paths import named
+from dropjax.transforms._trees import Leaf, Where, map_selected, unless_same
 
 
 def mixout(

@@ -1,0 +1,38 @@
+"""The leaves of a tree, by path."""
+
+from typing import Any
+
+import jax
+from jax.tree_util import GetAttrKey, keystr
+from jaxtyping import PyTree
+
+_BOXED = (GetAttrKey("value"),)
+
+
+def named(tree: PyTree) -> list[tuple[str, Any]]:
+    """The leaves of a tree and their paths, in which a box of flax's has no part."""
+    parts = jax.tree_util.tree_leaves_with_path(tree, is_leaf=_is_box)
+    leaves = []
+    for location, part in parts:
+        for inner, leaf in jax.tree_util.tree_leaves_with_path(part):
+            names = location if inner == _BOXED else location + inner
+            leaves.append((keystr(names, simple=True, separator="/"), leaf))
+    return leaves
+
+
+def owners(tree: PyTree) -> list[str]:
+    """The class of the node that holds each leaf, or the leaf's box, by name."""
+    found: list[str] = []
+    for part in jax.tree.leaves(tree, is_leaf=lambda node: node is not tree):
+        if _is_box(part) or jax.tree_util.all_leaves([part]):
+            found.extend([type(tree).__name__] * len(jax.tree.leaves(part)))
+        else:
+            found.extend(owners(part))
+    return found
+
+
+def _is_box(node: Any) -> bool:
+    """Whether flax keeps a variable in it: by name, for flax is not imported here."""
+    classes = type(node).__mro__
+    flax = [it.__name__ for it in classes if it.__module__.split(".")[0] == "flax"]
+    return "Variable" in flax or "AxisMetadata" in flax

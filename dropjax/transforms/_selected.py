@@ -1,0 +1,57 @@
+"""Which leaves of a tree the transforms of trees drop from."""
+
+from jaxtyping import PyTree
+
+from dropjax._checks import check_leaf
+from dropjax.transforms._trees import Where, chosen
+
+
+def selected(params: PyTree, *, where: Where | None = None) -> tuple[str, ...]:
+    """The paths of the leaves that `dropconnect` masks; look before you train.
+
+    `mixout` and `targeted_dropout` act on the same leaves, and so do the `DropConnect`
+    layers on the parameters of the module that they wrap.
+
+    Without `where`, the kernels are selected: the weights of dense layers,
+    convolutions, attention and recurrent cells. These are the floating-point and
+    complex leaves with two or more axes, except:
+
+    - biases and offsets, scales and gains, the parameters and statistics of
+      normalization, embedding tables, positions, class tokens and the like, and LoRA's
+      factors. They are recognized by the words of a leaf's name, such as "bias",
+      "pos_embed" and "cls_token"; and where that name says little, as in "norm/weight",
+      by the name or the class of the node that holds the leaf. Whether layers are
+      stacked, as by `nn.scan` or `jax.vmap`, makes no difference.
+    - a leaf that has the shape of a bias beside it, as in a stacked normalization.
+    - a leaf with fewer than two axes when leading axes of size 1 are not counted. They
+      are counted in what is named as weights are, "w", "weight" or "kernel".
+
+    A leaf whose name ends in "kernel" or "proj" is a kernel wherever it is, as in
+    "patch_embed/kernel". Where there are no names at all, as in a list of arrays, only
+    the axes can decide, and an embedding table is selected. A lone array is always
+    selected.
+
+    Args:
+      params: any pytree of arrays, or of their `jax.ShapeDtypeStruct`s.
+      where: a function of a leaf's path, as "layer/kernel", and the leaf, that is True
+        for the leaves to select. It replaces the default selection.
+
+    Returns:
+      The paths of the selected leaves, in the order of the tree's leaves; the path of a
+      lone array is "". It is empty where nothing is selected.
+
+    Raises:
+      TypeError: where is no function, or selects a leaf that is not a floating-point or
+        complex array.
+
+    Example:
+      >>> dense = {"kernel": jnp.ones((4, 8)), "bias": jnp.ones(8)}
+      >>> params = {"embed": {"embedding": jnp.ones((9, 4))}, "dense": dense}
+      >>> chosen = selected(params)
+      >>> assert chosen == ("dense/kernel",)
+      >>> assert selected(params, where=lambda path, leaf: path in chosen) == chosen
+    """
+    leaves = [(path, leaf) for path, leaf, flag in chosen(params, where) if flag]
+    for path, leaf in leaves:
+        check_leaf(leaf, path)
+    return tuple(path for path, _ in leaves)
