@@ -18,8 +18,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
+# First, since it says which packages are missing.
 from onpaper import nets
 from onpaper.compiler import MIB, chips, compile_step, worse
+
+# isort: split
+import output
 from rich.console import Console
 
 HERE = Path(__file__).resolve().parent
@@ -88,12 +92,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     rows = json.loads(options.out.read_text()) if options.out.exists() else []
     done = {row["name"] for row in rows}
-    for case in _cases():
-        if case["name"] not in done and fnmatch.fnmatch(case["name"], options.only):
+    cases = [it for it in _cases() if fnmatch.fnmatch(it["name"], options.only)]
+    console = Console(stderr=True)
+    if not cases:
+        first = next(_cases())["name"]
+        console.print(f"No row is called {options.only!r}; one is {first!r}.")
+        return 2
+    output.prepare(options.out.parent)
+    for case in cases:
+        if case["name"] not in done:
             rows.append(_compiled(case))
-            options.out.write_text(json.dumps(rows, indent=1) + "\n")
-            Console(stderr=True).print(f"compiled: {case['name']}", highlight=False)
-    options.out.with_suffix(".md").write_text("\n".join(_page(rows)) + "\n")
+            output.replace(options.out, json.dumps(rows, indent=1) + "\n")
+            console.print(f"compiled: {case['name']}", highlight=False)
+    output.replace(options.out.with_suffix(".md"), "\n".join(_page(rows)) + "\n")
     return int(any(worse(row, _plain(row, rows)) for row in rows))
 
 

@@ -4,7 +4,7 @@
     python benchmarks/run.py --quick    a smaller grid, in about two minutes
     python benchmarks/run.py --only "dropout float32*"
     python benchmarks/run.py --only method      the methods that others have too
-    python benchmarks/run.py --only "eager*" --add --out benchmarks/results
+    python benchmarks/run.py --only "an eager*" --add --out benchmarks/results
 
 The contenders of a row take turns in one process, after warming up, so that a busy
 machine is equally busy for all of them. Times are medians with quartiles; the floor
@@ -17,6 +17,7 @@ added. That path has not yet been run on a GPU.
 """
 
 import argparse
+import difflib
 import fnmatch
 import functools
 import os
@@ -28,6 +29,11 @@ from pathlib import Path
 
 os.environ["KERAS_BACKEND"] = "jax"
 
+# First, since it says which packages are missing.
+from sidebyside import contenders, memory, report, rows, timing
+
+# isort: split
+import output
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -36,7 +42,6 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
 )
-from sidebyside import contenders, memory, report, rows, timing
 
 HERE = Path(__file__).resolve().parent
 
@@ -45,7 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the rows asked for and writes what they measured.
 
     Returns:
-      The process's exit code: 130 after Ctrl-C, 2 where no row matches, else 0.
+      The process's exit code: 130 after Ctrl-C, 2 where no row matches or nothing
+      can be written, else 0.
     """
     options = _parse(argv)
     memory.prepare()
@@ -56,11 +62,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.only == row.group or fnmatch.fnmatch(row.name, options.only)
     ]
     if not chosen:
-        console.print(f"No row is called {options.only!r}; see --list.")
+        names = [row.name for row in rows.all_rows(quick=options.quick)]
+        near = difflib.get_close_matches(options.only, names, 1)
+        hint = f"did you mean {near[0]!r}, or" if near else "see"
+        console.print(f"No row is called {options.only!r}: {hint} --list.")
         return 2
     if options.list:
         print(*(row.name for row in chosen), sep="\n")
         return 0
+    try:
+        output.prepare(options.out)
+    except OSError as error:
+        console.print(f"Cannot write to {options.out}: {error.strerror}.")
+        return 2
     for name in contenders.absent():
         console.print(f"{name} is not installed: it is left out.")
     results: list[timing.Result] = []

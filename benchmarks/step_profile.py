@@ -21,12 +21,15 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
+# First, since it says which packages are missing.
+from sidebyside import contenders as who
+from sidebyside import training
+
+# isort: split
 import jax
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
-from sidebyside import contenders as who
-from sidebyside import training
 
 TOSSES = "jit(_toss_and_apply)"
 # Words for the elements of an array, and not the keys of the layers.

@@ -11,6 +11,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+# First, since it says which packages are missing.
+from training.errors import UserError, run_program
+
+# isort: split
 import jax
 import numpy as np
 from ml_collections import ConfigDict
@@ -19,9 +23,8 @@ from rich.progress import Progress
 from rich.table import Table
 from training import command_line, curves, data, models, settings, steps, workdir
 from training.data import Dataset
-from training.errors import UserError, run_program
 from training.experiment import prepare
-from training.reporting import progress_bar
+from training.reporting import progress_bar, table
 
 _SPREAD = "standard deviation"
 
@@ -110,13 +113,23 @@ def compare(config: ConfigDict, dataset: Dataset, console: Console) -> list[Row]
             if method in config.methods
             for rate in _rates(config, method)
         ]
-    header, unit = _header(config)
-    table = Table(*header, title=f"{config.model} on {config.dataset}")
-    table.columns[0].min_width = max(map(len, models.METHODS[config.model]))
-    for row in rows:
-        table.add_row(*row.cells(unit))
-    console.print(table)
+    console.print(_table(config, rows))
     return rows
+
+
+def _table(config: ConfigDict, rows: Sequence[Row]) -> Table:
+    """The table of the page, narrower: a mean and its deviation share a column."""
+    header, unit = _header(config)
+    means = [name.removesuffix(", mean") for name in header if name != _SPREAD]
+    result = table(*means, title=f"{config.model} on {config.dataset}")
+    for row in rows:
+        *first, accuracy, spread, loss, deviation, seeds = row.cells(unit)
+        pairs = (accuracy, spread), (loss, deviation)
+        joined = (" ± ".join(filter(None, pair)) for pair in pairs)
+        result.add_row(*first, *joined, seeds)
+    if config.seeds > 1:
+        result.caption = f"means ± {_SPREAD}s over the seeds"
+    return result
 
 
 def _rates(config: ConfigDict, method: str) -> tuple[float, ...]:
@@ -160,8 +173,8 @@ def _header(config: ConfigDict) -> tuple[tuple[str, ...], float]:
 def _write(folder: Path, config: ConfigDict, rows: Sequence[Row]) -> None:
     header, unit = _header(config)
     lines = [header, ("---",) * len(header), *(row.cells(unit) for row in rows)]
-    text = "".join(f"| {' | '.join(line)} |\n" for line in lines)
-    (folder / "compare.md").write_text(text)
+    with workdir.replacing(folder / "compare.md") as partial:
+        partial.write_text("".join(f"| {' | '.join(line)} |\n" for line in lines))
     content = [
         {**dataclasses.asdict(row), "deviation": deviation(row.accuracies)}
         for row in rows

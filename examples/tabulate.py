@@ -9,8 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from absl import flags
+# First, since it says which packages are missing.
 from training.errors import UserError, run_program
+
+# isort: split
+from absl import flags
+from training.command_line import define_help
 from training.workdir import read_json, read_metrics, write_json
 
 _KEYS = (
@@ -31,10 +35,14 @@ def main(argv: Sequence[str]) -> int:
     """
     values = flags.FlagValues()
     flags.DEFINE_string("out", None, "A JSON file to write.", flag_values=values)
+    define_help(values)
     try:
         folders = values(argv)[1:]
     except flags.Error as error:
         raise UserError(str(error)) from None
+    if values.help:
+        print(f"{(__doc__ or '').strip()}\n{values.get_help()}")
+        return 0
     if not folders:
         raise UserError((__doc__ or "").partition("\n")[0])
     runs = [_read(Path(folder)) for folder in folders]

@@ -6,18 +6,22 @@ last one, to exactly the parameters of an uninterrupted run.
 """
 
 import contextlib
+import functools
 import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+# First, since it says which packages are missing.
+from training.errors import run_program
+
+# isort: split
 import jax
 from ml_collections import ConfigDict
 from rich.console import Console
 from training import command_line, curves, data, models, settings, workdir
 from training.checkpoints import Checkpoints, digest
 from training.command_line import Options
-from training.errors import run_program
 from training.experiment import prepare
 from training.interrupts import Interrupt
 from training.loop import Loop, Trainer
@@ -63,11 +67,14 @@ def _train(
     options: Options, trainer: Trainer, interrupt: Interrupt, argv: Sequence[str]
 ) -> int:
     config, folder, console = options.config, options.workdir, Console()
+    say = functools.partial(console.print, highlight=False, soft_wrap=True)
     with contextlib.closing(
         Checkpoints(folder, config.keep_checkpoints)
     ) as checkpoints:
-        state = _first_state(trainer, checkpoints, console)
-        console.print(_banner(options, trainer, state), highlight=False, soft_wrap=True)
+        state = trainer.initial_state()
+        if options.resume:
+            state = checkpoints.restore(state, say)
+        say(_banner(options, trainer, state))
         workdir.write_json(folder / "config.json", config.to_dict())
         metrics = workdir.Metrics(folder / "metrics.jsonl", int(state.step))
         loop = Loop(trainer, metrics, checkpoints, config.checkpoint_every)
@@ -76,28 +83,20 @@ def _train(
             state = loop.run(state, interrupt, board)
     if interrupt.received:
         again = shlex.join(dict.fromkeys(["python", *argv, "--resume"]))
-        console.print(f"stopped at step {state.step} of {steps}; go on with:")
-        console.print(again, soft_wrap=True, highlight=False)
+        say(f"stopped at step {state.step} of {steps}; go on with:")
+        say(again)
         return 128 + interrupt.received
     _conclude(options, trainer, state, metrics, console)
     return 0
 
 
-def _first_state(trainer: Trainer, checkpoints: Checkpoints, console: Console) -> State:
-    state = trainer.initial_state()
-    restored = checkpoints.restore(state, console.print)
-    if restored is None:
-        return state
-    console.print(f"going on from step {restored.step}", highlight=False)
-    return restored
-
-
 def _banner(options: Options, trainer: Trainer, state: State) -> str:
     config, dataset = options.config, trainer.experiment.dataset
+    noise = "" if config.method == "none" else f" with {config.method} {config.rate}"
     return (
         f"{jax.devices()[0].device_kind}, jax {jax.__version__}, "
-        f"{models.count(state.params):,} parameters: {_nets(config)}{config.model} "
-        f"with {config.method} {config.rate} on {config.dataset} "
+        f"{models.count(state.params):,} parameters: {_nets(config)}{config.model}"
+        f"{noise} on {config.dataset} "
         f"({len(dataset.train):,} + {len(dataset.test):,} examples)"
     )
 
@@ -119,9 +118,10 @@ def _conclude(
     if options.config.nets > 1:
         result["nets"] = trainer.compare_inference(state)
         console.print(nets_table(folder.name, result["nets"]))
+    # Shown first, so that a full disk does not hide it.
+    console.print(result_table(folder.name, measured))
     workdir.write_json(folder / "result.json", result)
     curves.draw(folder / "curves.png", folder.name, metrics.lines)
-    console.print(result_table(folder.name, measured))
     console.print(f"learning curves: {folder / 'curves.png'}", soft_wrap=True)
 
 

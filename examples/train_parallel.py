@@ -17,17 +17,21 @@ added. The first process alone evaluates and writes; no other needs the workdir.
 """
 
 import contextlib
+import functools
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+# First, since it says which packages are missing.
+from training.errors import UserError, run_program
+
+# isort: split
 import jax
 from ml_collections import ConfigDict
 from rich.console import Console
 from training import command_line, data, processes, settings, workdir
 from training.checkpoints import Checkpoints, digest
 from training.command_line import Options
-from training.errors import UserError, run_program
 from training.experiment import Experiment, prepare
 from training.interrupts import Interrupt
 from training.loop import Loop, Trainer
@@ -109,6 +113,7 @@ def _follow(trainer: Trainer) -> int:
 
 def _lead(options: Options, trainer: Trainer) -> int:
     config, folder, console = options.config, options.workdir, Console()
+    say = functools.partial(console.print, highlight=False, soft_wrap=True)
     if options.resume:
         workdir.check_same_config(folder, config)
     else:
@@ -117,9 +122,10 @@ def _lead(options: Options, trainer: Trainer) -> int:
         Checkpoints(folder, config.keep_checkpoints)
     ) as checkpoints:
         state = trainer.initial_state()
-        state = checkpoints.restore(state, console.print) or state
+        if options.resume:
+            state = checkpoints.restore(state, say)
         state = processes.from_first(state)
-        console.print(_banner(state), highlight=False)
+        say(_banner(state))
         workdir.write_json(folder / "config.json", config.to_dict())
         metrics = workdir.Metrics(folder / "metrics.jsonl", int(state.step))
         loop = Loop(trainer, metrics, checkpoints, config.checkpoint_every)
@@ -128,8 +134,8 @@ def _lead(options: Options, trainer: Trainer) -> int:
             state = loop.run(state, Interrupt(), board)
     measured = trainer.evaluate(state)
     result = {**measured, "step": int(state.step), "sha256": digest(state.params)}
-    workdir.write_json(folder / "result.json", result)
     console.print(result_table(folder.name, measured))
+    workdir.write_json(folder / "result.json", result)
     return 0
 
 

@@ -1,27 +1,35 @@
-"""Learn what is not known: python examples/uncertainty.py.
+"""Estimate what a net does not know: python examples/uncertainty.py.
 
-A net with noise is fitted to measurements with a gap between them. Many passes, each
-with masks of its own, then tell where the net is sure: the workdir gets result.json and
-uncertainty.png, the measurements with the predictive band.
+A net with dropout is fitted to noisy measurements with a gap between them. The spread
+of many passes, each with masks of its own, then shows where the net is unsure. The
+workdir gets result.json and uncertainty.png, the measurements with predictive bands.
 """
 
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+# First, since it says which packages are missing.
+from training.errors import UserError, run_program
+
+# isort: split
 import jax
 import numpy as np
 from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 from rich.console import Console
 from rich.table import Table
-from training import command_line, regression, workdir
-from training.errors import UserError, run_program
+from training import command_line, curves, regression, workdir
 from training.regression import Regression
-from training.reporting import progress_bar
+from training.reporting import progress_bar, table
 
 _CALLS = 20
 _FIGURE_RANGE = (-5.0, 5.0)
+_NAMES = {
+    "dropout": "dropout",
+    "dropconnect": "DropConnect",
+    "concrete": "concrete dropout",
+}
 
 
 def main(argv: Sequence[str]) -> int:
@@ -47,10 +55,10 @@ def main(argv: Sequence[str]) -> int:
         grid = np.linspace(*_FIGURE_RANGE, 400, dtype=np.float32)
         band = [np.asarray(part) for part in fit.predict(key, params, grid)]
         result = _measure(config, grid, band, regression.rates(params))
+        console.print(_table(folder.name, result))
         workdir.write_json(folder / "result.json", result)
         _draw(folder / "uncertainty.png", config, (x, y), grid, band)
-    console.print(_table(folder.name, result))
-    console.print(f"the band: {folder / 'uncertainty.png'}", soft_wrap=True)
+    console.print(f"picture: {folder / 'uncertainty.png'}", soft_wrap=True)
     return 0
 
 
@@ -91,13 +99,14 @@ def _measure(
 
 
 def _table(title: str, result: dict) -> Table:
-    table = Table("where", "error", "doubt of the model", "noise told", title=title)
+    header = "where", "mean error", "model's std", "noise's std"
+    filled = table(*header, title=title)
     for name, row in result["places"].items():
-        table.add_row(name, *(f"{row[key]:.3f}" for key in ("error", "model", "data")))
+        filled.add_row(name, *(f"{row[key]:.3f}" for key in ("error", "model", "data")))
     if result["learned rates"]:
         learned = ", ".join(f"{rate:.3f}" for rate in result["learned rates"])
-        table.caption = f"learned rates: {learned}"
-    return table
+        filled.caption = f"learned rates: {learned}"
+    return filled
 
 
 def _draw(
@@ -110,15 +119,19 @@ def _draw(
     figure = Figure(figsize=(9, 5), layout="constrained")
     axes = figure.subplots()
     mean, model, data = band
-    both, own = 2 * np.sqrt(model + data), 2 * np.sqrt(model)
-    axes.fill_between(grid, mean - both, mean + both, alpha=0.2, label="and the noise")
-    axes.fill_between(grid, mean - own, mean + own, alpha=0.4, label="the net's doubt")
-    axes.plot(grid, mean, label="mean of all passes")
-    axes.plot(grid, regression.law(grid), "k--", linewidth=1, label="the law")
-    axes.plot(*measured, "k.", markersize=2, label="measurements")
-    axes.set(title=f"{config.method}: two standard deviations", ylim=(-4, 4))
-    axes.legend(loc="upper left")
-    figure.savefig(path, dpi=120)
+    bands = {"model and noise": (model + data, "C0"), "model alone": (model, "C1")}
+    for name, (variance, color) in bands.items():
+        sides = mean - 2 * np.sqrt(variance), mean + 2 * np.sqrt(variance)
+        label = f"± 2 standard deviations, {name}"
+        axes.fill_between(grid, *sides, color=color, alpha=0.25, lw=0, label=label)
+    axes.plot(grid, mean, label=f"prediction: mean of {config.passes} passes")
+    axes.plot(grid, regression.law(grid), "k--", linewidth=1, label="true function")
+    axes.plot(*measured, "k.", markersize=2, label="measurements (training data)")
+    title = f"Predictive uncertainty of a net with {_NAMES[config.method]}"
+    axes.set(title=title, xlabel="input x", ylabel="output y", ylim=(-4, 4))
+    axes.grid(alpha=0.3)
+    axes.legend(loc="upper left", fontsize="small")
+    curves.save(figure, path)
 
 
 if __name__ == "__main__":

@@ -1,1 +1,5 @@
 """Times dropjax beside its peers; `benchmarks/run.py` is the program."""
+
+import needs
+
+needs.packages(("dropjax", "jax", "matplotlib", "rich"), "benchmarks")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+from output import prepare, replace
 
 from sidebyside import bars, figure
 from sidebyside.machine import machine, versions
@@ -61,7 +62,7 @@ def write(
     Returns:
       The paths of the files. There is no figure without the rows that it shows.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    prepare(out)
     path, results = _path(out), list(results)
     if earlier is not None:
         again = {row.name: row for row in results}
@@ -73,9 +74,9 @@ def write(
         first = earlier.date.partition(" ")[0]
         if first != content["date"]:
             content["date"] = f"{first} to {content['date']}"
-    path.write_text(json.dumps(content, indent=1) + "\n")
+    replace(path, json.dumps(content, indent=1) + "\n")
     table = path.with_suffix(".md")
-    table.write_text("\n".join(_markdown(content, results)) + "\n")
+    replace(table, "\n".join(_markdown(content, results)) + "\n")
     drawn = figure.draw(path.with_suffix(".png"), results, _source(content))
     return [path, table, *drawn]
 

@@ -1,16 +1,69 @@
 """Checkpoints that are checked: a damaged one is skipped, not continued from."""
 
+import contextlib
+import dataclasses
 import hashlib
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from absl import logging
+from flax import serialization
 from jaxtyping import PyTree
 
-from training.errors import UserError
+from training.errors import UserError, reason
+
+_DIGEST_BYTES = hashlib.sha256().digest_size
+
+
+class _OneFile(ocp.CheckpointHandler):
+    """A tree in a single file, which begins with the digest of the rest.
+
+    Orbax's own handlers write and read each leaf in a thread of its own, and on a full
+    disk every thread prints a traceback. One file raises one OSError.
+    """
+
+    def save(self, directory: Path, args: "_Tree") -> None:
+        """Write the file.
+
+        Args:
+          directory: the folder of the file.
+          args: the tree.
+        """
+        content = serialization.to_bytes(args.tree)
+        _file(directory).write_bytes(hashlib.sha256(content).digest() + content)
+
+    def restore(self, directory: Path, args: "_Tree") -> PyTree:
+        """Read the file.
+
+        Args:
+          directory: the folder of the file.
+          args: a tree of the same structure and shapes.
+
+        Returns:
+          The tree in the file.
+
+        Raises:
+          ValueError: the file was changed, or has another tree.
+        """
+        content = _file(directory).read_bytes()
+        digest, content = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
+        if digest != hashlib.sha256(content).digest():
+            raise ValueError("its content does not match its digest")
+        with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):
+            tree = serialization.from_bytes(args.tree, content)
+            if jax.tree.map(np.shape, tree) == jax.tree.map(np.shape, args.tree):
+                return tree
+        raise ValueError("it is of another net or optimizer")
+
+
+@ocp.args.register_with_handler(_OneFile, for_save=True, for_restore=True)
+@dataclasses.dataclass
+class _Tree(ocp.args.CheckpointArgs):
+    tree: PyTree
 
 
 class Checkpoints:
@@ -23,19 +76,23 @@ class Checkpoints:
           folder: the run's folder.
           keep: how many checkpoints to keep.
         """
-        self._folder = (folder / "checkpoints").absolute()
-        self._attic = folder.absolute() / "damaged"
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder / "checkpoints"
+        self._attic = folder / "damaged"
+        self.folder.mkdir(parents=True, exist_ok=True)
         options = ocp.CheckpointManagerOptions(
             max_to_keep=keep,
             create=False,
+            cleanup_tmp_directories=True,
             enable_async_checkpointing=False,
             # Where there are several processes, only the first has checkpoints.
             multiprocessing_options=ocp.options.MultiprocessingOptions(
                 active_processes={0}, barrier_sync_key_prefix="first"
             ),
         )
-        self._manager = ocp.CheckpointManager(self._folder, options=options)
+        with _quiet_log():
+            self._manager = ocp.CheckpointManager(
+                self.folder.absolute(), options=options
+            )
 
     def save(self, step: int, state: PyTree) -> None:
         """Write a checkpoint, unless there is one of this step.
@@ -43,26 +100,36 @@ class Checkpoints:
         Args:
           step: the number of the step.
           state: the tree to write.
+
+        Raises:
+          UserError: it cannot be written. Those that there are stay as they are.
         """
         if step in self._manager.all_steps():
             return
-        content = ocp.args.Composite(
-            state=ocp.args.StandardSave(jax.device_get(state)),
-            digest=ocp.args.JsonSave({"sha256": digest(state)}),
-        )
-        self._manager.save(step, args=content)
+        content = ocp.args.Composite(state=_Tree(jax.device_get(state)))
+        try:
+            with _quiet_log():
+                self._manager.save(step, args=content)
+        except OSError as error:
+            for partial in self.folder.glob(f"{step}.*"):
+                shutil.rmtree(partial, ignore_errors=True)
+            raise UserError(
+                f"cannot write the checkpoint of step {step} to {self.folder}: "
+                f"{reason(error)}. Earlier checkpoints are kept: once this is mended, "
+                "add --resume to go on from the last one"
+            ) from error
 
-    def restore(self, like: PyTree, say: Callable[[str], None]) -> PyTree | None:
+    def restore(self, first: PyTree, say: Callable[[str], None]) -> PyTree:
         """Read the newest checkpoint that is sound.
 
         Damaged ones that are newer are moved to the folder ``damaged``.
 
         Args:
-          like: a tree of the same structure, shapes and dtypes.
-          say: told in a line about each damaged checkpoint.
+          first: the state before the first step.
+          say: told in a line what is read, and about each damaged checkpoint.
 
         Returns:
-          The tree, or None where there is no checkpoint.
+          The state to go on from, which is the first where there is no checkpoint.
 
         Raises:
           UserError: there are checkpoints, all damaged.
@@ -70,41 +137,43 @@ class Checkpoints:
         damaged = []
         for step in self._steps():
             try:
-                state = self._read(step, like)
-            except Exception as error:  # orbax lets anything through
-                say(f"checkpoint {step} is damaged ({_first_line(error)})")
+                state = self._read(step, first)
+            except (OSError, ValueError) as error:
+                say(f"checkpoint {step} is damaged: {_what_is_wrong(error)}")
                 damaged.append(step)
                 continue
             self._set_aside(damaged)
+            say(f"going on from step {step}")
             return state
         if damaged:
-            raise UserError(f"no checkpoint in {self._folder} can be read")
-        return None
+            raise UserError(
+                f"none of the checkpoints in {self.folder} can be read (tried "
+                f"{', '.join(map(str, damaged))}): to start anew, name another "
+                f"--workdir, or delete {self.folder.parent}"
+            )
+        say(f"no checkpoint in {self.folder}: starting at step 0")
+        return first
 
     def close(self) -> None:
         """Let go of the folder."""
         self._manager.close()
 
     def _steps(self) -> list[int]:
-        names = (path.name for path in self._folder.iterdir())
+        names = (path.name for path in self.folder.iterdir())
         return sorted((int(name) for name in names if name.isdigit()), reverse=True)
 
     def _read(self, step: int, like: PyTree) -> PyTree:
-        content = ocp.args.Composite(
-            state=ocp.args.StandardRestore(jax.device_get(like)),
-            digest=ocp.args.JsonRestore(),
-        )
-        restored = self._manager.restore(step, args=content)
-        if digest(restored.state) != restored.digest["sha256"]:
-            raise ValueError("its digest does not match")
-        return jax.device_put(restored.state)
+        # Not by the manager, which first looks for files of its own.
+        tree = _Tree(jax.device_get(like))
+        return jax.device_put(_OneFile().restore(self.folder / f"{step}/state", tree))
 
     def _set_aside(self, steps: list[int]) -> None:
         for step in steps:
             self._attic.mkdir(exist_ok=True)
             shutil.rmtree(self._attic / str(step), ignore_errors=True)
-            shutil.move(self._folder / str(step), self._attic)
-        self._manager.reload()
+            shutil.move(self.folder / str(step), self._attic)
+        with _quiet_log():
+            self._manager.reload()
 
 
 def digest(state: PyTree) -> str:
@@ -122,5 +191,22 @@ def digest(state: PyTree) -> str:
     return sha.hexdigest()
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:100]
+def _file(directory: Path) -> Path:
+    return directory / "state.msgpack"
+
+
+def _what_is_wrong(error: OSError | ValueError) -> str:
+    if isinstance(error, FileNotFoundError):
+        return f"{error.filename} is missing"
+    return reason(error) if isinstance(error, OSError) else str(error)
+
+
+@contextlib.contextmanager
+def _quiet_log() -> Iterator[None]:
+    """Keep orbax from logging what is raised, or said by `Checkpoints.restore`."""
+    before = logging.get_verbosity()
+    logging.set_verbosity(logging.FATAL)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)

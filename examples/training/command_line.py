@@ -43,7 +43,7 @@ def parse(argv: Sequence[str], about: str, default_config: str) -> Options | Non
       default_config: the file in ``configs/`` to use without ``--config``.
 
     Returns:
-      The options, or None where ``--help`` was asked for, and given.
+      The options, or None where ``--help`` or ``-h`` was asked for, and given.
 
     Raises:
       UserError: a flag, the config file or an override of it is wrong.
@@ -74,7 +74,7 @@ def load_config(path: Path) -> ConfigDict:
       UserError: there is no such file, or it fails, or returns something else.
     """
     if not path.is_file():
-        raise UserError(f"there is no config file {path}")
+        raise UserError(f"there is no config file {path}{_file_hint(path)}")
     loader = importlib.machinery.SourceFileLoader("experiment", str(path))
     module = importlib.util.module_from_spec(
         importlib.machinery.ModuleSpec("experiment", loader, origin=str(path))
@@ -109,7 +109,18 @@ def _define(default_config: str) -> flags.FlagValues:
     )
     for name, words in _SWITCHES.items():
         flags.DEFINE_bool(name, False, words, flag_values=values)
+    define_help(values)
     return values
+
+
+def define_help(values: flags.FlagValues) -> None:
+    """Add ``--help`` and ``-h``.
+
+    Args:
+      values: the flags of a program.
+    """
+    words = "Show this text."
+    flags.DEFINE_bool("help", False, words, flag_values=values, short_name="h")
 
 
 def _override(config: ConfigDict, argv: list[str], known: list[str]) -> ConfigDict:
@@ -140,6 +151,19 @@ def _check_key(config: ConfigDict, key: str) -> None:
         node = node[part]
 
 
+def _file_hint(path: Path) -> str:
+    """Name a file beside it, or in ``configs/``, of nearly the same name."""
+    folders = path.parent, _ROOT / "configs"
+    found = {file.stem: file for it in reversed(folders) for file in it.glob("*.py")}
+    close = difflib.get_close_matches(path.stem, found, n=1)
+    return f"; did you mean {_short(found[close[0]])}?" if close else ""
+
+
+def _short(path: Path) -> Path:
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
+
+
 def _hint(name: str, names: list[str]) -> str:
     close = difflib.get_close_matches(name, names, n=1)
     return f"; did you mean {close[0]!r}?" if close else ""
@@ -148,5 +172,4 @@ def _hint(name: str, names: list[str]) -> str:
 _SWITCHES = {
     "resume": "Go on from the last checkpoint in the workdir, bit for bit.",
     "download": "Download data files that are found nowhere, checked by SHA-256.",
-    "help": "Show this text.",
 }

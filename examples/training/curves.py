@@ -5,7 +5,17 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from training.workdir import replacing
+
+_LOSS, _ACCURACY = "loss (cross-entropy)", "accuracy (share classified correctly)"
+_SPLITS = {
+    "train": "train: running mean of the epoch, with noise",
+    "test": "test: after the epoch, without noise",
+}
 
 
 class Row(Protocol):
@@ -25,17 +35,18 @@ def draw(path: Path, title: str, lines: Sequence[dict[str, float]]) -> None:
       title: the run's name.
       lines: the metrics of the epochs.
     """
-    figure = Figure(figsize=(10, 4), layout="constrained")
+    figure = Figure(figsize=(10, 4.4), layout="constrained")
     epochs = [line["epoch"] for line in lines]
-    for axes, quantity in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
-        for split, label in (("train", "train, with noise"), ("test", "test")):
-            values = [line[f"{split}_{quantity}"] for line in lines]
+    names = {"loss": _LOSS, "accuracy": _ACCURACY}
+    for axes, name in zip(figure.subplots(1, 2), names, strict=True):
+        for split, label in _SPLITS.items():
+            values = [line[f"{split}_{name}"] for line in lines]
             axes.plot(epochs, values, marker=".", label=label)
-        axes.set(xlabel="epoch", ylabel=quantity)
-        axes.grid(alpha=0.3)
-        axes.legend()
+        _over_epochs(axes, names[name])
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2)
     figure.suptitle(title)
-    figure.savefig(path, dpi=120)
+    save(figure, path)
 
 
 def draw_comparison(
@@ -54,13 +65,16 @@ def draw_comparison(
     axes = figure.subplots()
     for row in rows:
         losses = np.array(row.losses) / unit
-        epochs, mean, spread = range(1, len(losses) + 1), losses.mean(1), losses.std(1)
-        axes.plot(epochs, mean, label=f"{row.method} {row.rate:g}")
-        axes.fill_between(epochs, mean - spread, mean + spread, alpha=0.25)
-    axes.set(xlabel="epoch", ylabel=quantity, title=title)
-    axes.grid(alpha=0.3)
+        epochs, mean = range(1, len(losses) + 1), losses.mean(1)
+        label = f"{row.method}, rate {row.rate:g}" if row.rate else row.method
+        axes.plot(epochs, mean, label=label)
+        if losses.shape[1] > 1:
+            spread = losses.std(1, ddof=1)
+            axes.fill_between(epochs, mean - spread, mean + spread, alpha=0.25)
+    _over_epochs(axes, f"{quantity}, mean ± standard deviation")
+    axes.set_title(title)
     axes.legend()
-    figure.savefig(path, dpi=120)
+    save(figure, path)
 
 
 def draw_sweep(path: Path, title: str, rows: Sequence[Row]) -> None:
@@ -82,7 +96,31 @@ def draw_sweep(path: Path, title: str, rows: Sequence[Row]) -> None:
             continue
         axes.plot(rates, errors.mean(1), color=color, label=method)
         axes.plot(rates, errors, ".", color=color, alpha=0.5)
-    axes.set(xlabel="rate", ylabel="test error, %", title=title)
+    axes.set(
+        xlabel="rate (probability of dropping)",
+        ylabel="test error, % (lines: means; dots: seeds)",
+        title=title,
+    )
     axes.grid(alpha=0.3)
     axes.legend()
-    figure.savefig(path, dpi=120)
+    save(figure, path)
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a picture to a PNG file.
+
+    Args:
+      figure: the picture.
+      path: the file.
+
+    Raises:
+      UserError: it cannot be written.
+    """
+    with replacing(path) as partial:
+        figure.savefig(partial, format="png", dpi=120)
+
+
+def _over_epochs(axes: Axes, quantity: str) -> None:
+    axes.set(xlabel="epoch", ylabel=quantity)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(alpha=0.3)

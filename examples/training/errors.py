@@ -1,7 +1,9 @@
 """What a user sees when something is wrong: one line, and an exit code."""
 
+import contextlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 
 class UserError(Exception):
@@ -27,10 +29,41 @@ def run_program(
         message = str(error)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        message = f"{where}{error.strerror or error}"
+        message = f"{where}{reason(error)}"
     except KeyboardInterrupt:
         return _complain(name, "interrupted", 130)
     return _complain(name, message, 2)
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Name the file where it cannot be written: the system does not always.
+
+    Args:
+      path: the file that is written meanwhile.
+
+    Yields:
+      Nothing.
+
+    Raises:
+      UserError: an OSError came.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {reason(error)}") from error
+
+
+def reason(error: OSError) -> str:
+    """Return what the system said, without its number and the path.
+
+    Args:
+      error: the error.
+
+    Returns:
+      A few words, as "No space left on device".
+    """
+    return error.strerror or str(error)
 
 
 def _complain(name: str, message: str, code: int) -> int:

@@ -1,5 +1,6 @@
 """What a run shows: a bar while it lasts, lines in a log, a table at the end."""
 
+from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -7,6 +8,7 @@ from rich.console import Console
 from rich.progress import (
     BarColumn,
     Progress,
+    ProgressColumn,
     TaskProgressColumn,
     TextColumn,
     TimeElapsedColumn,
@@ -15,6 +17,10 @@ from rich.progress import (
 from rich.table import Table
 
 _LINES_IN_A_LOG = 10
+_LEGEND = (
+    "train: running means over the epoch, in training mode (with noise); "
+    "test: after the epoch, in evaluation mode"
+)
 
 
 class Board:
@@ -32,13 +38,16 @@ class Board:
         self._console = console
         self._epochs = epochs
         self._steps_per_epoch = steps // epochs
-        self._bar = Progress(*_columns(), console=console, disable=not _live(console))
+        self._bar = progress_bar(console, "more", "speed")
         first = f"epoch {done // self._steps_per_epoch + 1}/{epochs}"
-        self._task = self._bar.add_task(first, total=steps, completed=done, text="")
+        nothing = {"text": "", "more": "", "speed": ""}
+        self._task = self._bar.add_task(first, total=steps, completed=done, **nothing)
 
     def __enter__(self) -> Self:
-        """Show the bar."""
+        """Show the bar, or say what the lines will mean."""
         self._bar.start()
+        if not _live(self._console):
+            self._console.print(_LEGEND, soft_wrap=True, highlight=False)
         return self
 
     def __exit__(
@@ -59,13 +68,14 @@ class Board:
           accuracy: the training accuracy of the epoch so far.
           speed: examples per second.
         """
-        text = f"loss {loss:.4f}  accuracy {accuracy:.4f}  {speed:,.0f} examples/s"
         epoch = -(-step // self._steps_per_epoch)
         self._bar.update(
             self._task,
             completed=step,
             description=f"epoch {epoch}/{self._epochs}",
-            text=text,
+            text=f"train loss {loss:.4f}",
+            more=f"accuracy {accuracy:.4f}",
+            speed=f"{speed:,.0f} examples/s",
         )
 
     def epoch(self, line: dict[str, float]) -> None:
@@ -78,9 +88,10 @@ class Board:
         if not _live(self._console) and line["epoch"] % every == 0:
             self._console.print(
                 f"epoch {line['epoch']:.0f}/{self._epochs}  "
-                f"loss {line['train_loss']:.4f}  "
+                f"train loss {line['train_loss']:.4f}, "
                 f"accuracy {line['train_accuracy']:.4f}  "
                 f"test accuracy {line['test_accuracy']:.4f}  {line['seconds']:.1f} s",
+                soft_wrap=True,
                 highlight=False,
             )
 
@@ -95,10 +106,11 @@ def result_table(title: str, measured: dict[str, dict[str, float]]) -> Table:
     Returns:
       The table.
     """
-    table = Table("split", "loss", "accuracy", title=title)
+    caption = "in evaluation mode"
+    result = table("split", "loss", "accuracy", title=title, caption=caption)
     for split, values in measured.items():
-        table.add_row(split, f"{values['loss']:.4f}", f"{values['accuracy']:.2%}")
-    return table
+        result.add_row(split, f"{values['loss']:.4f}", f"{values['accuracy']:.2%}")
+    return result
 
 
 def nets_table(title: str, forms: dict[str, dict[str, Any]]) -> Table:
@@ -111,36 +123,60 @@ def nets_table(title: str, forms: dict[str, dict[str, Any]]) -> Table:
     Returns:
       The table.
     """
-    table = Table("inference", "error, mean", "standard deviation", "vote", title=title)
+    header = "inference", "test error, mean", "standard deviation", "vote of all"
+    result = table(*header, title=title)
     for form, errors in forms.items():
         percents = (f"{errors[name]:.2f}%" for name in ("mean", "deviation", "vote"))
-        table.add_row(form, *percents)
-    return table
+        result.add_row(form, *percents)
+    return result
 
 
-def progress_bar(console: Console) -> Progress:
-    """Make the bar that `Board` and the comparison share.
+def table(*header: str, title: str, caption: str | None = None) -> Table:
+    """Make a table that loses nothing where it is too wide: its words are folded.
+
+    Args:
+      *header: the names of the columns.
+      title: what it is about.
+      caption: a line below it.
+
+    Returns:
+      The table, without rows.
+    """
+    result = Table(title=title, caption=caption)
+    for name in header:
+        result.add_column(name, overflow="fold")
+    return result
+
+
+def progress_bar(console: Console, *details: str) -> Progress:
+    """Make a bar that shows as much as the console has room for.
 
     Args:
       console: where to show it.
+      *details: fields that tasks have besides ``text``, shown where there is room.
 
     Returns:
-      The bar, whose tasks have a field ``text``.
+      The bar.
     """
-    return Progress(*_columns(), console=console, disable=not _live(console))
+    columns = _columns(console.width, details)
+    return Progress(*columns, console=console, disable=not _live(console))
 
 
 def _live(console: Console) -> bool:
     return console.is_terminal and not console.is_dumb_terminal
 
 
-def _columns() -> tuple[BarColumn | TextColumn, ...]:
-    return (
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        TaskProgressColumn(),
-        TextColumn("{task.fields[text]}"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
+def _columns(width: int, details: Sequence[str]) -> Iterator[ProgressColumn]:
+    yield TextColumn("{task.description}")
+    if width >= 70:
+        yield BarColumn(bar_width=24)
+    yield TaskProgressColumn()
+    yield TextColumn("{task.fields[text]}")
+    for detail, least in zip(details, (70, 110), strict=False):
+        if width >= least:
+            yield TextColumn(f"{{task.fields[{detail}]}}")
+    if width >= 70:
+        yield TimeElapsedColumn()
+    if width >= 90:
+        yield TextColumn("left")
+        yield TimeRemainingColumn()

@@ -12,7 +12,7 @@ from pathlib import Path
 import platformdirs
 
 from training import idx
-from training.errors import UserError
+from training.errors import UserError, writing
 
 FILES = {
     "train-images-idx3-ubyte": 3,
@@ -195,11 +195,18 @@ def _download(name: str, folder: Path) -> dict[str, Path]:
     folder.mkdir(parents=True, exist_ok=True)
     source = SOURCES[name]
     for file in source.digests.keys() - source.files_in(folder).keys():
-        fetched = _fetch(name, file)
-        partial = folder / f"{file}.{os.getpid()}.partial"
-        partial.write_bytes(fetched)
-        partial.replace(folder / _offered(file))
+        _keep(folder / _offered(file), _fetch(name, file))
     return source.files_in(folder)
+
+
+def _keep(path: Path, content: bytes) -> None:
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    try:
+        with writing(path):
+            partial.write_bytes(content)
+            partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _offered(file: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from training.errors import UserError
+from training.errors import UserError, reason, writing
 
 try:
     import fcntl
@@ -46,7 +46,7 @@ def locked(folder: Path) -> Iterator[None]:
         lock = (folder / "lock").open("a")
     except OSError as error:
         raise UserError(
-            f"cannot write to the workdir {folder}: {error.strerror}"
+            f"cannot write to the workdir {folder}: {reason(error)}"
         ) from error
     with lock:
         if fcntl is not None:
@@ -133,19 +133,40 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write JSON so that a reader never sees half of it.
+    """Write JSON, by `replacing`.
 
     Args:
       path: the file.
       content: what to write.
+
+    Raises:
+      UserError: it cannot be written.
     """
-    _replace(path, json.dumps(content, indent=2) + "\n")
+    with replacing(path) as partial:
+        partial.write_text(json.dumps(content, indent=2) + "\n")
 
 
-def _replace(path: Path, text: str) -> None:
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Write a file so that nobody ever sees half of it.
+
+    Args:
+      path: the file; where writing fails, it stays as it was.
+
+    Yields:
+      The path to write to.
+
+    Raises:
+      UserError: it cannot be written.
+    """
     partial = path.with_name(path.name + ".partial")
-    partial.write_text(text)
-    os.replace(partial, path)
+    try:
+        with writing(path):
+            yield partial
+            os.replace(partial, path)
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink()
 
 
 class Metrics:
@@ -159,21 +180,25 @@ class Metrics:
           step: the step that the run goes on from.
 
         Raises:
-          UserError: a line lacks a number.
+          UserError: a line lacks a number, or the file cannot be written.
         """
         self._path = path
         before = read_metrics(path) if path.is_file() else []
         self.lines = [line for line in before if line["step"] <= step]
-        _replace(path, "".join(map(_as_line, self.lines)))
+        with replacing(path) as partial:
+            partial.write_text("".join(map(_as_line, self.lines)))
 
     def append(self, **values: float) -> None:
         """Add a line.
 
         Args:
           **values: the metrics, ``step`` among them.
+
+        Raises:
+          UserError: the file cannot be written.
         """
         self.lines.append(values)
-        with self._path.open("a") as file:
+        with writing(self._path), self._path.open("a") as file:
             file.write(_as_line(values))
 
 

@@ -6,7 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import compare
 import pytest
+import tabulate
+import train
+import train_parallel
+import uncertainty
 from training import settings
 from training.command_line import load_config
 from training.errors import UserError
@@ -191,9 +196,34 @@ def test_a_wrong_config_file_gets_one_line(
     assert outcome.err.count("\n") == 1
 
 
-def test_a_missing_config_file(run_train: Program) -> None:
-    outcome = run_train("--config=configs/nope.py")
-    assert outcome == (2, "", "train.py: there is no config file configs/nope.py\n")
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("configs/nope.py", ""),
+        (
+            "configs/digit_dropconect.py",
+            "; did you mean configs/digits_dropconnect.py?",
+        ),
+        ("digits_dropconnect", "; did you mean configs/digits_dropconnect.py?"),
+        ("digits_dropconnect.py", "; did you mean configs/digits_dropconnect.py?"),
+        ("elsewhere/mnist_none.py", "; did you mean configs/mnist_none.py?"),
+    ],
+)
+def test_a_missing_config_file(
+    name: str, hint: str, run_train: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    outcome = run_train(f"--config={name}")
+    said = f"train.py: there is no config file {name}{hint}\n"
+    assert outcome == (2, "", said)
+
+
+def test_a_file_beside_a_missing_one_is_the_first_guess(
+    tmp_path: Path, run_train: Program
+) -> None:
+    (tmp_path / "digits_none.py").touch()
+    outcome = run_train(f"--config={tmp_path}/digit_none.py")
+    assert outcome.err.endswith(f"; did you mean {tmp_path}/digits_none.py?\n")
 
 
 def test_train_and_compare_tell_their_configs_apart(
@@ -206,11 +236,15 @@ def test_train_and_compare_tell_their_configs_apart(
     assert "the config lacks methods, rates, seeds" in outcome.err
 
 
-def test_help(run_train: Program) -> None:
-    outcome = run_train("--help")
-    assert outcome.code == 0
-    assert "python examples/train.py --config=" in outcome.out
-    assert "--[no]resume" in outcome.out
+@pytest.mark.parametrize("flag", ["--help", "-h", "-help"])
+@pytest.mark.parametrize(
+    "program", [train, compare, uncertainty, train_parallel, tabulate]
+)
+def test_help(flag: str, program: object, capsys: pytest.CaptureFixture) -> None:
+    assert program.main([f"examples/{program.__name__}.py", flag]) == 0
+    out = capsys.readouterr().out
+    assert f"python examples/{program.__name__}.py" in out
+    assert "-h,--[no]help" in out
 
 
 def test_missing_data_gets_one_line_in_a_process_of_its_own(tmp_path: Path) -> None:

@@ -21,8 +21,11 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from cosmic_ray.work_db import WorkDB, use_db
-from cosmic_ray.work_item import TestOutcome, WorkerOutcome, WorkItem, WorkResult
+try:
+    from cosmic_ray.work_db import WorkDB, use_db
+    from cosmic_ray.work_item import TestOutcome, WorkerOutcome, WorkItem, WorkResult
+except ModuleNotFoundError as error:
+    sys.exit(f"not installed: {error.name}; run pip install '.[mutation]'")
 
 ROOT = Path(__file__).parents[2]
 CONFIG = "tests/mutation/cosmic_ray.toml"
