@@ -1,6 +1,7 @@
 """The page of methods names everything that is public, and nothing else."""
 
 import importlib
+import inspect
 import pathlib
 import re
 
@@ -9,6 +10,7 @@ import dropjax.linen as djl
 import dropjax.nnx as djn
 
 PAGE = (pathlib.Path(__file__).parent.parent / "docs" / "methods.md").read_text()
+ARGUMENTS, MASKLESS = re.split(r"## A\w+\n|And these", PAGE)[1:3]
 FIRST_CELLS = re.findall(r"^\| (`.*?) \|", PAGE, re.MULTILINE)
 LISTED = {name for cell in FIRST_CELLS for name in re.findall(r"`([\w.]+)`", cell)}
 TOOLS = {"apply_mask", "fast_prng", "keep_mask"}
@@ -39,4 +41,45 @@ def test_every_layer_is_listed_or_named_after_its_function():
 def test_every_row_has_all_cells():
     for line in PAGE.splitlines():
         if line.startswith("| `"):
-            assert line.count("|") in (4, 8), line
+            assert line.count("|") in (3, 4, 8), line
+
+
+def first_arguments(function):
+    """All arguments that may be given by position."""
+    found = inspect.signature(function).parameters.values()
+    return [it.name for it in found if it.kind is it.POSITIONAL_OR_KEYWORD]
+
+
+def listed(text):
+    """The functions in the first column of a table, and what the second says."""
+    rows = re.findall(r"^\| (`.*?) \| (.*?) \|$", text, re.MULTILINE)
+    return {name: said for cell, said in rows for name in re.findall(r"`(\w+)`", cell)}
+
+
+def test_functions_with_other_arguments_are_listed():
+    others = {}
+    for name in set(dj.__all__) - TOOLS:
+        arguments = first_arguments(getattr(dj, name))
+        second = "shape" if name.endswith("_mask") else "x"
+        if arguments != ["key", second, "rate"]:
+            others[name] = f"`({', '.join(arguments)})`"
+    said = listed(ARGUMENTS)
+    assert {name: said[name].removesuffix(", as in flax") for name in said} == others
+
+
+def test_functions_without_a_mask_function_are_listed():
+    functions = {name for name in dj.__all__ if not name.endswith("_mask")} - TOOLS
+    maskless = {name for name in functions if f"{name}_mask" not in dj.__all__}
+    assert listed(MASKLESS.partition("\n## ")[0]).keys() == maskless
+
+
+def test_readme_names_the_grammar_that_most_functions_have():
+    readme = (pathlib.Path(__file__).parent.parent / "README.md").read_text()
+    assert "Most functions are `f(key, x, rate, *, options" in readme
+    functions = [name for name in dj.__all__ if not name.endswith("_mask")]
+    same = [
+        name
+        for name in set(functions) - TOOLS
+        if first_arguments(getattr(dj, name)) == ["key", "x", "rate"]
+    ]
+    assert len(same) > len(functions) / 2

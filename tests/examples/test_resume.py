@@ -221,18 +221,6 @@ def test_a_damaged_checkpoint_is_skipped_and_kept_aside(
     assert result(folder) == result(whole)
 
 
-def test_only_damaged_checkpoints(
-    folder: Path, whole: Path, run_train: Program
-) -> None:
-    shutil.copytree(whole, folder)
-    for step in (folder / "checkpoints").iterdir():
-        empty(step)
-    outcome = run_train(*TINY, EPOCHS, f"--workdir={folder}", "--resume")
-    assert outcome.code == 2
-    assert "no checkpoint in" in outcome.err
-    assert (folder / "checkpoints" / "40").is_dir()
-
-
 def test_a_finished_run_only_shows_its_result(
     folder: Path, whole: Path, run_train: Program
 ) -> None:

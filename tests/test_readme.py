@@ -1,0 +1,115 @@
+"""The README's figures are those of the records that it names."""
+
+import datetime
+import json
+import pathlib
+import re
+import tomllib
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+TEXT = " ".join(README.split())
+RESULTS = ROOT / "benchmarks" / "results"
+FRESH = "dropout float32 4096x4096 rate 0.1 forward"
+REUSED = f"{FRESH}, memory reused"
+CONTENDERS = {
+    "flax `Dropout`": "flax linen",
+    "torch `F.dropout`, 2 threads": "torch",
+    "dropjax `Dropout`, the same elements as flax": "dropjax",
+    "dropjax `Dropout`, `fast_prng` key": "dropjax, fast key",
+    "flax `Dropout`, unmodified, `fast_prng` key": "flax linen, fast key",
+}
+
+
+def read(path):
+    content = json.loads(path.read_text())
+    return content, {row["name"]: row["contenders"] for row in content["rows"]}
+
+
+CONTENT, ROWS = read(RESULTS / "cpu.json")
+
+
+def cells_of(contender):
+    for row in (FRESH, REUSED):
+        found = ROWS[row][contender]
+        ms = 1e3 * found["median_s"]
+        yield f"{ms:.0f} ms" if ms >= 100 else f"{ms:#.3g} ms"
+        yield f"{found['times_floor']:.1f}x"
+        yield f"{found['times_faster']:.1f}x"
+    scratch = found.get("scratch_bytes")
+    yield "" if scratch is None else f"{scratch / 2**20:.0f}{' MiB' * bool(scratch)}"
+
+
+@pytest.mark.parametrize("name", CONTENDERS)
+def test_the_table_is_the_record(name):
+    (line,) = (line for line in README.splitlines() if line.startswith(f"| {name} |"))
+    said = [cell.strip() for cell in line.split("|")[2:-1]]
+    found = list(cells_of(CONTENDERS[name]))
+    assert said[:-1] == found[:-1]
+    # A kilobyte is none of the array's size.
+    assert said[-1].split(" ")[0] == found[-1].split(" ")[0]
+
+
+def test_the_table_names_its_machine():
+    versions, machine = CONTENT["versions"], CONTENT["machine"]
+    python = ".".join(versions["python"].split(".")[:2])
+    said = f"jax {versions['jax']}, Python {python}, {CONTENT['date']}:"
+    assert said in TEXT
+    assert machine["cpu"] in TEXT
+    assert (machine["cores"], machine["torch_threads"]) == (2, 2)
+    assert not set(re.findall(r"jax (\d[\d.]*\d)", TEXT)) - {versions["jax"]}
+
+
+def test_the_floor_was_as_noisy_as_is_said():
+    floor = ROWS[FRESH]["x * c"]
+    low, high = (f"{1e3 * floor[name]:.0f} ms" for name in ("q1_s", "q3_s"))
+    assert f"the quartiles of `x * c` are {low} and {high}" in TEXT
+
+
+def test_the_other_days_figures_are_of_their_record():
+    content, rows = read(RESULTS / "forward" / "cpu.json")
+    fresh, reused = (
+        rows[row]["dropjax, fast key"]["times_faster"] for row in (FRESH, REUSED)
+    )
+    said = f"{fresh:.1f}x (fresh) and {reused:.0f}x (reused) as fast as flax"
+    assert said in TEXT
+    assert f"On {content['date']} another machine" in TEXT
+
+
+def test_the_command_measures_the_rows_of_the_table():
+    pattern = re.search(r'run.py --only "(.*)"', README)[1]
+    assert pattern == "dropout float32 4096x* rate 0.1 forward*"
+    assert pattern.removesuffix("*").split("*")[0] in FRESH
+
+
+def test_the_accuracy_on_mnist_is_of_a_record():
+    path = re.search(r"\(\[record\]\((.*?)\)\)", README)[1]
+    record = json.loads((ROOT / path).read_text())
+    assert (
+        f"classified {record['result']['test']['accuracy']:.1%}".replace("%", " %")
+        in TEXT
+    )
+    assert record["config"]["epochs"] == len(record["epochs"]) == 10
+    assert record["config"]["method"] == "dropconnect"
+    assert record["config"]["train_examples"] == 0
+    assert "configs/mnist_dropconnect.py" in record["command"]
+    assert record["epochs"][-1]["test_accuracy"] == record["result"]["test"]["accuracy"]
+    assert {"python", "jax", "flax"} <= record["versions"].keys()
+    datetime.date.fromisoformat(record["date"])
+
+
+def test_the_versions_of_python_are_those_of_the_classifiers():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    line = "Programming Language :: Python :: "
+    found = [it.removeprefix(line) for it in project["classifiers"] if line in it]
+    assert f"Python {found[0]} to {found[-1]}" in TEXT
+
+
+def test_every_file_that_is_named_exists():
+    named = re.findall(r"\]\(([^)#]+)", README)
+    named += re.findall(r"\b(?:configs|examples|benchmarks|docs)/[\w/.]+\.\w+", README)
+    assert named
+    for path in named:
+        assert (ROOT / path).exists(), path
