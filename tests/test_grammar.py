@@ -322,6 +322,26 @@ def test_drop_in_layers_have_their_hosts_calls():
     assert own[:4] == theirs[:4]
 
 
+OTHER_NAMES = {"DropConnectDense": "DropConnectLinear"}
+OTHER_ARGUMENTS = {"features": ["in_features", "out_features"]}
+
+
+@pytest.mark.parametrize(
+    "linen", [it for it in LAYERS if inspect.isclass(it) and issubclass(it, nn.Module)]
+)
+def test_what_a_layer_needs_has_one_order_in_both_faces(linen):
+    name = linen.__name__
+    of_nnx = parameters(getattr(djn, OTHER_NAMES.get(name, name)))
+    needed = [
+        other
+        for name, it in parameters(linen).items()
+        if it.default is it.empty
+        for other in OTHER_ARGUMENTS.get(name, [name])
+    ]
+    by_place = [n for n, it in of_nnx.items() if it.kind is it.POSITIONAL_OR_KEYWORD]
+    assert by_place == needed
+
+
 @pytest.mark.parametrize("thing", [*FUNCTIONS, *LAYERS], ids=name_of)
 def test_docstrings_say_everything(thing):
     text = inspect.getdoc(thing)

@@ -107,33 +107,6 @@ def test_linen_options_reach_the_function():
     np.testing.assert_allclose(y, expected, rtol=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("linen", "of_nnx", "name"),
-    [
-        (
-            functools.partial(djl.DropConnectDense, 3, 0.5, use_bias=False),
-            lambda **bad: djn.DropConnectLinear(5, 3, 0.5, rngs=nnx.Rngs(0), **bad),
-            "bias_rate",
-        ),
-        (
-            functools.partial(djl.WeightedChannelDropout, 0.5),
-            lambda **bad: djn.WeightedChannelDropout(0.5, rngs=nnx.Rngs(0), **bad),
-            "selected_rate",
-        ),
-    ],
-)
-def test_a_wrong_rate_beside_the_rate_is_called_by_its_name(linen, of_nnx, name):
-    x, message = jnp.ones((2, 5)), f"{name} is the probability of dropping"
-    layer, rngs = (
-        linen(deterministic=False, **{name: 2.0}),
-        {"params": KEY, "dropout": KEY},
-    )
-    with pytest.raises(ValueError, match=message):
-        layer.init(rngs, x)
-    with pytest.raises(ValueError, match=message):
-        of_nnx(deterministic=False, **{name: 2.0})(x)
-
-
 def test_a_bias_rate_alone_needs_a_key():
     layer = djl.DropConnectDense(3, 0.0, bias_rate=0.5, bias_init=nn.initializers.ones)
     variables = layer.init(KEY, X, deterministic=True)

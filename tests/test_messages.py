@@ -168,8 +168,8 @@ GOLDEN = {
     "one axis for channels and batch": (
         lambda: dj.spatial_dropout(KEY, X, 0.5, channel_axis=0),
         ValueError,
-        "channel_axis and batch_axis must be different axes, got 0 and 0 for an array "
-        "with 2 axes; batch_axis=None is for an array without a batch",
+        "channel_axis and batch_axis must be different axes, got 0 and 0; "
+        "batch_axis=None is for an array without a batch",
     ),
     "noise_shape of a wrong length": (
         lambda: dj.dropout(KEY, X, 0.5, noise_shape=(4,)),
@@ -185,7 +185,7 @@ GOLDEN = {
     "noise_shape of a wrong type": (
         lambda: dj.dropout(KEY, X, 0.5, noise_shape=4),
         TypeError,
-        "noise_shape must be a sequence of sizes, got 4 (int)",
+        "noise_shape must be a sequence of sizes, integers or None, got 4 (int)",
     ),
     "two ways to share": (
         lambda: dj.dropout(KEY, X, 0.5, broadcast_dims=0, noise_shape=(1, None)),
@@ -194,9 +194,9 @@ GOLDEN = {
         "noise_shape=(1, None)",
     ),
     "flag of a wrong type": (
-        lambda: dj.dropout(KEY, X, 0.5, deterministic=1),
+        lambda: dj.dropout(KEY, X, 0.5, deterministic=2),
         TypeError,
-        "deterministic must be True or False, got 1 (int); to switch inside jit, trace "
+        "deterministic must be True or False, got 2 (int); to switch inside jit, trace "
         "the rate: jnp.where(off, 0.0, rate)",
     ),
     "another flag of a wrong type": (
@@ -309,8 +309,8 @@ GOLDEN = {
     "a fill that is a flag": (
         lambda: dj.cutout(KEY, IMAGE, 0.5, size=2, fill=True),
         TypeError,
-        "fill must be a number that fits float32, the dtype of x, or an array of it, "
-        "got True (bool)",
+        "fill must be a number, one for each channel, an array of the dtype of x, or "
+        "'random' for noise, got True (bool)",
     ),
     "scaling": (
         lambda: dj.dropout(KEY, X, 0.5, scaling="invert"),
@@ -359,7 +359,7 @@ GOLDEN = {
         lambda: dj.cutout(KEY, IMAGE, 0.5, size=2, fill="mean"),
         ValueError,
         "fill must be a number, one for each channel, an array of the dtype of x, or "
-        "'random' for noise, got 'mean'",
+        "'random' for noise, got 'mean' (str)",
     ),
     "a fill of no whole number": (
         lambda: dj.cutout(KEY, IMAGE.astype(jnp.uint8), 0.5, size=2, fill=127.5),
@@ -1079,8 +1079,7 @@ GOLDEN = {
     "blocks of no size": (
         lambda: dj.drop_block(KEY, IMAGE, 0.5, block_size=0),
         ValueError,
-        "block_size must be one positive integer, or one for each of the 2 spatial "
-        "axes, got 0",
+        "block_size must be one positive integer, or one for each spatial axis, got 0",
     ),
     "blocks without a map": (
         lambda: dj.drop_block(KEY, X, 0.5),
@@ -1103,8 +1102,7 @@ GOLDEN = {
     "a square of no size": (
         lambda: dj.cutout(KEY, IMAGE, 0.5, size=-1),
         ValueError,
-        "size must be one positive integer, or one for each of the 2 spatial axes, got "
-        "-1",
+        "size must be one positive integer, or one for each spatial axis, got -1",
     ),
     "a rectangle in a sequence": (
         lambda: dj.random_erasing(KEY, IMAGE[:, 0], 0.5),
@@ -1126,14 +1124,20 @@ GOLDEN = {
     "no flag": (
         lambda: djn.Dropout(0.5, deterministic=None)(X),
         ValueError,
-        "deterministic must be given to the layer's constructor or to the call, got "
-        "None in both; layer.train() and layer.eval() set it too",
+        "No `deterministic` argument was provided to Dropout, got None in its "
+        "constructor and in the call; layer.train() and layer.eval() set it too",
     ),
     "no rngs": (
         lambda: djn.Dropout(0.5)(X),
-        TypeError,
-        "rngs must be nnx.Rngs, an nnx.RngStream or a key, got None (NoneType); pass "
-        "rngs=nnx.Rngs(seed) to the constructor or to the call",
+        ValueError,
+        "`deterministic` is False, but no `rngs` argument was provided to Dropout; "
+        "pass rngs=nnx.Rngs(seed) to the constructor or to the call, or "
+        "deterministic=True",
+    ),
+    "features of no number": (
+        lambda: djl.DropConnectDense("4", 0.5),
+        ValueError,
+        "features must be an integer of 0 or more, got '4'",
     ),
     "rngs a seed": (
         lambda: djn.Dropout(0.5, rngs=0),

@@ -34,7 +34,16 @@ from ._layers import check_own_params as check_own_params
 from ._layers import check_recurrent_cell as check_recurrent_cell
 from ._layers import check_unsown as check_unsown
 from ._layers import check_wrapped_kernel as check_wrapped_kernel
+from ._layers import missing_rngs_error as missing_rngs_error
 from ._layers import rngs_error as rngs_error
+from ._made import AN_ACTIVATION as AN_ACTIVATION
+from ._made import AXES_OR_NONE as AXES_OR_NONE
+from ._made import BATCH_OF_ROWS as BATCH_OF_ROWS
+from ._made import HOST_RATE as HOST_RATE
+from ._made import NOISE_RATE as NOISE_RATE
+from ._made import TREE_OF_RATES as TREE_OF_RATES
+from ._made import Check as Check
+from ._made import check_made as check_made
 from ._options import check_ascending as check_ascending
 from ._options import check_choice as check_choice
 from ._options import check_count as check_count
@@ -49,6 +58,7 @@ from ._options import check_noise as check_noise
 from ._options import check_positive as check_positive
 from ._options import check_range as check_range
 from ._options import check_scaling as check_scaling
+from ._options import check_size as check_size
 from ._options import check_target_by as check_target_by
 from ._products import check_attention as check_attention
 from ._products import check_attention_bias as check_attention_bias

@@ -1,7 +1,7 @@
 """Arrays, masks, fillings, keys and shapes."""
 
 import numbers
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import jax
@@ -83,12 +83,8 @@ def check_channel_fill(
     fill: Any, x: Num[Array, "..."], channel_axis: int
 ) -> Array | None:
     """None for noise, else a fill whose values per channel lie along their axis."""
+    check_fill_kind(fill)
     if isinstance(fill, str):
-        if fill != "random":
-            raise ValueError(
-                "fill must be a number, one for each channel, an array of the dtype of "
-                f"x, or 'random' for noise, got {fill!r}"
-            )
         return None
     if isinstance(fill, Sequence):
         fill = [_check_number(one, x.dtype) for one in fill]
@@ -96,6 +92,23 @@ def check_channel_fill(
     if getattr(fill, "ndim", 0) == 1:
         fill = _along_channels(fill, x, channel_axis)
     return check_fill(fill, x)
+
+
+def check_fill_kind(fill: Any) -> None:
+    """A fill for an array that need not be known yet."""
+    if isinstance(fill, str):
+        if fill == "random":
+            return
+    elif hasattr(fill, "dtype") or all(
+        isinstance(one, numbers.Complex) and not isinstance(one, bool)
+        for one in (fill if isinstance(fill, Sequence) else [fill])
+    ):
+        return
+    error = ValueError if isinstance(fill, str) else TypeError
+    raise error(
+        "fill must be a number, one for each channel, an array of the dtype of x, or "
+        f"'random' for noise, got {describe(fill)}"
+    )
 
 
 def _along_channels(fill: Array, x: Num[Array, "..."], channel_axis: int) -> Array:
@@ -226,19 +239,21 @@ def check_tokens(x: Any) -> Any:
     return x
 
 
-def check_id(one: Any, dtype: np.dtype, name: str) -> int:
-    """An integer that the tokens' dtype can hold."""
+def check_id(one: Any, dtype: np.dtype | None, name: str) -> int:
+    """An integer that the tokens' dtype can hold, unless that is not known yet."""
     if not is_int(one):
         raise TypeError(f"{name} must be an integer, got {describe(one)}")
+    if dtype is None:
+        return int(one)
     dtype = jax.dtypes.canonicalize_dtype(dtype)
     if not jnp.iinfo(dtype).min <= one <= jnp.iinfo(dtype).max:
         raise ValueError(f"{name} must fit the dtype of x, {dtype}, got {one}")
     return int(one)
 
 
-def check_ids(several: Any, dtype: np.dtype, name: str) -> tuple[int, ...]:
-    """Any number of integers that the tokens' dtype can hold."""
-    if not isinstance(several, Iterable):
+def check_ids(several: Any, dtype: np.dtype | None, name: str) -> tuple[int, ...]:
+    """Any number of integers that the tokens' dtype can hold, if that is known."""
+    if not isinstance(several, Collection):
         raise TypeError(f"{name} must be a tuple of integers, got {describe(several)}")
     return tuple(check_id(one, dtype, name) for one in several)
 

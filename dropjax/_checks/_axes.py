@@ -9,25 +9,29 @@ from dropjax._checks._words import describe, is_int
 from dropjax._types import Axes
 
 
-def check_axes(axes: Axes, ndim: int, name: str) -> tuple[int, ...]:
-    """Axes counted from 0, each in range and named once."""
+def check_axes(axes: Axes, ndim: int | None, name: str) -> tuple[int, ...]:
+    """Axes counted from 0, each in range and named once.
+
+    Here and below, None stands for an array that is not known yet: what does not depend
+    on it is checked.
+    """
     given: Any = (axes,) if is_int(axes) else axes
     if not isinstance(given, Sequence) or not all(map(is_int, given)):
         raise TypeError(
             f"{name} must be an axis or a sequence of axes, got {describe(axes)}"
         )
     for axis in given:
-        if not -ndim <= axis < ndim:
+        if ndim is not None and not -ndim <= axis < ndim:
             raise ValueError(
                 f"{name} must name axes of an array with {ndim} axes, got {axis}"
             )
-    counted = tuple(axis % ndim for axis in given)
+    counted = tuple(axis if ndim is None else axis % ndim for axis in given)
     if len(set(counted)) < len(counted):
         raise ValueError(f"{name} must name each axis once, got {tuple(given)}")
     return counted
 
 
-def check_axis(axis: int, ndim: int, name: str) -> tuple[int, ...]:
+def check_axis(axis: int, ndim: int | None, name: str) -> tuple[int, ...]:
     """One axis, counted from 0: none would be taken for all, and change the coins."""
     if not is_int(axis):
         raise TypeError(
@@ -37,21 +41,24 @@ def check_axis(axis: int, ndim: int, name: str) -> tuple[int, ...]:
     return check_axes(axis, ndim, name)
 
 
-def check_batch(batch_axis: int | None, ndim: int) -> tuple[int, ...]:
+def check_batch(batch_axis: int | None, ndim: int | None) -> tuple[int, ...]:
     """The axis of the examples, if there is one."""
     return () if batch_axis is None else check_axis(batch_axis, ndim, "batch_axis")
 
 
 def check_channel_and_batch(
-    channel_axis: int, batch_axis: int | None, ndim: int, name: str = "channel_axis"
+    channel_axis: int,
+    batch_axis: int | None,
+    ndim: int | None,
+    name: str = "channel_axis",
 ) -> tuple[int, ...]:
     """The axes that have coins of their own: the channels', and the batch's if any."""
     own = check_axis(channel_axis, ndim, name) + check_batch(batch_axis, ndim)
     if len(set(own)) < len(own):
+        array = "" if channel_axis == batch_axis else f" for an array with {ndim} axes"
         raise ValueError(
-            f"{name} and batch_axis must be different axes, got "
-            f"{channel_axis} and {batch_axis} for an array with {ndim} axes; "
-            "batch_axis=None is for an array without a batch"
+            f"{name} and batch_axis must be different axes, got {channel_axis} and "
+            f"{batch_axis}{array}; batch_axis=None is for an array without a batch"
         )
     return own
 
@@ -74,23 +81,30 @@ def check_noise_shape(
     noise_shape: Sequence[int | None], shape: tuple[int, ...]
 ) -> tuple[int, ...]:
     """Keras's way to say who shares a coin: 1 is shared, None or the size is not."""
-    if not isinstance(noise_shape, Sequence) or isinstance(noise_shape, str):
-        raise TypeError(
-            f"noise_shape must be a sequence of sizes, got {describe(noise_shape)}"
-        )
+    check_noise_sizes(noise_shape)
     if len(noise_shape) != len(shape):
         raise ValueError(
             f"noise_shape must have one entry for each of the {len(shape)} axes of x, "
             f"got {tuple(noise_shape)}"
         )
     for wanted, size in zip(noise_shape, shape, strict=True):
-        if wanted is not None and (not is_int(wanted) or wanted not in (1, size)):
+        if wanted not in (None, 1, size):
             raise ValueError(
                 "each entry of noise_shape must be 1 (shared), or None or the axis's "
                 f"size (not shared), got {tuple(noise_shape)} for shape {shape}"
             )
     pairs = zip(noise_shape, shape, strict=True)
     return tuple(size if wanted is None else int(wanted) for wanted, size in pairs)
+
+
+def check_noise_sizes(noise_shape: Any) -> None:
+    """Sizes, or None for that of an array that need not be known yet."""
+    listed = isinstance(noise_shape, Sequence) and not isinstance(noise_shape, str)
+    if not listed or not all(n is None or is_int(n) for n in noise_shape):
+        raise TypeError(
+            "noise_shape must be a sequence of sizes, integers or None, got "
+            f"{describe(noise_shape)}"
+        )
 
 
 def check_one_sharing(broadcast_dims: Axes, noise_shape: object) -> None:
@@ -104,19 +118,29 @@ def check_one_sharing(broadcast_dims: Axes, noise_shape: object) -> None:
 
 def check_block(sizes: Any, rank: int, name: str) -> tuple[int, ...]:
     """A side for each spatial axis, of which there is at least one."""
+    check_sides(sizes, name)
     if rank < 1:
         raise ValueError(
             f"x must have at least one spatial axis for {name} to act on, got none; "
             "batch_axis=None is for an x without a batch"
         )
     each = (sizes,) * rank if is_int(sizes) else sizes
-    whole = isinstance(each, Sequence) and all(is_int(n) and n > 0 for n in each)
-    if not whole or len(each) != rank:
+    if len(each) != rank:
         raise ValueError(
             f"{name} must be one positive integer, or one for each of the {rank} "
             f"spatial axes, got {sizes!r}"
         )
     return tuple(int(size) for size in each)
+
+
+def check_sides(sizes: Any, name: str) -> None:
+    """A side, or several of them, for an array that need not be known yet."""
+    each = (sizes,) if is_int(sizes) else sizes
+    if not isinstance(each, Sequence) or not all(is_int(n) and n > 0 for n in each):
+        raise ValueError(
+            f"{name} must be one positive integer, or one for each spatial axis, got "
+            f"{sizes!r}"
+        )
 
 
 def check_two_axes(spatial: int) -> None:

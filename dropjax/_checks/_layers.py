@@ -55,10 +55,19 @@ def check_own_params(variables: Mapping[str, PyTree], module: object) -> PyTree:
 
 
 def rngs_error(rngs: object, wanted: str) -> TypeError:
-    """A layer's source of keys is of the wrong type, or missing."""
+    """A layer's source of keys is of the wrong type."""
     return TypeError(
         f"rngs must be {wanted}, got {describe(rngs)}; pass rngs=nnx.Rngs(seed) to "
         "the constructor or to the call"
+    )
+
+
+def missing_rngs_error(layer: object) -> ValueError:
+    """A layer that has nothing to draw from; the first words are flax's."""
+    return ValueError(
+        "`deterministic` is False, but no `rngs` argument was provided to "
+        f"{type(layer).__name__}; pass rngs=nnx.Rngs(seed) to the constructor or to "
+        "the call, or deterministic=True"
     )
 
 

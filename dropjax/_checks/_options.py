@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 import numpy as np
 
-from dropjax._checks._words import describe, is_int, is_real
+from dropjax._checks._words import describe, is_int, is_real, is_truth
 from dropjax._types import DropPathMode, Inference, Noise, Scaling
 
 
@@ -47,18 +47,24 @@ def check_flag(
 
 
 def check_deterministic(deterministic: Any) -> bool:
-    """A flag of the host: what is off must cost nothing, so it cannot be traced."""
+    """A flag of the host: what is off must cost nothing, so it cannot be traced.
+
+    As flax does, it takes 0, 1 and concrete arrays too.
+    """
+    if is_truth(deterministic):
+        return bool(deterministic)
     traced = "to switch inside jit, trace the rate: jnp.where(off, 0.0, rate)"
     return check_flag(deterministic, "deterministic", traced)
 
 
-def check_flag_given(*flags: bool | None) -> bool:
+def check_flag_given(layer: object, *flags: bool | None) -> bool:
     """A layer must be told whether it drops: the first flag given says it."""
     given = [flag for flag in flags if flag is not None]
     if not given:
         raise ValueError(
-            "deterministic must be given to the layer's constructor or to the call, "
-            "got None in both; layer.train() and layer.eval() set it too"
+            f"No `deterministic` argument was provided to {type(layer).__name__}, got "
+            "None in its constructor and in the call; layer.train() and layer.eval() "
+            "set it too"
         )
     return check_deterministic(given[0])
 
@@ -83,6 +89,13 @@ def check_count(value: Any, name: str) -> int:
     """A positive integer."""
     if not is_int(value) or value < 1:
         raise ValueError(f"{name} must be a positive integer, got {value!r}")
+    return int(value)
+
+
+def check_size(value: Any, name: str) -> int:
+    """An integer that is not negative."""
+    if not is_int(value) or value < 0:
+        raise ValueError(f"{name} must be an integer of 0 or more, got {value!r}")
     return int(value)
 
 

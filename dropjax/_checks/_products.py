@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array
 
 from dropjax._checks._arrays import check_array
+from dropjax._checks._options import check_count, check_size
 from dropjax._checks._words import broadcasts, describe, is_int, is_pair, same_dtype
 
 _PADDINGS = ("SAME", "VALID", "CIRCULAR", "REFLECT", "CAUSAL")
@@ -87,7 +88,7 @@ def check_prefix_tokens(shape: tuple[int, ...], prefix_tokens: Any) -> int:
         raise ValueError(
             f"x must have shape (*batch, tokens, features), got shape {shape}"
         )
-    if not is_int(prefix_tokens) or not 0 <= prefix_tokens <= shape[-2]:
+    if check_size(prefix_tokens, "prefix_tokens") > shape[-2]:
         raise ValueError(
             "prefix_tokens must be a number of tokens from 0 to the sequence's "
             f"{shape[-2]}, got {prefix_tokens!r}"
@@ -119,7 +120,7 @@ def check_conv_shapes(x: Array, kernel: Array, bias: Any, groups: int) -> None:
             "kernel must have a window and features_in of 1 or more, got kernel of "
             f"shape {kernel.shape}"
         )
-    fits = is_int(groups) and groups > 0 and kernel.shape[-1] % groups == 0
+    fits = kernel.shape[-1] % check_count(groups, "feature_group_count") == 0
     if not fits or x.shape[-1] != kernel.shape[-2] * groups:
         raise ValueError(
             "feature_group_count must divide the kernel's features_out, and times its "

@@ -47,6 +47,14 @@ def is_int(value: object) -> bool:
     return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
+def is_truth(value: object) -> bool:
+    """A truth value, 0 or 1, or an array of one truth value that is no tracer."""
+    if isinstance(value, jax.Array | np.ndarray):
+        known = not isinstance(value, jax.core.Tracer)
+        return known and value.shape == () and value.dtype == np.bool_
+    return isinstance(value, bool | np.bool_) or (is_int(value) and value in (0, 1))
+
+
 def describe(value: Any) -> str:
     """What was got, in a few words."""
     if hasattr(value, "shape") and hasattr(value, "dtype"):

@@ -7,10 +7,10 @@ from jaxtyping import Array, Inexact
 
 from dropjax._types import Axes, KeyLike, RateLike
 from dropjax.functional import alpha_dropout, feature_alpha_dropout
-from dropjax.linen._base import resolve
+from dropjax.linen._base import Drop, resolve
 
 
-class AlphaDropout(nn.Module):
+class AlphaDropout(Drop):
     """`dropjax.alpha_dropout` as a layer, after SELU.
 
     Attributes:
@@ -65,7 +65,7 @@ class AlphaDropout(nn.Module):
         )
 
 
-class FeatureAlphaDropout(nn.Module):
+class FeatureAlphaDropout(Drop):
     """`dropjax.feature_alpha_dropout` as a layer, for any number of spatial axes.
 
     Attributes:

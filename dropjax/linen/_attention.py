@@ -5,10 +5,10 @@ from jaxtyping import Array, Inexact
 
 from dropjax._types import KeyLike, RateLike
 from dropjax.functional import attention_dropout
-from dropjax.linen._base import resolve
+from dropjax.linen._base import Drop, resolve
 
 
-class AttentionDropout(nn.Module):
+class AttentionDropout(Drop):
     """`dropjax.attention_dropout` as a layer: for weights after the softmax.
 
     Attributes:

@@ -1,18 +1,34 @@
 """What every layer does before it calls its function."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
 
 import flax.linen as nn
 from jaxtyping import Array, PyTree
 
-from dropjax._checks import check_deterministic, check_fixed_mask
+from dropjax._checks import (
+    Check,
+    check_deterministic,
+    check_fixed_mask,
+    check_made,
+)
 from dropjax._types import KeyLike, RateLike
 from dropjax.functional._answer import is_drawn_by
 from dropjax.linen._rates import Rated, modules_in, rate_of, share_scope
 
 
-class Wrapper(nn.Module):
+class Drop(nn.Module):
+    """A layer whose options are checked when it is made."""
+
+    # Of its own, for options that mean more or less than in other layers.
+    checks: ClassVar[Mapping[str, Check]] = {}
+
+    def __post_init__(self) -> None:
+        check_made(self, self.checks)
+        super().__post_init__()
+
+
+class Wrapper(Drop):
     """A layer around a module, whose variables stay at the module's own paths."""
 
     module: nn.Module

@@ -6,12 +6,13 @@ import flax.linen as nn
 import jax
 from jaxtyping import Array, Inexact
 
+from dropjax._checks import AN_ACTIVATION
 from dropjax._types import KeyLike, RateLike
 from dropjax.functional import drop_activation
-from dropjax.linen._base import resolve
+from dropjax.linen._base import Drop, resolve
 
 
-class DropActivation(nn.Module):
+class DropActivation(Drop):
     """`dropjax.drop_activation` as a layer: it takes the activation's place.
 
     Attributes:
@@ -31,6 +32,8 @@ class DropActivation(nn.Module):
     activation: Callable[[Array], Array] = jax.nn.relu
     deterministic: bool | None = None
     rng_collection: str = "dropout"
+
+    checks = AN_ACTIVATION
 
     @nn.compact
     def __call__(

@@ -9,10 +9,10 @@ from jaxtyping import Array, Inexact
 from dropjax._checks import check_spatial_axes
 from dropjax._types import KeyLike, RateLike
 from dropjax.functional import drop_block
-from dropjax.linen._base import resolve
+from dropjax.linen._base import Drop, resolve
 
 
-class _DropBlock(nn.Module):
+class _DropBlock(Drop):
     rate: RateLike
     block_size: int | Sequence[int] = 7
     channel_axis: int = -1

@@ -5,10 +5,10 @@ from jaxtyping import Array, Inexact
 
 from dropjax._types import KeyLike, RateLike
 from dropjax.functional import drop_head
-from dropjax.linen._base import resolve
+from dropjax.linen._base import Drop, resolve
 
 
-class DropHead(nn.Module):
+class DropHead(Drop):
     """`dropjax.drop_head` as a layer: (batch, ..., heads, depth) by default.
 
     Attributes:

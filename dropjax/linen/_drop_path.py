@@ -3,12 +3,13 @@
 import flax.linen as nn
 from jaxtyping import Array, Inexact
 
+from dropjax._checks import BATCH_OF_ROWS
 from dropjax._types import DropPathMode, KeyLike, RateLike
 from dropjax.functional import drop_path
-from dropjax.linen._base import resolve
+from dropjax.linen._base import Drop, resolve
 
 
-class DropPath(nn.Module):
+class DropPath(Drop):
     """`dropjax.drop_path` as a layer, at the end of a residual branch.
 
     Attributes:
@@ -32,6 +33,8 @@ class DropPath(nn.Module):
     scale_by_keep: bool = True
     deterministic: bool | None = None
     rng_collection: str = "dropout"
+
+    checks = BATCH_OF_ROWS
 
     @nn.compact
     def __call__(

@@ -7,7 +7,7 @@ import flax.linen as nn
 from flax.core import FrozenDict
 from jaxtyping import PyTree
 
-from dropjax._checks import check_own_params
+from dropjax._checks import TREE_OF_RATES, check_own_params
 from dropjax._types import KeyLike, RateLike, Scaling
 from dropjax.linen._base import Wrapper, resolve
 from dropjax.linen._rates import rate_of
@@ -43,6 +43,8 @@ class DropConnect(Wrapper):
     scaling: Scaling = "inverted"
     deterministic: bool | None = None
     rng_collection: str = "dropout"
+
+    checks = TREE_OF_RATES
 
     @nn.compact
     def __call__(

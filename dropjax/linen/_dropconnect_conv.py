@@ -15,10 +15,10 @@ from dropjax._types import Inference, KeyLike, MaskPer, Noise, RateLike, Scaling
 from dropjax.functional import dropconnect_conv, dropconnect_conv_gaussian
 from dropjax.functional._answer import answer
 from dropjax.functional._conv import Padding, Window
-from dropjax.linen._base import parameters, replacement, resolve
+from dropjax.linen._base import Drop, parameters, replacement, resolve
 
 
-class DropConnectConv(nn.Module):
+class DropConnectConv(Drop):
     """`dropjax.dropconnect_conv` as a layer: `flax.linen.Conv`, its weights dropped.
 
     The parameters have the names, shapes and initial values of `flax.linen.Conv`, so

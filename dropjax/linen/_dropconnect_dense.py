@@ -13,10 +13,10 @@ from jaxtyping import Array, Inexact
 from dropjax._types import Inference, KeyLike, MaskPer, Noise, RateLike, Scaling
 from dropjax.functional import dropconnect_dense, dropconnect_gaussian
 from dropjax.functional._answer import answer
-from dropjax.linen._base import parameters, replacement, resolve
+from dropjax.linen._base import Drop, parameters, replacement, resolve
 
 
-class DropConnectDense(nn.Module):
+class DropConnectDense(Drop):
     """`dropjax.dropconnect_dense` as a layer: `flax.linen.Dense`, its weights dropped.
 
     The parameters have the names, shapes and initial values of `flax.linen.Dense`, so

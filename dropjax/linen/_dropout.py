@@ -7,10 +7,10 @@ from jaxtyping import Array, Inexact
 
 from dropjax._types import Axes, KeyLike, RateLike, Scaling
 from dropjax.functional import dropout
-from dropjax.linen._base import resolve
+from dropjax.linen._base import Drop, resolve
 
 
-class Dropout(nn.Dropout):
+class Dropout(Drop, nn.Dropout):
     """`dropjax.dropout` as a layer, and a drop-in for `flax.linen.Dropout`.
 
     It is a `flax.linen.Dropout`, also to `isinstance`. For the same rngs and module

@@ -8,10 +8,10 @@ from jaxtyping import Array, Num
 
 from dropjax._types import Fill, KeyLike, RateLike
 from dropjax.functional import cutout, random_erasing
-from dropjax.linen._base import resolve
+from dropjax.linen._base import Drop, resolve
 
 
-class Cutout(nn.Module):
+class Cutout(Drop):
     """`dropjax.cutout` as a layer, for images, or for any number of spatial axes.
 
     Attributes:
@@ -77,7 +77,7 @@ class Cutout(nn.Module):
         )
 
 
-class RandomErasing(nn.Module):
+class RandomErasing(Drop):
     """`dropjax.random_erasing` as a layer, for images.
 
     Attributes:
@@ -108,6 +108,7 @@ class RandomErasing(nn.Module):
     rng_collection: str = "dropout"
 
     draws_at_one: ClassVar[bool] = True
+    spatial_axes: ClassVar[int] = 2
 
     @nn.compact
     def __call__(

@@ -3,13 +3,14 @@
 import flax.linen as nn
 from jaxtyping import Array, Inexact
 
+from dropjax._checks import NOISE_RATE
 from dropjax._types import Axes, KeyLike, RateLike
 from dropjax.functional import gaussian_dropout, gaussian_noise
 from dropjax.functional._gaussian_dropout import is_noisy
-from dropjax.linen._base import flag, resolve
+from dropjax.linen._base import Drop, flag, resolve
 
 
-class GaussianDropout(nn.Module):
+class GaussianDropout(Drop):
     """`dropjax.gaussian_dropout` as a layer.
 
     Attributes:
@@ -30,6 +31,8 @@ class GaussianDropout(nn.Module):
     broadcast_dims: Axes = ()
     deterministic: bool | None = None
     rng_collection: str = "dropout"
+
+    checks = NOISE_RATE
 
     @nn.compact
     def __call__(
@@ -61,7 +64,7 @@ class GaussianDropout(nn.Module):
         )
 
 
-class GaussianNoise(nn.Module):
+class GaussianNoise(Drop):
     """`dropjax.gaussian_noise` as a layer.
 
     Attributes:

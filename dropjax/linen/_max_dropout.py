@@ -3,12 +3,13 @@
 import flax.linen as nn
 from jaxtyping import Array, Inexact
 
+from dropjax._checks import AXES_OR_NONE
 from dropjax._types import Axes, KeyLike, RateLike
 from dropjax.functional import max_dropout
-from dropjax.linen._base import resolve
+from dropjax.linen._base import Drop, resolve
 
 
-class MaxDropout(nn.Module):
+class MaxDropout(Drop):
     """`dropjax.max_dropout` as a layer: only the greatest of a group may be dropped.
 
     Attributes:
@@ -28,6 +29,8 @@ class MaxDropout(nn.Module):
     broadcast_dims: Axes | None = None
     deterministic: bool | None = None
     rng_collection: str = "dropout"
+
+    checks = AXES_OR_NONE
 
     @nn.compact
     def __call__(

@@ -5,10 +5,10 @@ from jaxtyping import Array, Inexact
 
 from dropjax._types import KeyLike, RateLike, Scaling
 from dropjax.functional import multi_sample_dropout
-from dropjax.linen._base import resolve
+from dropjax.linen._base import Drop, resolve
 
 
-class MultiSampleDropout(nn.Module):
+class MultiSampleDropout(Drop):
     """`dropjax.multi_sample_dropout` as a layer, in front of a net's head.
 
     Attributes:

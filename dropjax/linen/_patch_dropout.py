@@ -3,13 +3,13 @@
 import flax.linen as nn
 from jaxtyping import Array, Int32, Num
 
-from dropjax._checks import check_host_rate
+from dropjax._checks import HOST_RATE, check_host_rate
 from dropjax._types import KeyLike
 from dropjax.functional import patch_dropout
-from dropjax.linen._base import resolve
+from dropjax.linen._base import Drop, resolve
 
 
-class PatchDropout(nn.Module):
+class PatchDropout(Drop):
     """`dropjax.patch_dropout` as a layer: it gives the tokens kept and their indices.
 
     Attributes:
@@ -31,6 +31,8 @@ class PatchDropout(nn.Module):
     ordered: bool = True
     deterministic: bool | None = None
     rng_collection: str = "dropout"
+
+    checks = HOST_RATE
 
     @nn.compact
     def __call__(

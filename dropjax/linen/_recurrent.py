@@ -18,7 +18,7 @@ from dropjax.functional._recurrent import (
     state_rates,
     zone_out,
 )
-from dropjax.linen._base import flag
+from dropjax.linen._base import Drop, flag
 from dropjax.linen._rates import rate_of
 
 _CELLS = (
@@ -31,7 +31,7 @@ _CELLS = (
 )
 
 
-class _Wrapper(nn.RNNCellBase):
+class _Wrapper(Drop, nn.RNNCellBase):
     """A cell whose carry brings the keys of the masks."""
 
     cell: nn.RNNCellBase

@@ -7,10 +7,10 @@ from jaxtyping import Array, Inexact, Int
 
 from dropjax._types import KeyLike, RateLike, Scaling
 from dropjax.functional import embedding_dropout, variational_dropout, word_dropout
-from dropjax.linen._base import resolve
+from dropjax.linen._base import Drop, resolve
 
 
-class VariationalDropout(nn.Module):
+class VariationalDropout(Drop):
     """`dropjax.variational_dropout` as a layer, also known as locked dropout.
 
     Attributes:
@@ -65,7 +65,7 @@ class VariationalDropout(nn.Module):
         )
 
 
-class EmbeddingDropout(nn.Module):
+class EmbeddingDropout(Drop):
     """`dropjax.embedding_dropout` as a layer: its input is the table.
 
     Attributes:
@@ -116,7 +116,7 @@ class EmbeddingDropout(nn.Module):
         )
 
 
-class WordDropout(nn.Module):
+class WordDropout(Drop):
     """`dropjax.word_dropout` as a layer, before the embedding.
 
     Attributes:

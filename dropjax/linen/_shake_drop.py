@@ -5,12 +5,13 @@ from typing import ClassVar
 import flax.linen as nn
 from jaxtyping import Array, Inexact
 
+from dropjax._checks import AXES_OR_NONE
 from dropjax._types import Axes, KeyLike, RateLike
 from dropjax.functional import shake_drop
-from dropjax.linen._base import resolve
+from dropjax.linen._base import Drop, resolve
 
 
-class ShakeDrop(nn.Module):
+class ShakeDrop(Drop):
     """`dropjax.shake_drop` as a layer: for a residual branch, before the sum.
 
     Attributes:
@@ -36,6 +37,8 @@ class ShakeDrop(nn.Module):
     rng_collection: str = "dropout"
 
     draws_at_one: ClassVar[bool] = True
+
+    checks = AXES_OR_NONE
 
     @nn.compact
     def __call__(

@@ -8,10 +8,10 @@ from jaxtyping import Array, Inexact
 from dropjax._checks import check_spatial_axes
 from dropjax._types import KeyLike, RateLike, Scaling
 from dropjax.functional import spatial_dropout
-from dropjax.linen._base import resolve
+from dropjax.linen._base import Drop, resolve
 
 
-class _SpatialDropout(nn.Module):
+class _SpatialDropout(Drop):
     rate: RateLike
     channel_axis: int = -1
     batch_axis: int | None = 0

@@ -5,10 +5,10 @@ from jaxtyping import Array, Inexact
 
 from dropjax._types import KeyLike, RateLike
 from dropjax.functional import weighted_channel_dropout
-from dropjax.linen._base import resolve
+from dropjax.linen._base import Drop, resolve
 
 
-class WeightedChannelDropout(nn.Module):
+class WeightedChannelDropout(Drop):
     """`dropjax.weighted_channel_dropout` as a layer: (batch, *spatial, channels).
 
     Attributes:

@@ -41,9 +41,9 @@ class AlphaDropout(Drop, nnx.Module):
         rng_collection: str = "dropout",
         rngs: Rngs = None,
     ) -> None:
-        self._set_drop(rate, deterministic, rng_collection, rngs)
         self.broadcast_dims = broadcast_dims
         self.noise_shape = noise_shape
+        self._set_drop(rate, deterministic, rng_collection, rngs)
 
     def __call__(
         self,
@@ -105,9 +105,9 @@ class FeatureAlphaDropout(Drop, nnx.Module):
         rng_collection: str = "dropout",
         rngs: Rngs = None,
     ) -> None:
-        self._set_drop(rate, deterministic, rng_collection, rngs)
         self.channel_axis = channel_axis
         self.batch_axis = batch_axis
+        self._set_drop(rate, deterministic, rng_collection, rngs)
 
     def __call__(
         self,

@@ -37,9 +37,9 @@ class AttentionDropout(Drop, nnx.Module):
         rng_collection: str = "dropout",
         rngs: Rngs = None,
     ) -> None:
-        self._set_drop(rate, deterministic, rng_collection, rngs)
         self.broadcast_dropout = broadcast_dropout
         self.renormalize = renormalize
+        self._set_drop(rate, deterministic, rng_collection, rngs)
 
     def __call__(
         self,

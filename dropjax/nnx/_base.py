@@ -1,7 +1,7 @@
 """What every layer has: a rate, a flag and a stream of keys."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, TypeAlias
 
 import jax
@@ -9,7 +9,14 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, PyTree
 
-from dropjax._checks import check_fixed_mask, check_flag_given, rngs_error
+from dropjax._checks import (
+    Check,
+    check_fixed_mask,
+    check_flag_given,
+    check_made,
+    missing_rngs_error,
+    rngs_error,
+)
 from dropjax._types import KeyLike, RateLike
 from dropjax.functional._answer import is_drawn_by
 
@@ -21,6 +28,8 @@ class Drop:
 
     # Whether a rate of 1 leaves something to draw, as the place of a box or a factor.
     draws_at_one: ClassVar[bool] = False
+    # Its own checks, for options that mean more or less than in other layers.
+    checks: ClassVar[Mapping[str, Check]] = {}
 
     def _set_drop(
         self,
@@ -29,6 +38,7 @@ class Drop:
         rng_collection: str,
         rngs: Rngs,
     ) -> None:
+        """Comes last in a constructor: it checks all the options."""
         self.rate = held(rate)
         self._set_noise(deterministic, rng_collection, rngs)
 
@@ -37,6 +47,7 @@ class Drop:
     ) -> None:
         self.deterministic = deterministic
         self.rng_collection = rng_collection
+        check_made(self, self.checks)
         stream = rngs[rng_collection] if isinstance(rngs, nnx.Rngs) else rngs
         if not isinstance(stream, nnx.RngStream | None):
             raise rngs_error(rngs, "nnx.Rngs, an nnx.RngStream or None")
@@ -49,13 +60,17 @@ class Drop:
         rate: RateLike | PyTree | None,
     ) -> tuple[KeyLike, RateLike | PyTree, bool]:
         """Call arguments before attributes, and a key only where one is needed."""
-        deterministic = check_flag_given(deterministic, self.deterministic)
+        deterministic = check_flag_given(self, deterministic, self.deterministic)
         rate = self.rate if rate is None else rate
         if is_drawn_by(self, rate, deterministic):
-            return self._key(self.rngs if rngs is None else rngs), rate, deterministic
+            return self._key(rngs), rate, deterministic
         return None, rate, deterministic
 
     def _key(self, rngs: Rngs | KeyLike) -> KeyLike:
+        """A key from the rngs of the call, or from the layer's own."""
+        rngs = self.rngs if rngs is None else rngs
+        if rngs is None:
+            raise missing_rngs_error(self)
         if isinstance(rngs, nnx.Rngs):
             return rngs[self.rng_collection]()
         if isinstance(rngs, nnx.RngStream):

@@ -63,7 +63,6 @@ class ConcreteDropout(Drop, nnx.Module):
         rng_collection: str = "dropout",
         rngs: Rngs = None,
     ) -> None:
-        self._set_noise(deterministic, rng_collection, rngs)
         rate = check_inner_rate(init_rate, "init_rate")
         self.module = module
         self.examples = examples
@@ -71,6 +70,7 @@ class ConcreteDropout(Drop, nnx.Module):
         self.temperature = temperature
         self.broadcast_dims = broadcast_dims
         self.length_scale = length_scale
+        self._set_noise(deterministic, rng_collection, rngs)
 
     def __call__(
         self,
@@ -92,10 +92,9 @@ class ConcreteDropout(Drop, nnx.Module):
         Returns:
           What the wrapped layer returns, and the regularizer, a scalar.
         """
-        deterministic = check_flag_given(deterministic, self.deterministic)
-        source = self.rngs if rngs is None else rngs
+        deterministic = check_flag_given(self, deterministic, self.deterministic)
         dropped = concrete_dropout(
-            None if deterministic else self._key(source),
+            None if deterministic else self._key(rngs),
             inputs,
             self.logit[...],
             temperature=self.temperature,

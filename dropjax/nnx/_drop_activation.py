@@ -6,6 +6,7 @@ import jax
 from flax import nnx
 from jaxtyping import Array, Inexact
 
+from dropjax._checks import AN_ACTIVATION
 from dropjax._types import KeyLike, RateLike
 from dropjax.functional import drop_activation
 from dropjax.nnx._base import Drop, Rngs
@@ -28,6 +29,8 @@ class DropActivation(Drop, nnx.Module):
       >>> assert set(np.unique(layer(x))) == {-1.0, 0.0}
     """
 
+    checks = AN_ACTIVATION
+
     def __init__(
         self,
         rate: RateLike,
@@ -37,8 +40,8 @@ class DropActivation(Drop, nnx.Module):
         rng_collection: str = "dropout",
         rngs: Rngs = None,
     ) -> None:
-        self._set_drop(rate, deterministic, rng_collection, rngs)
         self.activation = activation
+        self._set_drop(rate, deterministic, rng_collection, rngs)
 
     def __call__(
         self,

@@ -27,11 +27,11 @@ class _DropBlock(Drop, nnx.Module):
         rng_collection: str = "dropout",
         rngs: Rngs = None,
     ) -> None:
-        self._set_drop(rate, deterministic, rng_collection, rngs)
         self.block_size = block_size
         self.channel_axis = channel_axis
         self.batch_axis = batch_axis
         self.per_channel = per_channel
+        self._set_drop(rate, deterministic, rng_collection, rngs)
 
     def __call__(
         self,

@@ -36,9 +36,9 @@ class DropHead(Drop, nnx.Module):
         rng_collection: str = "dropout",
         rngs: Rngs = None,
     ) -> None:
-        self._set_drop(rate, deterministic, rng_collection, rngs)
         self.head_axis = head_axis
         self.batch_axis = batch_axis
+        self._set_drop(rate, deterministic, rng_collection, rngs)
 
     def __call__(
         self,

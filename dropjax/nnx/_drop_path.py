@@ -3,6 +3,7 @@
 from flax import nnx
 from jaxtyping import Array, Inexact
 
+from dropjax._checks import BATCH_OF_ROWS
 from dropjax._types import DropPathMode, KeyLike, RateLike
 from dropjax.functional import drop_path
 from dropjax.nnx._base import Drop, Rngs
@@ -29,6 +30,8 @@ class DropPath(Drop, nnx.Module):
       >>> assert jnp.array_equal(y, jnp.broadcast_to(y[:, :1, :1], x.shape))
     """
 
+    checks = BATCH_OF_ROWS
+
     def __init__(
         self,
         rate: RateLike,
@@ -40,10 +43,10 @@ class DropPath(Drop, nnx.Module):
         rng_collection: str = "dropout",
         rngs: Rngs = None,
     ) -> None:
-        self._set_drop(rate, deterministic, rng_collection, rngs)
         self.mode = mode
         self.batch_axis = batch_axis
         self.scale_by_keep = scale_by_keep
+        self._set_drop(rate, deterministic, rng_collection, rngs)
 
     def __call__(
         self,

@@ -6,6 +6,7 @@ import jax
 from flax import nnx
 from jaxtyping import PyTree
 
+from dropjax._checks import TREE_OF_RATES
 from dropjax._types import KeyLike, RateLike, Scaling
 from dropjax.nnx._base import Drop, Rngs
 from dropjax.transforms import Where, dropconnect, takes_deterministic
@@ -37,6 +38,8 @@ class DropConnect(Drop, nnx.Module):
       >>> assert layer(jnp.ones((2, 7, 3))).shape == (2, 7, 4)
     """
 
+    checks = TREE_OF_RATES
+
     def __init__(
         self,
         module: nnx.Module,
@@ -48,10 +51,10 @@ class DropConnect(Drop, nnx.Module):
         rng_collection: str = "dropout",
         rngs: Rngs = None,
     ) -> None:
-        self._set_drop(rate, deterministic, rng_collection, rngs)
         self.module = module
         self.where = where
         self.scaling = scaling
+        self._set_drop(rate, deterministic, rng_collection, rngs)
 
     def __call__(
         self,

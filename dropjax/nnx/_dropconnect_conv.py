@@ -12,7 +12,7 @@ from flax.typing import Dtype, Initializer, PrecisionLike, PromoteDtypeFn
 from jax import lax
 from jaxtyping import Array, Inexact
 
-from dropjax._checks import check_count, check_kernel_size
+from dropjax._checks import check_count, check_kernel_size, check_size
 from dropjax._types import Inference, KeyLike, MaskPer, Noise, RateLike, Scaling
 from dropjax.functional import dropconnect_conv, dropconnect_conv_gaussian
 from dropjax.functional._answer import answer
@@ -108,8 +108,8 @@ class DropConnectConv(Drop, nnx.Conv):
         rngs: nnx.Rngs,
     ) -> None:
         super().__init__(
-            in_features,
-            out_features,
+            check_size(in_features, "in_features"),
+            check_size(out_features, "out_features"),
             check_kernel_size(kernel_size),
             strides,
             padding=padding,
@@ -130,7 +130,6 @@ class DropConnectConv(Drop, nnx.Conv):
             bias_metadata=bias_metadata,
             rngs=rngs,
         )
-        self._set_drop(rate, deterministic, rng_collection, rngs)
         self.bias_rate = bias_rate
         self.mask_per = mask_per
         self.noise = noise
@@ -138,6 +137,7 @@ class DropConnectConv(Drop, nnx.Conv):
         self.activation = activation
         self.num_samples = num_samples
         self.scaling = scaling
+        self._set_drop(rate, deterministic, rng_collection, rngs)
 
     def __call__(
         self,

@@ -12,6 +12,7 @@ from flax.typing import Dtype, Initializer, PrecisionLike, PromoteDtypeFn
 from jax import lax
 from jaxtyping import Array, Inexact
 
+from dropjax._checks import check_size
 from dropjax._types import Inference, KeyLike, MaskPer, Noise, RateLike, Scaling
 from dropjax.functional import dropconnect_dense, dropconnect_gaussian
 from dropjax.functional._answer import answer
@@ -91,8 +92,8 @@ class DropConnectLinear(Drop, nnx.Linear):
         rngs: nnx.Rngs,
     ) -> None:
         super().__init__(
-            in_features,
-            out_features,
+            check_size(in_features, "in_features"),
+            check_size(out_features, "out_features"),
             use_bias=use_bias,
             dtype=dtype,
             param_dtype=param_dtype,
@@ -106,7 +107,6 @@ class DropConnectLinear(Drop, nnx.Linear):
             bias_metadata=bias_metadata,
             rngs=rngs,
         )
-        self._set_drop(rate, deterministic, rng_collection, rngs)
         self.bias_rate = bias_rate
         self.mask_per = mask_per
         self.noise = noise
@@ -114,6 +114,7 @@ class DropConnectLinear(Drop, nnx.Linear):
         self.activation = activation
         self.num_samples = num_samples
         self.scaling = scaling
+        self._set_drop(rate, deterministic, rng_collection, rngs)
 
     def __call__(
         self,

@@ -46,10 +46,10 @@ class Dropout(Drop, nnx.Dropout):  # type: ignore[misc]  # The rate may be an ar
         rng_collection: str = "dropout",
         rngs: Rngs = None,
     ) -> None:
-        self._set_drop(rate, deterministic, rng_collection, rngs)
         self.broadcast_dims = broadcast_dims  # type: ignore[assignment]
         self.noise_shape = noise_shape
         self.scaling = scaling
+        self._set_drop(rate, deterministic, rng_collection, rngs)
 
     def __call__(
         self,

@@ -40,8 +40,8 @@ class Cutout(Drop, nnx.Module):
     def __init__(
         self,
         rate: RateLike,
-        *,
         size: int | Sequence[int],
+        *,
         fill: Fill = 0.0,
         inside: bool = False,
         channel_axis: int = -1,
@@ -50,12 +50,12 @@ class Cutout(Drop, nnx.Module):
         rng_collection: str = "dropout",
         rngs: Rngs = None,
     ) -> None:
-        self._set_drop(rate, deterministic, rng_collection, rngs)
         self.size = size
         self.fill = fill
         self.inside = inside
         self.channel_axis = channel_axis
         self.batch_axis = batch_axis
+        self._set_drop(rate, deterministic, rng_collection, rngs)
 
     def __call__(
         self,
@@ -115,6 +115,7 @@ class RandomErasing(Drop, nnx.Module):
     """
 
     draws_at_one: ClassVar[bool] = True
+    spatial_axes: ClassVar[int] = 2
 
     def __init__(
         self,
@@ -129,12 +130,12 @@ class RandomErasing(Drop, nnx.Module):
         rng_collection: str = "dropout",
         rngs: Rngs = None,
     ) -> None:
-        self._set_drop(rate, deterministic, rng_collection, rngs)
         self.area = area
         self.ratio = ratio
         self.fill = fill
         self.channel_axis = channel_axis
         self.batch_axis = batch_axis
+        self._set_drop(rate, deterministic, rng_collection, rngs)
 
     def __call__(
         self,

@@ -3,7 +3,7 @@
 from flax import nnx
 from jaxtyping import Array, Inexact
 
-from dropjax._checks import check_flag_given
+from dropjax._checks import NOISE_RATE, check_flag_given
 from dropjax._types import Axes, KeyLike, RateLike
 from dropjax.functional import gaussian_dropout, gaussian_noise
 from dropjax.functional._gaussian_dropout import is_noisy
@@ -30,6 +30,8 @@ class GaussianDropout(Drop, nnx.Module):
       >>> assert abs(y.var() - 0.25) < 0.01
     """
 
+    checks = NOISE_RATE
+
     def __init__(
         self,
         rate: RateLike,
@@ -39,8 +41,8 @@ class GaussianDropout(Drop, nnx.Module):
         rng_collection: str = "dropout",
         rngs: Rngs = None,
     ) -> None:
-        self._set_drop(rate, deterministic, rng_collection, rngs)
         self.broadcast_dims = broadcast_dims
+        self._set_drop(rate, deterministic, rng_collection, rngs)
 
     def __call__(
         self,
@@ -101,8 +103,8 @@ class GaussianNoise(Drop, nnx.Module):
         rngs: Rngs = None,
     ) -> None:
         self.stddev = stddev
-        self._set_noise(deterministic, rng_collection, rngs)
         self.broadcast_dims = broadcast_dims
+        self._set_noise(deterministic, rng_collection, rngs)
 
     def __call__(
         self,
@@ -123,10 +125,10 @@ class GaussianNoise(Drop, nnx.Module):
         Returns:
           An array of the inputs' shape and dtype.
         """
-        deterministic = check_flag_given(deterministic, self.deterministic)
+        deterministic = check_flag_given(self, deterministic, self.deterministic)
         stddev = self.stddev if stddev is None else stddev
         noisy = is_noisy(stddev, deterministic)
-        key = self._key(self.rngs if rngs is None else rngs) if noisy else None
+        key = self._key(rngs) if noisy else None
         return gaussian_noise(
             key,
             inputs,

@@ -44,8 +44,8 @@ class LayerDrop(Drop, nnx.Module):
         rng_collection: str = "dropout",
         rngs: Rngs = None,
     ) -> None:
-        self._set_drop(rate, deterministic, rng_collection, rngs)
         self.module = check_function(module, "module")
+        self._set_drop(rate, deterministic, rng_collection, rngs)
 
     def __call__(
         self,

@@ -3,6 +3,7 @@
 from flax import nnx
 from jaxtyping import Array, Inexact
 
+from dropjax._checks import AXES_OR_NONE
 from dropjax._types import Axes, KeyLike, RateLike
 from dropjax.functional import max_dropout
 from dropjax.nnx._base import Drop, Rngs
@@ -26,6 +27,8 @@ class MaxDropout(Drop, nnx.Module):
       >>> assert (layer(x) == 0).sum() <= 6
     """
 
+    checks = AXES_OR_NONE
+
     def __init__(
         self,
         rate: RateLike,
@@ -35,8 +38,8 @@ class MaxDropout(Drop, nnx.Module):
         rng_collection: str = "dropout",
         rngs: Rngs = None,
     ) -> None:
-        self._set_drop(rate, deterministic, rng_collection, rngs)
         self.broadcast_dims = broadcast_dims
+        self._set_drop(rate, deterministic, rng_collection, rngs)
 
     def __call__(
         self,

@@ -3,7 +3,7 @@
 from flax import nnx
 from jaxtyping import Array, Int32, Num
 
-from dropjax._checks import check_host_rate
+from dropjax._checks import HOST_RATE, check_host_rate
 from dropjax._types import KeyLike
 from dropjax.functional import patch_dropout
 from dropjax.nnx._base import Drop, Rngs
@@ -28,6 +28,8 @@ class PatchDropout(Drop, nnx.Module):
       >>> assert (y.shape, indices.shape) == ((2, 9, 8), (2, 9))
     """
 
+    checks = HOST_RATE
+
     def __init__(
         self,
         rate: float,
@@ -38,9 +40,9 @@ class PatchDropout(Drop, nnx.Module):
         rng_collection: str = "dropout",
         rngs: Rngs = None,
     ) -> None:
-        self._set_drop(rate, deterministic, rng_collection, rngs)
         self.prefix_tokens = prefix_tokens
         self.ordered = ordered
+        self._set_drop(rate, deterministic, rng_collection, rngs)
 
     def __call__(
         self,

@@ -32,7 +32,7 @@ class _Wrapper(Drop, nnx.RNNCellBase):
         raise NotImplementedError
 
     def _off(self) -> bool:
-        return check_flag_given(self.deterministic)
+        return check_flag_given(self, self.deterministic)
 
     def initialize_carry(
         self, input_shape: tuple[int, ...], rngs: Rngs = None, carry_init: Any = None
@@ -51,7 +51,7 @@ class _Wrapper(Drop, nnx.RNNCellBase):
         keys = None
         if any(is_drawn(rate, self._off()) for rate in self._rates()):
             batch = input_shape[: -self.num_feature_axes]
-            keys = sequence_keys(self._key(self.rngs), batch)
+            keys = sequence_keys(self._key(None), batch)
         state = self.cell.initialize_carry(input_shape, rngs, carry_init)
         return KeyedCarry(state, keys)
 
@@ -109,9 +109,9 @@ class RecurrentDropout(_Wrapper):
         rngs: Rngs = None,
     ) -> None:
         check_recurrent_cell(cell, _CELLS)
-        self._set_drop(rate, deterministic, rng_collection, rngs)
         self.cell = cell
         self.input_rate = input_rate
+        self._set_drop(rate, deterministic, rng_collection, rngs)
 
     def __call__(
         self, carry: KeyedCarry, inputs: Inexact[Array, "*batch features"]
@@ -178,9 +178,9 @@ class Zoneout(_Wrapper):
         rngs: Rngs = None,
     ) -> None:
         check_recurrent_cell(cell, _CELLS)
-        self._set_drop(rate, deterministic, rng_collection, rngs)
         self.cell = cell
         self.memory_rate = memory_rate
+        self._set_drop(rate, deterministic, rng_collection, rngs)
 
     def __call__(
         self, carry: KeyedCarry, inputs: Inexact[Array, "*batch features"]

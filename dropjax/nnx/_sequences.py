@@ -40,9 +40,9 @@ class VariationalDropout(Drop, nnx.Module):
         rng_collection: str = "dropout",
         rngs: Rngs = None,
     ) -> None:
-        self._set_drop(rate, deterministic, rng_collection, rngs)
         self.time_axis = time_axis
         self.scaling = scaling
+        self._set_drop(rate, deterministic, rng_collection, rngs)
 
     def __call__(
         self,
@@ -103,8 +103,8 @@ class EmbeddingDropout(Drop, nnx.Module):
         rng_collection: str = "dropout",
         rngs: Rngs = None,
     ) -> None:
-        self._set_drop(rate, deterministic, rng_collection, rngs)
         self.scaling = scaling
+        self._set_drop(rate, deterministic, rng_collection, rngs)
 
     def __call__(
         self,
@@ -159,16 +159,16 @@ class WordDropout(Drop, nnx.Module):
     def __init__(
         self,
         rate: RateLike,
-        *,
         unknown_id: int,
+        *,
         protected: Sequence[int] = (),
         deterministic: bool | None = False,
         rng_collection: str = "dropout",
         rngs: Rngs = None,
     ) -> None:
-        self._set_drop(rate, deterministic, rng_collection, rngs)
         self.unknown_id = unknown_id
         self.protected = protected
+        self._set_drop(rate, deterministic, rng_collection, rngs)
 
     def __call__(
         self,

@@ -5,6 +5,7 @@ from typing import ClassVar
 from flax import nnx
 from jaxtyping import Array, Inexact
 
+from dropjax._checks import AXES_OR_NONE
 from dropjax._types import Axes, KeyLike, RateLike
 from dropjax.functional import shake_drop
 from dropjax.nnx._base import Drop, Rngs
@@ -32,6 +33,8 @@ class ShakeDrop(Drop, nnx.Module):
 
     draws_at_one: ClassVar[bool] = True
 
+    checks = AXES_OR_NONE
+
     def __init__(
         self,
         rate: RateLike,
@@ -43,10 +46,10 @@ class ShakeDrop(Drop, nnx.Module):
         rng_collection: str = "dropout",
         rngs: Rngs = None,
     ) -> None:
-        self._set_drop(rate, deterministic, rng_collection, rngs)
         self.forward_range = forward_range
         self.backward_range = backward_range
         self.broadcast_dims = broadcast_dims
+        self._set_drop(rate, deterministic, rng_collection, rngs)
 
     def __call__(
         self,

@@ -39,10 +39,10 @@ class WeightedChannelDropout(Drop, nnx.Module):
         rng_collection: str = "dropout",
         rngs: Rngs = None,
     ) -> None:
-        self._set_drop(rate, deterministic, rng_collection, rngs)
         self.selected_rate = selected_rate
         self.channel_axis = channel_axis
         self.batch_axis = batch_axis
+        self._set_drop(rate, deterministic, rng_collection, rngs)
 
     def __call__(
         self,

@@ -1,0 +1,179 @@
+"""What a layer is made with: all that can be known without the array of a call.
+
+Each option has the check of the functions, so that a layer says the same when it is
+made as it would when it is called.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+import jax
+
+from dropjax._checks._arrays import check_fill_kind, check_id, check_ids
+from dropjax._checks._axes import (
+    check_axes,
+    check_axis,
+    check_batch,
+    check_block,
+    check_channel_and_batch,
+    check_noise_sizes,
+    check_one_sharing,
+    check_sides,
+)
+from dropjax._checks._options import (
+    check_ascending,
+    check_count,
+    check_deterministic,
+    check_flag,
+    check_function,
+    check_inference,
+    check_mask_per,
+    check_mode,
+    check_noise,
+    check_positive,
+    check_range,
+    check_scaling,
+    check_size,
+)
+from dropjax._checks._products import check_kernel_size, check_padding, check_window
+from dropjax._checks._rates import (
+    check_host_rate,
+    check_inner_rate,
+    check_noise_rate,
+    check_rate,
+    check_stddev,
+)
+from dropjax._checks._trees import check_where
+
+# Of an option's value and of the layer, for what the option is to go with.
+Check: TypeAlias = Callable[[Any, Any], object]
+
+
+def check_made(layer: Any, own: Mapping[str, Check]) -> None:
+    """The options of a layer; its own checks come before those of all layers."""
+    for name, value in vars(layer).items():
+        check = own.get(name) or _CHECKS.get(name)
+        if check is not None:
+            check(value, layer)
+
+
+def _plain(check: Callable[..., object], *given: Any) -> Check:
+    """A check of the value alone."""
+    return lambda value, layer: check(value, *given)
+
+
+def _unless_none(check: Check) -> Check:
+    return lambda value, layer: None if value is None else check(value, layer)
+
+
+def _rate(name: str) -> Check:
+    """A rate may be left to the call, or to the other rate."""
+    return _unless_none(_plain(check_rate, name))
+
+
+def _ndim(layer: Any) -> int | None:
+    """How many axes its arrays have, if the layer says that."""
+    spatial = getattr(layer, "spatial_axes", None)
+    return None if spatial is None else spatial + (1 if layer.batch_axis is None else 2)
+
+
+def _axis_beside_batch(name: str) -> Check:
+    def check(axis: Any, layer: Any) -> None:
+        check_channel_and_batch(axis, layer.batch_axis, _ndim(layer), name)
+
+    return check
+
+
+def _window(name: str) -> Check:
+    def check(sizes: Any, layer: Any) -> tuple[int, ...]:
+        return check_window(sizes, len(check_kernel_size(layer.kernel_size)), name)
+
+    return check
+
+
+def _padding(padding: Any, layer: Any) -> None:
+    rank = len(check_kernel_size(layer.kernel_size))
+    spread = check_window(layer.input_dilation, rank, "input_dilation")
+    check_padding(padding, rank, spread)
+
+
+def _check_noise_shape(noise_shape: Any, layer: Any) -> None:
+    check_one_sharing(layer.broadcast_dims, noise_shape)
+    check_noise_sizes(noise_shape)
+
+
+def _check_tree(rates: Any, layer: Any) -> None:
+    for rate in jax.tree.leaves(rates):
+        check_rate(rate)
+
+
+_AXES = _plain(check_axes, None, "broadcast_dims")
+
+_CHECKS: Mapping[str, Check] = {
+    "rate": _rate("rate"),
+    "input_rate": _plain(check_rate, "input_rate"),
+    "memory_rate": _rate("memory_rate"),
+    "selected_rate": _plain(check_rate, "selected_rate"),
+    "bias_rate": _rate("bias_rate"),
+    "init_rate": _plain(check_inner_rate, "init_rate"),
+    "stddev": _unless_none(_plain(check_stddev)),
+    "deterministic": _unless_none(_plain(check_deterministic)),
+    "scaling": _plain(check_scaling),
+    "broadcast_dims": _AXES,
+    "noise_shape": _unless_none(_check_noise_shape),
+    "batch_axis": lambda axis, layer: check_batch(axis, _ndim(layer)),
+    "channel_axis": _axis_beside_batch("channel_axis"),
+    "head_axis": _axis_beside_batch("head_axis"),
+    "time_axis": _plain(check_axis, None, "time_axis"),
+    "block_size": lambda n, layer: check_block(n, layer.spatial_axes, "block_size"),
+    "size": _plain(check_sides, "size"),
+    "fill": _plain(check_fill_kind),
+    "inside": _plain(check_flag, "inside"),
+    "per_channel": _plain(check_flag, "per_channel"),
+    "area": _plain(check_range, 0, 1, "area"),
+    "ratio": _plain(check_range, 0, math.inf, "ratio"),
+    "forward_range": _plain(check_ascending, "forward_range"),
+    "backward_range": _plain(check_ascending, "backward_range"),
+    "broadcast_dropout": _plain(check_flag, "broadcast_dropout"),
+    "renormalize": _plain(check_flag, "renormalize"),
+    "scale_by_keep": _plain(check_flag, "scale_by_keep"),
+    "mode": _plain(check_mode),
+    "samples": _plain(check_count, "samples"),
+    "prefix_tokens": _plain(check_size, "prefix_tokens"),
+    "ordered": _plain(check_flag, "ordered"),
+    "unknown_id": _plain(check_id, None, "unknown_id"),
+    "protected": _plain(check_ids, None, "protected"),
+    "where": _plain(check_where),
+    "features": _plain(check_size, "features"),
+    "kernel_size": _plain(check_kernel_size),
+    "strides": _window("strides"),
+    "input_dilation": _window("input_dilation"),
+    "kernel_dilation": _window("kernel_dilation"),
+    "padding": _padding,
+    "feature_group_count": _plain(check_count, "feature_group_count"),
+    "mask_per": _plain(check_mask_per),
+    "noise": lambda noise, layer: check_noise(noise, layer.mask_per),
+    "inference": _plain(check_inference),
+    "activation": _unless_none(_plain(check_function, "activation")),
+    "num_samples": _plain(check_count, "num_samples"),
+    "examples": _plain(check_count, "examples"),
+    "temperature": _plain(check_positive, "temperature"),
+    "length_scale": _plain(check_positive, "length_scale"),
+}
+
+# What some layers ask more, or less, of.
+TREE_OF_RATES: Mapping[str, Check] = {"rate": _check_tree}
+NOISE_RATE: Mapping[str, Check] = {"rate": _unless_none(_plain(check_noise_rate))}
+HOST_RATE: Mapping[str, Check] = {
+    "rate": _unless_none(_plain(check_host_rate, "how many tokens are left"))
+}
+AXES_OR_NONE: Mapping[str, Check] = {"broadcast_dims": _unless_none(_AXES)}
+AN_ACTIVATION: Mapping[str, Check] = {
+    "activation": _plain(check_function, "activation")
+}
+BATCH_OF_ROWS: Mapping[str, Check] = {
+    "batch_axis": lambda axis, layer: (
+        layer.mode == "batch" or check_axis(axis, None, "batch_axis")
+    )
+}
