@@ -8,6 +8,7 @@ CONFIG ?= configs/digits_dropconnect.py
 WORKDIR ?= runs/$(basename $(notdir $(CONFIG)))
 VENV ?= .venv
 JOBS ?= auto
+ISAS ?= SSE4_2 AVX2 AVX512
 OLDEST ?= python3.11
 NEWEST ?= python3.13
 
@@ -17,8 +18,8 @@ bin := $(VENV)/bin
 # Other tests do without what LLVM optimizes, and take little more than half the time.
 optimized := JAX_DISABLE_MOST_OPTIMIZATIONS=0
 
-.PHONY: train compare test test-all cover battery lint format versions oldest newest dist \
-    gpu pods bench twins mutants picture clean
+.PHONY: train compare test test-all cover isas battery lint format versions oldest \
+    newest dist gpu pods bench twins mutants picture clean
 
 $(VENV)/%.installed: pyproject.toml
 	test -x $(bin)/python || $(PYTHON) -m venv $(VENV)
@@ -40,6 +41,13 @@ test-all: $(VENV)/tests.installed
 cover: $(VENV)/tests.installed
 	$(bin)/python -m pytest -n $(JOBS) -m 'not slow' --cov --cov-report=term-missing \
 	    --cov-fail-under=95 $(ARGS)
+
+# The suite as it runs on other x86-64 processors: without FMA, with it, with AVX-512.
+isas: $(VENV)/tests.installed
+	for isa in $(ISAS); do \
+	    XLA_FLAGS="$$XLA_FLAGS --xla_cpu_max_isa=$$isa" \
+	        $(bin)/python -m pytest -n $(JOBS) -m 'not slow' $(ARGS) || exit; \
+	done
 
 battery: $(VENV)/tests.installed
 	$(bin)/python -m tests.battery $(ARGS)

@@ -86,9 +86,9 @@ def full_mask(method, key, rate=RATE):
 
 
 def assert_same(method, y, expected, err_msg=""):
-    """To the last bit where all programs agree on it."""
-    rtol, atol = (0, 0) if method.steady else (1e-5, 1e-6)
-    np.testing.assert_allclose(y, expected, rtol, atol, err_msg=err_msg)
+    """To the last bit where all programs agree on it, on any processor."""
+    atol = method.last_bits(expected)
+    np.testing.assert_allclose(y, expected, 0, atol, err_msg=err_msg)
 
 
 def assert_as_defined(method, y, expected):
@@ -240,14 +240,16 @@ def test_survivors_are_exact(method, face, key):
 
 
 @every(
-    lambda method: method.mask and method.once and method.steady,
+    lambda method: method.mask and method.once,
     dtype=taken("bfloat16", "float16"),
 )
 def test_half_precision_is_scaled_in_float32_and_rounded_once(method, dtype, key):
     x = method.array(dtype)
     y = method.function(key, x, 0.1)
     wide = method.expect(full_mask(method, key, 0.1), x.astype(np.float32), 0.1)
-    np.testing.assert_array_equal(y, wide.astype(x.dtype))
+    error = method.last_bits(wide)
+    assert (y >= (wide - error).astype(x.dtype)).all()
+    assert (y <= (wide + error).astype(x.dtype)).all()
 
 
 # Law 5: rates.

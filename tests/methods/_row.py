@@ -71,9 +71,9 @@ class Method:
     static: bool = False
     # The shape of what it gives for the laws' rate, where it is not x's.
     output: tuple[int, ...] | None = None
-    # Whether every program gives the same last bit: not where XLA may fuse a product
-    # with a sum.
-    steady: bool = True
+    # By how many units in the last place of its largest value two programs may differ:
+    # 0 but where XLA may fuse a product with a sum, as processors with FMA do.
+    ulps: int = 0
     # Whether half precision is rounded once: not where x meets what was rounded.
     once: bool = True
     # Whether it refuses other numbers itself: zoneout leaves that to the cell.
@@ -111,6 +111,10 @@ class Method:
     @property
     def faces(self) -> list[str]:
         return [face for face in FACES if getattr(self, face)]
+
+    def last_bits(self, y: Any) -> Any:
+        """How far from y the same values may be when another program makes them."""
+        return self.ulps and self.ulps * np.spacing(np.abs(y).max())
 
     def takes(self, dtype: Any) -> bool:
         return jnp.issubdtype(jnp.dtype(dtype), self.kind)

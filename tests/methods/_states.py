@@ -103,7 +103,7 @@ ROWS = [
             "inputs": _active,
             "talks": (1, 2),
             "saved": 2 * 12 * 10 + 8,
-            "steady": False,
+            "ulps": 4,
         },
     ),
     activation(

@@ -42,7 +42,7 @@ ROWS = [
         explicit=_mixed,
         hole=_pretrained,
         others=True,
-        steady=False,
+        ulps=4,
     ),
     Method(
         "targeted_dropout",

@@ -92,7 +92,7 @@ ROWS = [
         djn.AlphaDropout,
         (30, 40),
         (30, 40),
-        {"explicit": alpha},
+        {"explicit": alpha, "ulps": 4},
     ),
     activation(
         "feature_alpha_dropout",
@@ -102,7 +102,7 @@ ROWS = [
         djn.FeatureAlphaDropout,
         (30, 2, 2, 40),
         (30, 1, 1, 40),
-        {"explicit": alpha},
+        {"explicit": alpha, "ulps": 4},
     ),
     # The definition of what has no mask is the function itself.
     activation(
@@ -113,7 +113,7 @@ ROWS = [
         djn.GaussianDropout,
         (30, 40),
         None,
-        {"explicit": lambda mask, x, rate: x, "certain": False},
+        {"explicit": lambda mask, x, rate: x, "certain": False, "ulps": 4},
     ),
     activation(
         "gaussian_noise",
@@ -127,7 +127,7 @@ ROWS = [
             "explicit": lambda mask, x, rate: x,
             "certain": False,
             "deviation": True,
-            "steady": False,
+            "ulps": 4,
         },
     ),
     block("drop_block-2d", 2, (12, 9, 8, 6), (12, 9, 8, 6), block_size=3),

@@ -109,7 +109,7 @@ def _concrete_dropout():
         explicit=lambda mask, x, rate: x,
         certain=False,
         rated=False,
-        steady=False,
+        ulps=4,
         saved=16 * 24 + 8,
     )
 
