@@ -220,6 +220,24 @@ def test_options_are_checked_together(face):
     make(face, room.DropConnectConv, kernel_size=3, strides=(2,), padding="CAUSAL")
 
 
+@pytest.mark.parametrize(
+    ("layer", "module", "message"),
+    [
+        (djl.DropConnect, jnp.tanh, "module must be a Linen module"),
+        (djl.LayerDrop, nnx.Linear(2, 2, rngs=RNGS), "module must be a Linen module"),
+        (djl.ConcreteDropout, None, "module must be a Linen module"),
+        (djl.RecurrentDropout, nn.Dense(2), "cell must be one of flax's"),
+        (djl.Zoneout, nn.RNN(nn.GRUCell(2)), "cell must be one of flax's"),
+        (djn.LayerDrop, 2, "module must be a function"),
+        (djn.RecurrentDropout, nn.GRUCell(2), "cell must be one of flax's"),
+        (djn.Zoneout, None, "cell must be one of flax's"),
+    ],
+)
+def test_what_is_wrapped_is_checked(layer, module, message):
+    with pytest.raises(TypeError, match=message):
+        layer(module, 10 if layer is djl.ConcreteDropout else 0.5)
+
+
 def test_a_wrong_layer_leaves_the_rngs_as_they_were():
     rngs = nnx.Rngs(0)
     with pytest.raises(ValueError, match="lie in"):

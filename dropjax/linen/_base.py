@@ -11,6 +11,7 @@ from dropjax._checks import (
     check_deterministic,
     check_fixed_mask,
     check_made,
+    check_module,
 )
 from dropjax._types import KeyLike, RateLike
 from dropjax.functional._answer import is_drawn_by
@@ -32,6 +33,10 @@ class Wrapper(Drop):
     """A layer around a module, whose variables stay at the module's own paths."""
 
     module: nn.Module
+
+    checks: ClassVar[Mapping[str, Check]] = {
+        "module": lambda module, _: check_module(module, nn.Module)
+    }
 
     @nn.nowrap
     def share_scope(self) -> None:

@@ -1,13 +1,13 @@
 """DropConnect around any module."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.linen as nn
 from flax.core import FrozenDict
 from jaxtyping import PyTree
 
-from dropjax._checks import TREE_OF_RATES, check_own_params
+from dropjax._checks import TREE_OF_RATES, Check, check_own_params
 from dropjax._types import KeyLike, RateLike, Scaling
 from dropjax.linen._base import Wrapper, resolve
 from dropjax.linen._rates import rate_of
@@ -44,7 +44,7 @@ class DropConnect(Wrapper):
     deterministic: bool | None = None
     rng_collection: str = "dropout"
 
-    checks = TREE_OF_RATES
+    checks: ClassVar[Mapping[str, Check]] = {**Wrapper.checks, **TREE_OF_RATES}
 
     @nn.compact
     def __call__(

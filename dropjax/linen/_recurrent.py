@@ -1,13 +1,13 @@
 """Recurrent dropout and zoneout, around any of flax's recurrent cells."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
 from jaxtyping import Array, Inexact, PyTree
 
-from dropjax._checks import check_recurrent_cell
+from dropjax._checks import Check, check_recurrent_cell
 from dropjax._masks import is_drawn
 from dropjax._types import RateLike
 from dropjax.functional._recurrent import (
@@ -36,6 +36,10 @@ class _Wrapper(Drop, nn.RNNCellBase):
 
     cell: nn.RNNCellBase
     rate: RateLike
+
+    checks: ClassVar[Mapping[str, Check]] = {
+        "cell": lambda cell, _: check_recurrent_cell(cell, _CELLS)
+    }
 
     def _rates(self) -> tuple[RateLike, ...]:
         raise NotImplementedError
@@ -130,7 +134,6 @@ class RecurrentDropout(_Wrapper):
         Returns:
           The new carry and the cell's output.
         """
-        check_recurrent_cell(self.cell, _CELLS)
         nn.share_scope(self, self.cell)
         off = self._off()
         state, keys = carry
@@ -191,7 +194,6 @@ class Zoneout(_Wrapper):
         Returns:
           The new carry and the last part of its state.
         """
-        check_recurrent_cell(self.cell, _CELLS)
         nn.share_scope(self, self.cell)
         keys, own = next_keys(carry.keys)
         state, _ = self.cell(carry.state, inputs)
