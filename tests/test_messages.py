@@ -918,6 +918,40 @@ GOLDEN = {
         "layer(x) must have the shape and dtype of x, (4, 6) and float32, got (2, 6) "
         "and float32",
     ),
+    "a layer that changes a leaf": (
+        lambda: dj.layer_drop(KEY, both(X, X[0]), lambda x: both(x["a"], X[:, 0]), 0.5),
+        ValueError,
+        "layer(x) at 'b' must have the shape and dtype of x, (6,) and float32, got "
+        "(4,) and float32",
+    ),
+    "a layer that returns another structure": (
+        lambda: dj.layer_drop(KEY, X, lambda x: both(x, x), 0.5),
+        ValueError,
+        "layer(x) must have the structure of x, or be a tuple with that structure "
+        "first, got dict with 2 leaves for one array; pass a function that returns "
+        "what takes the place of x",
+    ),
+    "a layer that returns nothing": (
+        lambda: djl.LayerDrop(nn.Sequential([lambda x: None]), 0.5).apply(
+            {}, X, deterministic=True
+        ),
+        ValueError,
+        "layer(x) must have the structure of x, or be a tuple with that structure "
+        "first, got NoneType with 0 leaves for one array; pass a function that returns "
+        "what takes the place of x",
+    ),
+    "a tree with a leaf that is no array": (
+        lambda: djn.LayerDrop(jnp.exp, 0.5)(both(X, "relu"), rngs=KEY),
+        TypeError,
+        "x must be an array or a tree of arrays, got 'relu' (str) at 'b'; wrap it in "
+        "jnp.asarray, or let the layer close over it",
+    ),
+    "a tree of integers": (
+        lambda: dj.layer_drop(KEY, both(TOKENS, TOKENS), jnp.exp, 0.5),
+        TypeError,
+        "x must have a floating-point or complex array among its leaves, got dict with "
+        "2 leaves",
+    ),
     "a layer that is no function": (
         lambda: dj.layer_drop(KEY, X, 0.5, 0.5),
         TypeError,

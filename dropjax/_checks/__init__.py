@@ -84,9 +84,11 @@ from ._rates import check_stddev_shape as check_stddev_shape
 from ._rates import check_target as check_target
 from ._trees import check_information as check_information
 from ._trees import check_kernel as check_kernel
+from ._trees import check_layer_output as check_layer_output
 from ._trees import check_leaf as check_leaf
 from ._trees import check_pretrained as check_pretrained
 from ._trees import check_same_paths as check_same_paths
 from ._trees import check_selected as check_selected
+from ._trees import check_tree as check_tree
 from ._trees import check_where as check_where
 from ._trees import prefix_error as prefix_error

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key, Num
 
-from dropjax._checks._words import broadcasts, describe, is_int, same_dtype
+from dropjax._checks._words import broadcasts, describe, is_array, is_int, same_dtype
 from dropjax._types import KeyLike
 
 
@@ -34,7 +34,7 @@ def check_numbers(x: Any, name: str = "x") -> Any:
 
 
 def _check_is_array(x: Any, name: str) -> Any:
-    if not isinstance(x, jax.Array | np.ndarray | np.generic):
+    if not is_array(x):
         raise TypeError(
             f"{name} must be an array, got {describe(x)}; "
             "wrap it in jnp.asarray, or use jax.eval_shape for shapes alone"
@@ -215,7 +215,9 @@ def check_feature_maps(shape: tuple[int, ...]) -> None:
 
 def check_like(x: Array, other: Any, name: str) -> Any:
     """An array of x's shape and dtype."""
-    check_array(other, name)
+    _check_is_array(other, name)
+    if jnp.issubdtype(x.dtype, jnp.inexact):
+        check_array(other, name)
     if other.shape != x.shape or not same_dtype(other, x):
         raise ValueError(
             f"{name} must have the shape and dtype of x, {x.shape} and {x.dtype}, got "
@@ -226,7 +228,7 @@ def check_like(x: Array, other: Any, name: str) -> Any:
 
 def check_tokens(x: Any) -> Any:
     """An array of integers."""
-    if not isinstance(x, jax.Array | np.ndarray | np.generic):
+    if not is_array(x):
         raise TypeError(
             f"x must be an array of token ids, got {describe(x)}; "
             "wrap it in jnp.asarray"

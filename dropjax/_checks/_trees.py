@@ -3,11 +3,13 @@
 from collections.abc import Collection, Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
-from jaxtyping import Array
+from jax.tree_util import keystr, tree_leaves_with_path
+from jaxtyping import Array, PyTree
 
-from dropjax._checks._arrays import check_array
-from dropjax._checks._words import describe, listed, same_dtype
+from dropjax._checks._arrays import check_array, check_like
+from dropjax._checks._words import describe, is_array, listed, same_dtype
 
 
 def check_information(leaves: Sequence[Any]) -> None:
@@ -96,6 +98,55 @@ def check_kernel(kernel: Any) -> Array:
             f"{kernel.shape}"
         )
     return kernel
+
+
+def check_tree(x: Any) -> None:
+    """A floating-point or complex array, or a tree of arrays with one among them."""
+    leaves = tree_leaves_with_path(x)
+    if all(path == () for path, _ in leaves) and leaves:
+        check_array(x)
+        return
+    for path, leaf in leaves:
+        if not is_array(leaf):
+            raise TypeError(
+                "x must be an array or a tree of arrays, got "
+                f"{describe(leaf)} at {at(path)!r}; wrap it in jnp.asarray, or let the "
+                "layer close over it"
+            )
+    if not any(jnp.issubdtype(leaf.dtype, jnp.inexact) for _, leaf in leaves):
+        raise TypeError(
+            "x must have a floating-point or complex array among its leaves, got "
+            f"{structure(x)}"
+        )
+
+
+def check_layer_output(x: Any, y: Any) -> Any:
+    """A tree like x, or a tuple of that and what the layer returns besides."""
+    wanted: Any = jax.tree.structure(x)
+    longer = isinstance(y, tuple | list) and len(y) > 0
+    like_x = y if wanted == jax.tree.structure(y) or not longer else y[0]
+    if wanted != jax.tree.structure(like_x):
+        raise ValueError(
+            "layer(x) must have the structure of x, or be a tuple with that structure "
+            f"first, got {structure(y)} for {structure(x)}; pass a function that "
+            "returns what takes the place of x"
+        )
+    pairs = zip(tree_leaves_with_path(x), jax.tree.leaves(like_x), strict=True)
+    for (path, own), other in pairs:
+        check_like(own, other, f"layer(x) at {at(path)!r}" if path else "layer(x)")
+    return y
+
+
+def at(path: Any) -> str:
+    """The path of a leaf, as "layer/kernel"."""
+    return keystr(path, simple=True, separator="/")
+
+
+def structure(tree: PyTree) -> str:
+    """What kind of tree it is, in a few words, however large it is."""
+    if is_array(tree):
+        return "one array"
+    return f"{type(tree).__name__} with {len(jax.tree.leaves(tree))} leaves"
 
 
 def prefix_error(error: ValueError) -> ValueError:

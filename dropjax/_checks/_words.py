@@ -13,6 +13,11 @@ _LONGEST = 100
 _MOST = 8
 
 
+def is_array(value: object) -> bool:
+    """An array, or a scalar, of numpy or JAX."""
+    return isinstance(value, jax.Array | np.ndarray | np.generic)
+
+
 def is_real(value: object) -> bool:
     """A number, or an array of floating-point numbers."""
     if isinstance(value, jax.Array | np.ndarray):

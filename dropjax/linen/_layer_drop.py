@@ -1,14 +1,16 @@
 """LayerDrop."""
 
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
-from jaxtyping import Array, Inexact
+from flax.core import lift
+from flax.linen.transforms import lift_direct_transform
+from jaxtyping import PyTree
 
-from dropjax._checks import check_like
-from dropjax._masks import foregone, keep_mask
+from dropjax._checks import check_layer_output, check_tree
 from dropjax._types import KeyLike, RateLike
-from dropjax.functional._layer_drop import unless_nan
+from dropjax.functional._layer_drop import is_kept, run_or_skip
 from dropjax.linen._base import Wrapper, resolve
 from dropjax.linen._rates import rate_of
 from dropjax.transforms import takes_deterministic
@@ -20,8 +22,15 @@ class LayerDrop(Wrapper):
     The variables are those of the wrapped module, at the same paths: nothing is nested
     and a checkpoint moves over unchanged.
 
+    A skipped module leaves its variables as they are, batch statistics and caches
+    included. What it would have sown is zeros: a loss or a count in a mutable
+    collection gets no share from it, and the `intermediates` have the same structure
+    whichever way the coin falls.
+
     Attributes:
-      module: the module to wrap, which gives an array like its first argument.
+      module: the module to wrap, which returns a tree like its first argument, or a
+        tuple with such a tree first, such as (hidden state, attention weights). Where
+        it is skipped, the other entries are zeros.
       rate: the probability of dropping the layer, in [0, 1].
       deterministic: if True, the layer is run. Give it here or in the call.
       rng_collection: the collection of rngs that the key is taken from.
@@ -43,17 +52,18 @@ class LayerDrop(Wrapper):
     @nn.compact
     def __call__(
         self,
-        inputs: Inexact[Array, "*shape"],
+        inputs: PyTree,
         *args: Any,
         deterministic: bool | None = None,
         rng: KeyLike = None,
         rate: RateLike | None = None,
         **kwargs: Any,
-    ) -> Inexact[Array, "*shape"]:
+    ) -> PyTree:
         """Calls the wrapped module, or gives the inputs back.
 
         Args:
-          inputs: a floating-point or complex array.
+          inputs: an array, or a tree of arrays of which at least one is floating-point
+            or complex.
           *args: for the wrapped module.
           deterministic: if True, the layer is run. Given in the call, it is handed on
             to a wrapped module whose call takes a `deterministic` too.
@@ -62,25 +72,46 @@ class LayerDrop(Wrapper):
           **kwargs: for the wrapped module.
 
         Returns:
-          An array of the inputs' shape and dtype.
+          What the wrapped module returns; or, in the same structure, the inputs,
+          followed by zeros.
         """
         self.share_scope()
+        check_tree(inputs)
         rate = rate_of(self) if rate is None else rate
         if deterministic is not None and takes_deterministic(self.module):
             kwargs["deterministic"] = deterministic
 
-        def run(module: nn.Module, x: Array) -> Array:
-            return check_like(x, module(x, *args, **kwargs), "layer(x)")
+        def run(module: nn.Module, x: PyTree) -> PyTree:
+            return module(x, *args, **kwargs)
 
         if self.is_initializing():
-            return run(self.module, inputs)
+            return check_layer_output(inputs, run(self.module, inputs))
         key, rate, deterministic = resolve(self, rng, rate, deterministic)
-        certain = foregone(rate, deterministic)
-        if certain is not None:
-            return run(self.module, inputs) if certain else inputs
+        kept = is_kept(key, rate, deterministic)
+        if kept is True:
+            return check_layer_output(inputs, run(self.module, inputs))
 
-        def seen(module: nn.Module, x: Array) -> Array:
-            return unless_nan(rate, run(module, x))
+        def lifted(run: Callable[..., Any], scopes: Any, x: PyTree) -> PyTree:
+            return _run_or_skip(kept, rate, run, scopes, x)
 
-        kept = keep_mask(key, (), rate)
-        return nn.cond(kept, seen, lambda module, x: x, self.module, inputs)
+        return lift_direct_transform(lifted, (run,), self.module, inputs)
+
+
+def _run_or_skip(
+    kept: Any, rate: RateLike, run: Callable[..., Any], scopes: Any, x: PyTree
+) -> PyTree:
+    """Like `nn.cond`, where one branch sows and the other has to do as if it did."""
+
+    def inner(
+        open_scopes: Callable[..., Any],
+        close_scopes: Callable[..., Any],
+        variables: Any,
+        rngs: Any,
+    ) -> Any:
+        def run_in_scopes(x: PyTree) -> tuple[PyTree, Any]:
+            opened = open_scopes(variables, rngs)
+            return run(opened, x), close_scopes(opened)
+
+        return run_or_skip(kept, rate, run_in_scopes, x, variables)
+
+    return lift.pack(inner, (True,), (True,), (True,), name="cond")(scopes)

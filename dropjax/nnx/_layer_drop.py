@@ -1,16 +1,15 @@
 """LayerDrop."""
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
+import jax
 from flax import nnx
-from jaxtyping import Array, Inexact
+from jaxtyping import PyTree
 
-from dropjax._checks import check_function, check_like
-from dropjax._masks import foregone, keep_mask
+from dropjax._checks import check_function, check_layer_output, check_tree
 from dropjax._types import KeyLike, RateLike
-from dropjax.functional._layer_drop import unless_nan
+from dropjax.functional._layer_drop import is_kept, run_or_skip
 from dropjax.nnx._base import Drop, Rngs
 from dropjax.transforms import takes_deterministic
 
@@ -18,9 +17,15 @@ from dropjax.transforms import takes_deterministic
 class LayerDrop(Drop, nnx.Module):
     """`dropjax.layer_drop` around a module: it is run or skipped, and so is its work.
 
+    A skipped module leaves its variables as they are, batch statistics, caches and
+    rngs included. What it would have sown, or what `nnx.capture` would have captured
+    in it, is zeros: a loss or a count gets no share from it, and the captured state has
+    the same structure whichever way the coin falls.
+
     Args:
-      module: the module to wrap, or a function of arrays, which gives an array like its
-        first argument.
+      module: the module to wrap, or a function of arrays, which returns a tree like its
+        first argument, or a tuple with such a tree first, such as (hidden state,
+        attention weights). Where it is skipped, the other entries are zeros.
       rate: the probability of dropping the layer, in [0, 1].
       deterministic: if True, the layer is run.
       rng_collection: the stream of rngs that the keys are taken from.
@@ -37,7 +42,7 @@ class LayerDrop(Drop, nnx.Module):
 
     def __init__(
         self,
-        module: Callable[..., Array],
+        module: Callable[..., PyTree],
         rate: RateLike,
         *,
         deterministic: bool | None = False,
@@ -49,17 +54,18 @@ class LayerDrop(Drop, nnx.Module):
 
     def __call__(
         self,
-        inputs: Inexact[Array, "*shape"],
+        inputs: PyTree,
         *args: Any,
         deterministic: bool | None = None,
         rngs: Rngs | KeyLike = None,
         rate: RateLike | None = None,
         **kwargs: Any,
-    ) -> Inexact[Array, "*shape"]:
+    ) -> PyTree:
         """Calls the wrapped module, or gives the inputs back.
 
         Args:
-          inputs: a floating-point or complex array.
+          inputs: an array, or a tree of arrays of which at least one is floating-point
+            or complex.
           *args: for the wrapped module.
           deterministic: overrides the attribute. Given in the call, it is handed on to
             a wrapped module whose call takes a `deterministic` too.
@@ -68,25 +74,23 @@ class LayerDrop(Drop, nnx.Module):
           **kwargs: for the wrapped module.
 
         Returns:
-          An array of the inputs' shape and dtype.
+          What the wrapped module returns; or, in the same structure, the inputs,
+          followed by zeros.
         """
         if deterministic is not None and takes_deterministic(self.module):
             kwargs["deterministic"] = deterministic
-
-        def run(module: Callable[..., Array], x: Array) -> Array:
-            return check_like(x, module(x, *args, **kwargs), "layer(x)")
-
+        check_tree(inputs)
         key, rate, deterministic = self._resolve(deterministic, rngs, rate)
-        certain = foregone(rate, deterministic)
-        if certain is not None:
-            return run(self.module, inputs) if certain else inputs
+        kept = is_kept(key, rate, deterministic)
+        if kept is True:
+            y = self.module(inputs, *args, **kwargs)
+            return check_layer_output(inputs, y)
+        graph, before = nnx.split(self)
 
-        def seen(module: Callable[..., Array], x: Array) -> Array:
-            return unless_nan(rate, run(module, x))
+        def run(x: PyTree) -> tuple[PyTree, PyTree]:
+            copied = nnx.merge(graph, jax.tree.map(lambda leaf: leaf, before))
+            return copied.module(x, *args, **kwargs), nnx.state(copied)
 
-        kept = keep_mask(key, (), rate)
-        if isinstance(self.module, nnx.Module):
-            return nnx.cond(kept, seen, lambda module, x: x, self.module, inputs)
-        # A function is no operand that a condition takes.
-        whole = functools.partial(seen, self.module)
-        return nnx.cond(kept, whole, lambda x: x, inputs)
+        y, after = run_or_skip(kept, rate, run, inputs, before)
+        nnx.update(self, after)
+        return y
