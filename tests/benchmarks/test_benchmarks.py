@@ -215,6 +215,35 @@ def test_names_are_listed_and_unknown_ones_are_refused(monkeypatch, capsys):
     assert names
     assert all(name.startswith("dropout bfloat16") for name in names)
     assert program.main(["--only", "nothing"]) == 2
+    assert program.main(["--only", names[0][:-1]]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "No row is called 'nothing': see --list." in said
+    assert f"did you mean '{names[0]}', or --list." in said
+
+
+def test_nothing_is_measured_that_cannot_be_written(tmp_path, monkeypatch, capsys):
+    program = _program(monkeypatch)
+    (tmp_path / "file").touch()
+    assert program.main([f"--out={tmp_path / 'file'}"]) == 2
+    assert f"Cannot write to {tmp_path}" in "".join(capsys.readouterr().err.split("\n"))
+
+
+def test_results_stay_as_they_were_where_the_disk_is_full(tmp_path, monkeypatch):
+    import output
+
+    path = tmp_path / "cpu.json"
+    output.replace(path, "before")
+    write_text = Path.write_text
+
+    def full(self, text):
+        write_text(self, text[:2])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(OSError, match="No space"):
+        output.replace(path, "after")
+    assert path.read_text() == "before"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_profile_tells_loops_with_coins():
