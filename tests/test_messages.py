@@ -1171,7 +1171,7 @@ GOLDEN = {
     "features of no number": (
         lambda: djl.DropConnectDense("4", 0.5),
         ValueError,
-        "features must be an integer of 0 or more, got '4'",
+        "features must be an integer of 0 or more, got '4'; it comes before the rate",
     ),
     "rngs a seed": (
         lambda: djn.Dropout(0.5, rngs=0),

@@ -48,6 +48,7 @@ from ._options import check_ascending as check_ascending
 from ._options import check_choice as check_choice
 from ._options import check_count as check_count
 from ._options import check_deterministic as check_deterministic
+from ._options import check_features as check_features
 from ._options import check_flag as check_flag
 from ._options import check_flag_given as check_flag_given
 from ._options import check_function as check_function

@@ -9,13 +9,25 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key, Num
 
-from dropjax._checks._words import broadcasts, describe, is_array, is_int, same_dtype
+from dropjax._checks._words import (
+    broadcasts,
+    describe,
+    is_array,
+    is_int,
+    is_key,
+    is_tree,
+    misplaced,
+    same_dtype,
+    shown,
+)
 from dropjax._types import KeyLike
 
 
 def check_array(x: Any, name: str = "x") -> Any:
     """A floating-point or complex array, of numpy or JAX."""
     if not jnp.issubdtype(_check_is_array(x, name).dtype, jnp.inexact):
+        if is_key(x):
+            raise _key_error(x, name)
         raise TypeError(
             f"{name} must be a floating-point or complex array, got dtype {x.dtype}; "
             f"cast it first, as in {name}.astype(jnp.float32)"
@@ -36,10 +48,32 @@ def check_numbers(x: Any, name: str = "x") -> Any:
 def _check_is_array(x: Any, name: str) -> Any:
     if not is_array(x):
         raise TypeError(
-            f"{name} must be an array, got {describe(x)}; "
-            "wrap it in jnp.asarray, or use jax.eval_shape for shapes alone"
+            f"{name} must be an array, got {describe(x)}; {_way_out(x, name)}"
         )
+    if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+        raise _key_error(x, name)
     return x
+
+
+def _key_error(key: Any, name: str) -> TypeError:
+    return TypeError(
+        f"{name} must be an array of numbers, got a PRNG key, {describe(key)}"
+        f"{misplaced(key, name)}"
+    )
+
+
+def _way_out(x: Any, name: str) -> str:
+    """How to make an array of what is none."""
+    if hasattr(x, "todense"):
+        return (
+            f"drop from its stored elements, {name}.data, or make it dense with "
+            f"{name}.todense()"
+        )
+    if is_tree(x):
+        return "dropjax.dropconnect drops from a tree of parameters"
+    if name == "x" and isinstance(x, numbers.Real):
+        return "the order is key, x, rate, and jnp.asarray makes an array of a number"
+    return "wrap it in jnp.asarray, or use jax.eval_shape for shapes alone"
 
 
 def check_same_shape(first: Any, second: Any, names: str = "first and second") -> None:
@@ -166,9 +200,10 @@ def check_key(key: KeyLike) -> Key[Array, ""]:
             "as in jax.random.key(0), or deterministic=True"
         )
     if not isinstance(key, jax.Array | np.ndarray):
+        order = ", and give it first, before the tree" if is_tree(key) else ""
         raise TypeError(
             f"key must be a PRNG key, got {describe(key)}; make one with "
-            "jax.random.key(seed)"
+            f"jax.random.key(seed){order}"
         )
     if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
         key = _wrap(key)
@@ -193,11 +228,14 @@ def _wrap(raw: Any) -> Key[Array, "..."]:
 def check_shape(shape: Any) -> tuple[int, ...]:
     """A sequence of sizes, none of them negative."""
     if not isinstance(shape, Sequence) or isinstance(shape, str):
-        raise TypeError(f"shape must be a sequence of integers, got {describe(shape)}")
+        raise TypeError(
+            f"shape must be a sequence of integers, got {describe(shape)}"
+            f"{misplaced(shape, 'shape')}"
+        )
     for size in shape:
         if not is_int(size) or size < 0:
             raise ValueError(
-                f"shape must hold integers of 0 or more, got {tuple(shape)}"
+                f"shape must hold integers of 0 or more, got {shown(tuple(shape))}"
             )
     return tuple(int(size) for size in shape)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from jaxtyping import Array
 
-from dropjax._checks._words import describe, is_int
+from dropjax._checks._words import cut, describe, is_int, shown
 from dropjax._types import Axes
 
 
@@ -23,11 +23,11 @@ def check_axes(axes: Axes, ndim: int | None, name: str) -> tuple[int, ...]:
     for axis in given:
         if ndim is not None and not -ndim <= axis < ndim:
             raise ValueError(
-                f"{name} must name axes of an array with {ndim} axes, got {axis}"
+                f"{name} must name axes of an array with {ndim} axes, got {cut(axis)}"
             )
     counted = tuple(axis if ndim is None else axis % ndim for axis in given)
     if len(set(counted)) < len(counted):
-        raise ValueError(f"{name} must name each axis once, got {tuple(given)}")
+        raise ValueError(f"{name} must name each axis once, got {shown(tuple(given))}")
     return counted
 
 
@@ -85,13 +85,13 @@ def check_noise_shape(
     if len(noise_shape) != len(shape):
         raise ValueError(
             f"noise_shape must have one entry for each of the {len(shape)} axes of x, "
-            f"got {tuple(noise_shape)}"
+            f"got {shown(tuple(noise_shape))}"
         )
     for wanted, size in zip(noise_shape, shape, strict=True):
         if wanted not in (None, 1, size):
             raise ValueError(
                 "each entry of noise_shape must be 1 (shared), or None or the axis's "
-                f"size (not shared), got {tuple(noise_shape)} for shape {shape}"
+                f"size (not shared), got {shown(tuple(noise_shape))} for shape {shape}"
             )
     pairs = zip(noise_shape, shape, strict=True)
     return tuple(size if wanted is None else int(wanted) for wanted, size in pairs)
@@ -128,7 +128,7 @@ def check_block(sizes: Any, rank: int, name: str) -> tuple[int, ...]:
     if len(each) != rank:
         raise ValueError(
             f"{name} must be one positive integer, or one for each of the {rank} "
-            f"spatial axes, got {sizes!r}"
+            f"spatial axes, got {shown(sizes)}"
         )
     return tuple(int(size) for size in each)
 
@@ -139,7 +139,7 @@ def check_sides(sizes: Any, name: str) -> None:
     if not isinstance(each, Sequence) or not all(is_int(n) and n > 0 for n in each):
         raise ValueError(
             f"{name} must be one positive integer, or one for each spatial axis, got "
-            f"{sizes!r}"
+            f"{shown(sizes)}"
         )
 
 

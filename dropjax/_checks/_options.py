@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 import numpy as np
 
-from dropjax._checks._words import describe, is_int, is_real, is_truth
+from dropjax._checks._words import cut, describe, is_int, is_real, is_truth, shown
 from dropjax._types import DropPathMode, Inference, Noise, Scaling
 
 
@@ -16,7 +16,9 @@ def check_ascending(limits: Any, name: str) -> tuple[float, float]:
         low, high = limits
         if all(is_real(limit) for limit in limits) and -np.inf < low <= high < np.inf:
             return float(low), float(high)
-    raise ValueError(f"{name} must be two numbers, (lowest, highest), got {limits!r}")
+    raise ValueError(
+        f"{name} must be two numbers, (lowest, highest), got {shown(limits)}"
+    )
 
 
 def check_target_by(by: Any) -> None:
@@ -24,7 +26,7 @@ def check_target_by(by: Any) -> None:
     if by not in ("weights", "units"):
         raise ValueError(
             "by must be 'weights' (the smallest of each unit are targeted) or 'units' "
-            f"(those of the smallest norm are), got {by!r}"
+            f"(those of the smallest norm are), got {shown(by)}"
         )
 
 
@@ -74,7 +76,7 @@ def check_scaling(scaling: Any) -> None:
     if not isinstance(scaling, str) or scaling not in get_args(Scaling):
         raise ValueError(
             "scaling must be 'inverted' (survivors are scaled in training) or "
-            f"'standard' (everything is scaled after it), got {scaling!r}"
+            f"'standard' (everything is scaled after it), got {shown(scaling)}"
         )
 
 
@@ -82,28 +84,38 @@ def check_choice(value: Any, choices: tuple[str, ...], name: str) -> None:
     """One of a few words."""
     if not isinstance(value, str) or value not in choices:
         words = ", ".join(map(repr, choices))
-        raise ValueError(f"{name} must be one of {words}, got {value!r}")
+        raise ValueError(f"{name} must be one of {words}, got {shown(value)}")
 
 
 def check_count(value: Any, name: str) -> int:
     """A positive integer."""
     if not is_int(value) or value < 1:
-        raise ValueError(f"{name} must be a positive integer, got {value!r}")
+        raise ValueError(f"{name} must be a positive integer, got {shown(value)}")
     return int(value)
 
 
 def check_size(value: Any, name: str) -> int:
     """An integer that is not negative."""
     if not is_int(value) or value < 0:
-        raise ValueError(f"{name} must be an integer of 0 or more, got {value!r}")
+        raise ValueError(f"{name} must be an integer of 0 or more, got {shown(value)}")
     return int(value)
+
+
+def check_features(features: Any, name: str = "features") -> int:
+    """How many outputs a layer has, which comes before its rate."""
+    if not is_int(features) or features < 0:
+        raise ValueError(
+            f"{name} must be an integer of 0 or more, got {shown(features)}; it comes "
+            "before the rate"
+        )
+    return int(features)
 
 
 def check_positive(value: Any, name: str) -> float:
     """A positive, finite number."""
     number = isinstance(value, numbers.Real) and not isinstance(value, bool)
     if not number or not 0 < float(value) < float("inf"):
-        raise ValueError(f"{name} must be a positive number, got {value!r}")
+        raise ValueError(f"{name} must be a positive number, got {shown(value)}")
     return float(value)
 
 
@@ -112,7 +124,7 @@ def check_mode(mode: Any) -> None:
     if mode not in get_args(DropPathMode):
         raise ValueError(
             "mode must be 'row' (a coin per example) or 'batch' (one coin), "
-            f"got {mode!r}"
+            f"got {shown(mode)}"
         )
 
 
@@ -120,10 +132,11 @@ def check_range(limits: Any, low: float, high: float, name: str) -> tuple[float,
     """Two numbers in order within bounds, the lower one excluded."""
     pair = isinstance(limits, Sequence) and len(limits) == 2
     if not pair or not all(isinstance(limit, numbers.Real) for limit in limits):
-        raise TypeError(f"{name} must be a pair of numbers, got {limits!r}")
+        raise TypeError(f"{name} must be a pair of numbers, got {shown(limits)}")
     if not low < limits[0] <= limits[1] <= high or not np.isfinite(limits[1]):
         raise ValueError(
-            f"{name} must be (least, most), above {low} and up to {high}, got {limits}"
+            f"{name} must be (least, most), above {low} and up to {high}, got "
+            f"{cut(limits)}"
         )
     return float(limits[0]), float(limits[1])
 
@@ -137,7 +150,7 @@ def check_mask_per(mask_per: Any) -> int | None:
     if not is_int(mask_per) or mask_per < 1:
         raise ValueError(
             "mask_per must be 'batch', 'example' or the number of examples that share "
-            f"a mask, a positive integer, got {mask_per!r}"
+            f"a mask, a positive integer, got {shown(mask_per)}"
         )
     return int(mask_per)
 
@@ -147,13 +160,13 @@ def check_noise(noise: Any, mask_per: Any) -> None:
     if noise not in get_args(Noise):
         raise ValueError(
             "noise must be 'bernoulli' (weights are masked) or 'gaussian' (outputs get "
-            f"the noise that many masks come to), got {noise!r}"
+            f"the noise that many masks come to), got {shown(noise)}"
         )
     check_mask_per(mask_per)
     if noise == "gaussian" and is_int(mask_per):
         raise ValueError(
             "noise='gaussian' draws no mask that examples could share, each has noise "
-            f"of its own: leave mask_per away, got {mask_per}"
+            f"of its own: leave mask_per away, got {cut(mask_per)}"
         )
 
 
@@ -162,6 +175,6 @@ def check_inference(inference: Any) -> Inference:
     if inference not in get_args(Inference):
         raise ValueError(
             "inference must be 'mean' (the mean network), 'gaussian' or 'monte_carlo' "
-            f"(activations averaged over samples), got {inference!r}"
+            f"(activations averaged over samples), got {shown(inference)}"
         )
     return inference

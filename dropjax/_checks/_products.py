@@ -10,7 +10,15 @@ from jaxtyping import Array
 
 from dropjax._checks._arrays import check_array
 from dropjax._checks._options import check_count, check_size
-from dropjax._checks._words import broadcasts, describe, is_int, is_pair, same_dtype
+from dropjax._checks._words import (
+    broadcasts,
+    cut,
+    describe,
+    is_int,
+    is_pair,
+    same_dtype,
+    shown,
+)
 
 _PADDINGS = ("SAME", "VALID", "CIRCULAR", "REFLECT", "CAUSAL")
 
@@ -91,7 +99,7 @@ def check_prefix_tokens(shape: tuple[int, ...], prefix_tokens: Any) -> int:
     if check_size(prefix_tokens, "prefix_tokens") > shape[-2]:
         raise ValueError(
             "prefix_tokens must be a number of tokens from 0 to the sequence's "
-            f"{shape[-2]}, got {prefix_tokens!r}"
+            f"{shape[-2]}, got {shown(prefix_tokens)}"
         )
     return shape[-2] - int(prefix_tokens)
 
@@ -124,8 +132,8 @@ def check_conv_shapes(x: Array, kernel: Array, bias: Any, groups: int) -> None:
     if not fits or x.shape[-1] != kernel.shape[-2] * groups:
         raise ValueError(
             "feature_group_count must divide the kernel's features_out, and times its "
-            f"features_in be x's, got {groups} for kernel of shape {kernel.shape}, "
-            f"x of shape {x.shape}"
+            f"features_in be x's, got {cut(groups)} for kernel of shape "
+            f"{kernel.shape}, x of shape {x.shape}"
         )
     _check_one_dtype(x, kernel)
     _check_bias(bias, kernel)
@@ -160,7 +168,7 @@ def check_kernel_size(size: Any) -> tuple[int, ...]:
     if not whole or not sizes:
         raise ValueError(
             "kernel_size must be one positive integer, for one spatial axis, or one "
-            f"for each, got {size!r}"
+            f"for each, got {shown(size)}"
         )
     return tuple(int(n) for n in sizes)
 
@@ -174,7 +182,7 @@ def check_window(sizes: Any, rank: int, name: str) -> tuple[int, ...]:
     if not whole or len(sizes) != rank:
         raise ValueError(
             f"{name} must be one positive integer, or one for each of the {rank} "
-            f"spatial axes, got {sizes!r}"
+            f"spatial axes, got {shown(sizes)}"
         )
     return tuple(int(size) for size in sizes)
 
@@ -191,7 +199,7 @@ def check_padding(
         if max(input_dilation) > 1:
             raise ValueError(
                 "padding must be a number, or (low, high) pairs, where input_dilation "
-                f"spreads x, got {padding!r} and input_dilation={input_dilation}; "
+                f"spreads x, got {shown(padding)} and input_dilation={input_dilation}; "
                 "'VALID' is 0"
             )
         return padding
@@ -202,5 +210,5 @@ def check_padding(
             return [(int(low), int(high)) for low, high in pairs]
     raise ValueError(
         f"padding must be one of {', '.join(_PADDINGS)}, a number, or one number or "
-        f"(low, high) pair for each of the {rank} spatial axes, got {padding!r}"
+        f"(low, high) pair for each of the {rank} spatial axes, got {shown(padding)}"
     )

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from dropjax._checks._words import broadcasts, describe, is_real
+from dropjax._checks._words import broadcasts, cut, describe, is_real, misplaced
 from dropjax._types import RateLike
 
 
@@ -57,12 +57,12 @@ def _check_probability(value: RateLike, meaning: str, name: str) -> RateLike:
     if isinstance(value, bool | np.bool_) or not is_real(value):
         raise TypeError(
             f"{name} must be a real number or a floating-point array, "
-            f"got {describe(value)}"
+            f"got {describe(value)}{misplaced(value, name)}"
         )
     if isinstance(value, jax.Array):
         return value
     if not np.all((np.asarray(value) >= 0) & (np.asarray(value) <= 1)):
-        raise ValueError(f"{meaning} and must lie in [0, 1], got {value}")
+        raise ValueError(f"{meaning} and must lie in [0, 1], got {cut(value)}")
     return value if isinstance(value, np.ndarray) else float(value)
 
 
@@ -105,7 +105,7 @@ def check_noise_rate(rate: RateLike) -> RateLike:
     if not isinstance(rate, jax.Array) and np.any(np.asarray(rate) == 1):
         raise ValueError(
             "rate must be below 1 for Gaussian noise, whose variance rate / (1 - rate) "
-            f"has no bound there, got {rate}"
+            f"has no bound there, got {cut(rate)}"
         )
     return rate
 
@@ -120,7 +120,7 @@ def check_stddev(stddev: RateLike) -> RateLike:
     if isinstance(stddev, jax.Array):
         return stddev
     if not np.all((np.asarray(stddev) >= 0) & np.isfinite(stddev)):
-        raise ValueError(f"stddev must be finite and 0 or more, got {stddev}")
+        raise ValueError(f"stddev must be finite and 0 or more, got {cut(stddev)}")
     return stddev if isinstance(stddev, np.ndarray) else float(stddev)
 
 
@@ -139,6 +139,7 @@ def check_inner_rate(rate: Any, name: str) -> float:
         raise TypeError(f"{name} must be a real number, got {describe(rate)}")
     if not 0 < float(rate) < 1:
         raise ValueError(
-            f"{name} must lie between 0 and 1, where its logit is finite, got {rate}"
+            f"{name} must lie between 0 and 1, where its logit is finite, got "
+            f"{cut(rate)}"
         )
     return float(rate)

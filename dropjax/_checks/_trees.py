@@ -9,7 +9,14 @@ from jax.tree_util import keystr, tree_leaves_with_path
 from jaxtyping import Array, PyTree
 
 from dropjax._checks._arrays import check_array, check_like
-from dropjax._checks._words import describe, is_array, listed, same_dtype
+from dropjax._checks._words import (
+    describe,
+    is_array,
+    listed,
+    misplaced,
+    same_dtype,
+    shown,
+)
 
 
 def check_information(leaves: Sequence[Any]) -> None:
@@ -37,7 +44,7 @@ def check_same_paths(mask: Collection[str], updates: Collection[str]) -> None:
         where = "mask" if odd[0] in mask else "the updates"
         raise ValueError(
             "mask must have a leaf for each of the updates, at its path, and no other, "
-            f"got {odd[0]!r} in {where} alone"
+            f"got {shown(odd[0])} in {where} alone"
         )
 
 
@@ -66,6 +73,7 @@ def check_leaf(leaf: Any, path: str) -> None:
         which = f"where selects params leaf {path!r}, which" if path else "params"
         raise TypeError(
             f"{which} must be a floating-point or complex array, got {describe(leaf)}"
+            f"{'' if path else misplaced(leaf, 'params')}"
         )
 
 

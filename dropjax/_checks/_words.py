@@ -64,7 +64,7 @@ def describe(value: Any) -> str:
     """What was got, in a few words."""
     if hasattr(value, "shape") and hasattr(value, "dtype"):
         name = type(value).__name__
-        return f"{name} of shape {shown(value.shape)}, dtype {value.dtype}"
+        return f"{name} of shape {cut(value.shape)}, dtype {value.dtype}"
     return f"{shown(value)} ({type(value).__name__})"
 
 
@@ -75,7 +75,9 @@ def shown(value: Any) -> str:
     return cut(repr(value))
 
 
-def cut(text: str) -> str:
+def cut(value: Any) -> str:
+    """A value as it is printed, or the beginning of it."""
+    text = str(value)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
@@ -87,8 +89,19 @@ def listed(names: Sequence[str]) -> str:
 
 
 def is_tree(value: Any) -> bool:
-    """A container with arrays in it, or one too long to be shown."""
-    if jax.tree_util.all_leaves([value]):
-        return False
+    """A container with arrays in it, which nobody wants to see printed."""
     leaves = jax.tree.leaves(value)
-    return len(leaves) > _MOST or any(hasattr(leaf, "dtype") for leaf in leaves)
+    return any(leaf is not value and hasattr(leaf, "dtype") for leaf in leaves)
+
+
+def misplaced(value: Any, name: str) -> str:
+    """What to say where a key was given for another argument."""
+    return f"; the key comes first, before {name}" if is_key(value) else ""
+
+
+def is_key(value: Any) -> bool:
+    """A typed key, or a raw one: two or four words, which no activations are."""
+    if not isinstance(value, jax.Array | np.ndarray):
+        return False
+    raw = value.dtype == np.uint32 and value.shape in ((2,), (4,))
+    return raw or jnp.issubdtype(value.dtype, jax.dtypes.prng_key)

@@ -12,7 +12,7 @@ from flax.typing import Dtype, Initializer, PrecisionLike, PromoteDtypeFn
 from jax import lax
 from jaxtyping import Array, Inexact
 
-from dropjax._checks import check_count, check_kernel_size, check_size
+from dropjax._checks import check_count, check_features, check_kernel_size, check_size
 from dropjax._types import Inference, KeyLike, MaskPer, Noise, RateLike, Scaling
 from dropjax.functional import dropconnect_conv, dropconnect_conv_gaussian
 from dropjax.functional._answer import answer
@@ -109,7 +109,7 @@ class DropConnectConv(Drop, nnx.Conv):
     ) -> None:
         super().__init__(
             check_size(in_features, "in_features"),
-            check_size(out_features, "out_features"),
+            check_features(out_features, "out_features"),
             check_kernel_size(kernel_size),
             strides,
             padding=padding,

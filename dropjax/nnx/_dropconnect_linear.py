@@ -12,7 +12,7 @@ from flax.typing import Dtype, Initializer, PrecisionLike, PromoteDtypeFn
 from jax import lax
 from jaxtyping import Array, Inexact
 
-from dropjax._checks import check_size
+from dropjax._checks import check_features, check_size
 from dropjax._types import Inference, KeyLike, MaskPer, Noise, RateLike, Scaling
 from dropjax.functional import dropconnect_dense, dropconnect_gaussian
 from dropjax.functional._answer import answer
@@ -93,7 +93,7 @@ class DropConnectLinear(Drop, nnx.Linear):
     ) -> None:
         super().__init__(
             check_size(in_features, "in_features"),
-            check_size(out_features, "out_features"),
+            check_features(out_features, "out_features"),
             use_bias=use_bias,
             dtype=dtype,
             param_dtype=param_dtype,
