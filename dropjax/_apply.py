@@ -287,9 +287,11 @@ def nan_seen(
 
 
 def nan_where(
-    keep: Float[Array, "..."], y: Inexact[Array, "*shape"]
-) -> Inexact[Array, "*shape"]:
-    """Y, and NaN where its rate is, which a scaling that ignores it would hide."""
+    keep: Float[Array, "..."], y: Num[Array, "*shape"]
+) -> Num[Array, "*shape"]:
+    """Y, and NaN where its rate is, which would be hidden where nothing is scaled."""
+    if jnp.issubdtype(y.dtype, np.integer):
+        return y
     return jnp.where(lax.broadcast_to_rank(jnp.isnan(keep), y.ndim), jnp.nan, y)
 
 

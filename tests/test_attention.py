@@ -1,6 +1,7 @@
 """Attention: twins in flax and JAX, renormalized rows, no mask in memory."""
 
 import functools
+import inspect
 
 import flax.linen as nn
 import jax
@@ -120,6 +121,68 @@ def test_flaxs_layers_take_it():
             for more in ({}, {"attention_fn": dj.dot_product_attention})
         )
     np.testing.assert_allclose(first, second, atol=1e-5)
+
+
+def linen_layer(**options):
+    options = {"num_heads": HEADS, "dropout_rate": 0.4, **options}
+    return nn.MultiHeadDotProductAttention(**options, deterministic=False)
+
+
+def test_linens_layers_sow_the_weights():
+    x = jax.random.normal(KEY, (BATCH, QUERIES, 32))
+    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
+        layers = linen_layer(), linen_layer(attention_fn=dj.dot_product_attention)
+        variables = layers[0].init(KEY, x)
+        (first, sown), (second, ours) = (
+            layer.apply(
+                *(variables, x),
+                rngs={"dropout": KEY},
+                sow_weights=True,
+                mutable=["intermediates"],
+            )
+            for layer in layers
+        )
+    np.testing.assert_allclose(first, second, atol=1e-5)
+    assert jax.tree.structure(sown) == jax.tree.structure(ours)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), sown, ours)
+
+
+def test_nnxs_layers_sow_the_weights():
+    x = jax.random.normal(KEY, (BATCH, QUERIES, 32))
+    options = {"num_heads": HEADS, "in_features": 32, "dropout_rate": 0.4}
+    options |= {"decode": False, "deterministic": False}
+    sown = []
+    for more in ({}, {"attention_fn": dj.dot_product_attention}):
+        layer = nnx.MultiHeadAttention(**options, **more, rngs=nnx.Rngs(0))
+        with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
+            _, state = nnx.capture(layer, nnx.Intermediate)(x, sow_weights=True)
+        sown.append(state)
+    assert jax.tree.structure(sown[0]) == jax.tree.structure(sown[1])
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), *sown)
+    (weights,) = jax.tree.leaves(sown[1])
+    np.testing.assert_allclose(weights.sum(-1), 1, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "name", ["qk_attn_weights_einsum_cls", "attn_weights_value_einsum_cls"]
+)
+def test_linens_einsums_are_not_dropped_in_silence(name):
+    layer = linen_layer(
+        attention_fn=dj.dot_product_attention, **{name: lambda: jnp.einsum}
+    )
+    rule = f"{name.removesuffix('_cls')} must be None, .* leave {name} off the layer"
+    with pytest.raises(ValueError, match=rule):
+        layer.init(KEY, jnp.ones((BATCH, QUERIES, 32)))
+
+
+@pytest.mark.parametrize("host", [nn, nnx], ids=["linen", "nnx"])
+def test_it_names_all_that_flaxs_layers_hand_over(host):
+    """Linen's layer leaves out what a signature does not name, and says nothing."""
+    own = inspect.signature(dj.dot_product_attention).parameters
+    theirs = inspect.signature(host.dot_product_attention).parameters
+    # The softmax is in float32 in any case; the others no layer hands over.
+    kept = {"force_fp32_for_softmax", "einsum_dot_general", "promote_dtype"}
+    assert set(theirs) - kept <= set(own)
 
 
 @pytest.mark.parametrize("shared", [True, False])

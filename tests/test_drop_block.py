@@ -7,17 +7,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 import dropjax as dj
+import dropjax.linen as djl
+import dropjax.nnx as djn
 from dropjax.functional._blocks import covers, solve_seedless
 
+KEY = jax.random.key(2018)
 RATES = (0.0, 1e-4, 0.01, 0.1, 0.3, 0.5, 0.9, 0.999)
 MAPS = [((5,), (3,)), ((6,), (2,)), ((4,), (4,)), ((3, 4), (2, 2)), ((4, 3), (1, 2))]
 
 
 @pytest.fixture
 def key():
-    return jax.random.key(2018)
+    return KEY
 
 
 def every_outcome(sizes, sides):
@@ -116,6 +120,66 @@ def test_the_share_dropped_is_the_rate(shape, options, rate, key):
     error = np.std(shares) / 4
     assert abs(1 - np.mean(shares) - rate) < 5 * error
     assert error < 0.01
+
+
+def blocks_of(seeds, sides, shape):
+    """Who is dropped, by numpy: all within a block that begins at a seed."""
+    dropped = np.zeros(shape, bool)
+    for n, row, column, c in zip(*np.nonzero(seeds), strict=True):
+        dropped[n, row : row + sides[0], column : column + sides[1], c] = True
+    return dropped
+
+
+@pytest.mark.parametrize("gamma_scale", [0.25, 1.7, 1e6])
+@pytest.mark.parametrize("rate", [0.2, 1.0])
+def test_gamma_scale_multiplies_the_probability_of_a_seed(gamma_scale, rate, key):
+    shape, sides = (3, 12, 10, 4), (5, 3)
+    seedless = solve_seedless(jnp.float32(1 - rate), *covers(shape, (0, *sides, 0)))
+    gamma = min(1.0, gamma_scale * (1 - float(seedless)))
+    seeds = ~np.asarray(dj.keep_mask(key, (3, 8, 8, 4), gamma))
+    options = {"block_size": sides, "gamma_scale": gamma_scale}
+    mask = dj.drop_block_mask(key, shape, rate, **options)
+    np.testing.assert_array_equal(~mask, blocks_of(seeds, sides, shape))
+    x, options = jnp.ones(shape), {**options, "scale_by_keep": False}
+    np.testing.assert_array_equal(dj.drop_block(key, x, rate, **options), mask)
+    made = djl.DropBlock2D(rate, **options)
+    np.testing.assert_array_equal(made.apply({}, x, False, rng=key), mask)
+    made = djn.DropBlock2D(rate, **options)
+    np.testing.assert_array_equal(made(x, rngs=key), mask)
+
+
+@pytest.mark.parametrize("options", [{"gamma_scale": 0.5}, {"fill": "random"}])
+def test_layers_draw_a_key_where_a_rate_of_1_leaves_something_to_draw(options):
+    x = jnp.ones((2, 12, 12, 2))
+    y = djl.DropBlock2D(1, **options).apply({}, x, False, rngs={"dropout": KEY})
+    assert 0 < (y != 0).mean()
+    assert 0 < (djn.DropBlock2D(1, **options, rngs=nnx.Rngs(0))(x) != 0).mean()
+    with pytest.raises(ValueError, match="key is None, but this call draws"):
+        dj.drop_block(None, x, 1, **options)
+
+
+@pytest.mark.parametrize("rate", [0.3, 1])
+def test_timms_noise_fills_the_holes_and_nothing_is_scaled(rate, key):
+    x = jnp.full((4, 32, 32, 8), 3.0)
+    options = {"fill": "random", "scale_by_keep": False, "block_size": 5}
+    y = np.asarray(dj.drop_block(key, x, rate, **options))
+    mask = np.asarray(dj.drop_block_mask(key, x.shape, rate, block_size=5))
+    np.testing.assert_array_equal(y[mask], np.asarray(x)[mask])
+    noise = y[~mask]
+    assert abs(noise.mean()) < 5 / np.sqrt(noise.size)
+    assert abs(noise.var() - 1) < 5 * np.sqrt(2 / noise.size)
+    of_linen = djl.DropBlock2D(rate, **options).apply({}, x, False, rng=key)
+    np.testing.assert_array_equal(y, of_linen)
+    np.testing.assert_array_equal(y, djn.DropBlock2D(rate, **options)(x, rngs=key))
+
+
+def test_holes_have_a_value_per_channel_and_survivors_are_scaled(key):
+    x, fill = jnp.ones((3, 12, 12, 2)), (-1.0, -2.0)
+    plain = np.asarray(dj.drop_block(key, x, 0.4, block_size=3))
+    y = dj.drop_block(key, x, 0.4, block_size=3, fill=fill)
+    np.testing.assert_array_equal(y, np.where(plain == 0, fill, plain))
+    every = dj.drop_block(None, x, 1, block_size=3, fill=fill)
+    np.testing.assert_array_equal(every, np.broadcast_to(fill, x.shape))
 
 
 def test_blocks_of_one_element_are_dropout(key):

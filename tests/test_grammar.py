@@ -167,6 +167,9 @@ DEFAULTS = {
     dj.drop_block: {
         "block_size": 7,
         "per_channel": True,
+        "gamma_scale": 1.0,
+        "fill": 0.0,
+        "scale_by_keep": True,
         **CHANNELS,
         "deterministic": False,
     },
@@ -198,6 +201,8 @@ DEFAULTS = {
         "precision": None,
         "module": None,
         "is_causal": False,
+        "qk_attn_weights_einsum": None,
+        "attn_weights_value_einsum": None,
     },
     dj.drop_activation: {"activation": jax.nn.relu, "deterministic": False},
     dj.drop_head: {"head_axis": -2, "batch_axis": 0, "deterministic": False},

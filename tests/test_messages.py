@@ -887,13 +887,22 @@ GOLDEN = {
     "attention of complex numbers": (
         lambda: dj.dot_product_attention(*[IMAGE.astype(jnp.complex64)] * 3),
         TypeError,
-        "query must be of a real dtype, got complex64",
+        "query must be of a real dtype, got complex64; take real and imaginary parts "
+        "for features, as in jnp.concatenate([x.real, x.imag], -1)",
     ),
     "attention weights to be sown": (
-        lambda: dj.dot_product_attention(IMAGE, IMAGE, IMAGE, module=nnx.Dict()),
+        lambda: dj.dot_product_attention(IMAGE, IMAGE, IMAGE, module="layer"),
+        TypeError,
+        "module must be a flax module, which attention weights are sown into, or None, "
+        "got 'layer' (str)",
+    ),
+    "an einsum of flax's layers": (
+        lambda: dj.dot_product_attention(*[IMAGE] * 3, qk_attn_weights_einsum="own"),
         ValueError,
-        "module must be None, as the attention weights are not sown, got Dict; call "
-        "the layer without sow_weights=True",
+        "qk_attn_weights_einsum must be None, as dropjax.dot_product_attention makes "
+        "the products itself, got 'own' (str); leave qk_attn_weights_einsum_cls "
+        "off the layer, or write the attention with these products and "
+        "dropjax.attention_dropout",
     ),
     "dropout_rate": (
         lambda: dj.dot_product_attention(IMAGE, IMAGE, IMAGE, dropout_rate=2),
@@ -1132,6 +1141,11 @@ GOLDEN = {
         ValueError,
         "rate of shape (2, 8, 8, 4) must broadcast to the coins' shape (2, 1, 1, 4): "
         "elements that share a coin share a rate, so give it axes of size 1 there",
+    ),
+    "a negative factor of gamma": (
+        lambda: dj.drop_block(KEY, IMAGE, 0.5, gamma_scale=-1.0),
+        ValueError,
+        "gamma_scale must be a positive number, got -1.0",
     ),
     "a square of no size": (
         lambda: dj.cutout(KEY, IMAGE, 0.5, size=-1),

@@ -30,9 +30,10 @@ from ._axes import check_two_axes as check_two_axes
 from ._layers import check_fixed_mask as check_fixed_mask
 from ._layers import check_layers as check_layers
 from ._layers import check_module as check_module
+from ._layers import check_own_einsum as check_own_einsum
 from ._layers import check_own_params as check_own_params
 from ._layers import check_recurrent_cell as check_recurrent_cell
-from ._layers import check_unsown as check_unsown
+from ._layers import check_sower as check_sower
 from ._layers import check_wrapped_kernel as check_wrapped_kernel
 from ._layers import missing_rngs_error as missing_rngs_error
 from ._layers import rngs_error as rngs_error

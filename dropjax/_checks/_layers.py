@@ -8,12 +8,22 @@ from jaxtyping import Array, PyTree
 from dropjax._checks._words import describe
 
 
-def check_unsown(module: object) -> None:
-    """No module is given that the attention weights are to be sown into."""
-    if module is not None:
+def check_sower(module: object) -> None:
+    """None, or a module that attention weights can be sown into."""
+    if module is not None and not callable(getattr(module, "sow", None)):
+        raise TypeError(
+            "module must be a flax module, which attention weights are sown into, or "
+            f"None, got {describe(module)}"
+        )
+
+
+def check_own_einsum(einsum: object, name: str) -> None:
+    """Flax's layers can be given other products, which are not used here."""
+    if einsum is not None:
         raise ValueError(
-            "module must be None, as the attention weights are not sown, got "
-            f"{type(module).__name__}; call the layer without sow_weights=True"
+            f"{name} must be None, as dropjax.dot_product_attention makes the products "
+            f"itself, got {describe(einsum)}; leave {name}_cls off the layer, or write "
+            "the attention with these products and dropjax.attention_dropout"
         )
 
 

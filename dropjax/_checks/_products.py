@@ -36,7 +36,11 @@ def check_attention(query: Any, key: Any, value: Any) -> None:
     """Queries, keys and values whose products exist, of one floating dtype."""
     for name, x in (("query", query), ("key", key), ("value", value)):
         if not jnp.issubdtype(check_array(x, name).dtype, jnp.floating):
-            raise TypeError(f"{name} must be of a real dtype, got {x.dtype}")
+            raise TypeError(
+                f"{name} must be of a real dtype, got {x.dtype}; take real and "
+                "imaginary parts for features, as in "
+                "jnp.concatenate([x.real, x.imag], -1)"
+            )
     shapes = query.shape, key.shape, value.shape
     fits = all(len(shape) >= 3 for shape in shapes) and (
         query.shape[:-3] == key.shape[:-3] == value.shape[:-3]

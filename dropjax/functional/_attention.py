@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,10 +18,11 @@ from dropjax._checks import (
     check_attention_mask,
     check_attention_weights,
     check_flag,
+    check_own_einsum,
     check_rate,
     check_rate_shape,
     check_shape,
-    check_unsown,
+    check_sower,
 )
 from dropjax._masks import keep_mask, toss
 from dropjax._types import KeyLike, RateLike
@@ -131,8 +133,10 @@ def dot_product_attention(
     deterministic: bool = False,
     dtype: DTypeLike | None = None,
     precision: lax.PrecisionLike = None,
-    module: None = None,
+    module: Any = None,
     is_causal: bool = False,
+    qk_attn_weights_einsum: None = None,
+    attn_weights_value_einsum: None = None,
 ) -> Float[Array, "*batch queries heads width"]:
     r"""Attention whose weights are dropped, with no mask of theirs kept in memory.
 
@@ -145,8 +149,9 @@ def dot_product_attention(
     flax's drops.
 
     Fewer heads of keys and values than of queries are shared by groups of them. Like
-    `jax.nn.dot_product_attention`, it takes the softmax in float32 or better. The
-    backward pass keeps the exponentials of the softmax, once, and draws the mask again.
+    `jax.nn.dot_product_attention`, it takes the softmax in float32 or better, whatever
+    flax's `force_fp32_for_softmax` says. The backward pass keeps the exponentials of
+    the softmax, once, and draws the mask again.
 
     Args:
       query: a floating-point array.
@@ -161,16 +166,23 @@ def dot_product_attention(
       deterministic: if True, nothing is dropped.
       dtype: that of the computation; None takes that of query.
       precision: of the products, as in `jax.lax.dot_general`.
-      module: flax's way to ask for the weights; only None is taken.
+      module: a flax module, of Linen or NNX, into which the weights before dropout are
+        sown as "attention_weights", in the collection "intermediates". Flax's layers
+        give themselves where they are called with `sow_weights=True`. The weights are
+        then stored.
       is_causal: whether a query sees only keys that do not come after it.
+      qk_attn_weights_einsum: flax's replacement for the first product, as of quantized
+        training. Only None is taken, since the products belong to this function.
+      attn_weights_value_einsum: likewise for the second product.
 
     Returns:
       An array of shape (*batch, queries, heads, width).
 
     Raises:
-      ValueError: shapes do not fit, module is not None; else as `attention_dropout`.
+      ValueError: shapes do not fit, or an einsum is given; else as
+        `attention_dropout`.
       TypeError: query, key, value and bias are not real arrays, the first three not of
-        one dtype; else as `attention_dropout`.
+        one dtype, or module has no `sow`; else as `attention_dropout`.
 
     Example:
       >>> x = jax.random.normal(jax.random.key(0), (2, 8, 4, 16))
@@ -182,7 +194,9 @@ def dot_product_attention(
     References:
       Vaswani et al., 2017, "Attention is all you need", NeurIPS.
     """
-    check_unsown(module)
+    check_sower(module)
+    check_own_einsum(qk_attn_weights_einsum, "qk_attn_weights_einsum")
+    check_own_einsum(attn_weights_value_einsum, "attn_weights_value_einsum")
     rate = check_rate(dropout_rate, "dropout_rate")
     if dtype is not None:
         arrays = {"query": query, "key": key, "value": value}
@@ -194,6 +208,9 @@ def dot_product_attention(
     exponentials = _exponentials(query, key, bias, mask, is_causal, precision)
     coins = _coins(exponentials.shape, broadcast_dropout)
     check_rate_shape(rate, coins, "dropout_rate")
+    if module is not None:
+        weights = exponentials / exponentials.sum(-1, keepdims=True)
+        module.sow("intermediates", "attention_weights", weights.astype(value.dtype))
 
     # What the backward pass of the exponential keeps is all that this one needs.
     @functools.partial(jax.checkpoint, prevent_cse=False)

@@ -20,11 +20,14 @@ def draw(
     shape: tuple[int, ...],
     window: tuple[int, ...],
     maps: tuple[int, ...],
+    gamma_scale: float,
 ) -> Bool[Array, "..."]:
     """True where no block that covers the position has a seed."""
     sizes = list(zip(maps, shape, window, strict=True))
     places = tuple(n - side + 1 if side else m for m, n, side in sizes)
     seedless = solve_seedless(keep, *covers(shape, window))
+    if gamma_scale != 1:
+        seedless = jnp.clip(1 - gamma_scale * (1 - seedless), 0, 1)
     # Stored, or each position would toss the coins of all its blocks again.
     mask = lax.optimization_barrier(toss(key, seedless, places))
     for axis, side in enumerate(window):

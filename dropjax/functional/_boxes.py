@@ -5,11 +5,10 @@ from typing import ClassVar, Protocol
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Key, Num
 
-from dropjax._apply import apply_mask, redrawn
+from dropjax._apply import apply_mask, nan_where, redrawn
 from dropjax._checks import (
     check_batch,
     check_channel_fill,
@@ -115,12 +114,7 @@ def _erase(
 ) -> Num[Array, "*shape"]:
     maps = _maps(x.shape, spatial, examples)
     mask = _draw(key, keep, shape=maps, box=box, spatial=spatial, examples=examples)
-    y = apply_mask(x, mask, fill=filling(key, x, fill))
-    if jnp.issubdtype(x.dtype, np.integer):
-        return y
-    # A NaN rate must be seen: everything is kept, and becomes NaN.
-    seen = jnp.isnan(lax.broadcast_to_rank(jnp.asarray(keep), x.ndim))
-    return jnp.where(seen, jnp.asarray(jnp.nan, x.dtype), y)
+    return nan_where(keep, apply_mask(x, mask, fill=filling(key, x, fill)))
 
 
 def _draw(

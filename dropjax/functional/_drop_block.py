@@ -4,38 +4,45 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Inexact, Key
+from jaxtyping import Array, Bool, Float, Key, Num
 
-from dropjax._apply import apply_mask, nan_seen, redrawn, working_dtype
+from dropjax._apply import apply_mask, nan_seen, nan_where, redrawn, working_dtype
 from dropjax._checks import (
     check_array,
     check_axis,
     check_batch,
     check_block,
     check_channel_and_batch,
+    check_channel_fill,
     check_deterministic,
     check_flag,
     check_key,
+    check_numbers,
+    check_positive,
     check_rate,
     check_rate_shape,
     check_shape,
 )
 from dropjax._masks import foregone, keep_probability
-from dropjax._types import KeyLike, RateLike
+from dropjax._types import Fill, KeyLike, RateLike
 from dropjax.functional._blocks import draw
+from dropjax.functional._fill import filling
 
 
 def drop_block(
     key: KeyLike,
-    x: Inexact[Array, "*shape"],
+    x: Num[Array, "*shape"],
     rate: RateLike,
     *,
     block_size: int | Sequence[int] = 7,
     channel_axis: int = -1,
     batch_axis: int | None = 0,
     per_channel: bool = True,
+    gamma_scale: float = 1.0,
+    fill: Fill = 0.0,
+    scale_by_keep: bool = True,
     deterministic: bool = False,
-) -> Inexact[Array, "*shape"]:
+) -> Num[Array, "*shape"]:
     r"""Drops blocks of a feature map, and scales each example by the share it keeps.
 
     $$y_{nsc} = \frac{m_{nsc}}{\bar m_n} x_{nsc}, \qquad
@@ -54,12 +61,18 @@ def drop_block(
     torchvision uses it. timm tosses seeds where no whole block fits, too, and drops
     more.
 
+    timm's other options are here too: `gamma_scale` multiplies gamma, after which the
+    share dropped is no longer the rate, and its `with_noise=True`, which fills the
+    holes with standard normal noise and scales nothing, is `fill="random"` with
+    `scale_by_keep=False`.
+
     Any number of spatial axes, blocks of even sizes, and rates that change while
     training (the paper's grow from 0 to `rate`) are fine.
 
     Args:
       key: a PRNG key, typed or raw. None where nothing is drawn.
-      x: a floating-point or complex array, by default (batch, *spatial, channels).
+      x: a floating-point or complex array, by default (batch, *spatial, channels), or
+        where nothing is scaled also one of integers.
       rate: the share to be dropped, in [0, 1], a number, or an array that broadcasts
         to the shape of x with spatial axes, and shared channels, of size 1.
       block_size: the side of the blocks, or one for each spatial axis; no more than
@@ -67,15 +80,20 @@ def drop_block(
       channel_axis: the axis of the feature maps; 1 for PyTorch's layout.
       batch_axis: the axis of the examples, None if there is none.
       per_channel: if False, the channels of an example share their blocks.
+      gamma_scale: a positive factor of gamma, which is then clipped to 1.
+      fill: what takes the dropped places: a number, one for each channel, an array of
+        x's dtype that broadcasts to x's shape, or "random" for noise, standard normal
+        or for integers uniform over the dtype.
+      scale_by_keep: if False, survivors are not scaled.
       deterministic: if True, nothing is dropped.
 
     Returns:
-      An array of x's shape and dtype; x itself where nothing is to be done. An example
-      of which nothing is kept is 0.
+      An array of x's shape and dtype; x itself where nothing is to be done.
 
     Raises:
       ValueError: the rate is outside [0, 1], an axis is out of range or named twice,
-        the block's size does not fit the number of axes, or the key is missing.
+        the block's size does not fit the number of axes, gamma_scale is not positive,
+        or the key is missing.
       TypeError: x is not floating-point or complex, or an argument has a wrong type.
 
     Example:
@@ -88,18 +106,30 @@ def drop_block(
       Ghiasi, Lin and Le, 2018, "DropBlock: a regularization method for convolutional
       networks", NeurIPS.
     """
-    x, rate = check_array(x), check_rate(rate)
+    scaled, rate = check_flag(scale_by_keep, "scale_by_keep"), check_rate(rate)
+    x = check_array(x) if scaled else check_numbers(x)
     window = _window(x.shape, block_size, channel_axis, batch_axis)
     maps = _maps(x.shape, window, channel_axis, per_channel)
     check_rate_shape(rate, maps)
+    gamma_scale = check_positive(gamma_scale, "gamma_scale")
+    value = check_channel_fill(fill, x, channel_axis)
     certain = foregone(rate, check_deterministic(deterministic))
-    if certain is None:
-        keep = keep_probability(rate, jnp.dtype("float32"))
-        examples = check_batch(batch_axis, x.ndim)
-        return _drop_blocks(
-            check_key(key), x, keep, window=window, maps=maps, examples=examples
-        )
-    return x if certain else jnp.zeros_like(x)
+    if certain:
+        return x
+    if certain is False and not draws_at_one(gamma_scale, fill):
+        return jnp.full_like(x, value)
+    keep = keep_probability(rate, jnp.dtype("float32"))
+    examples = check_batch(batch_axis, x.ndim)
+    return _drop_blocks(
+        check_key(key),
+        x,
+        keep,
+        value,
+        window=window,
+        maps=maps,
+        gamma_scale=gamma_scale,
+        scaled_per=examples if scaled else None,
+    )
 
 
 def drop_block_mask(
@@ -111,6 +141,7 @@ def drop_block_mask(
     channel_axis: int = -1,
     batch_axis: int | None = 0,
     per_channel: bool = True,
+    gamma_scale: float = 1.0,
     deterministic: bool = False,
 ) -> Bool[Array, "..."]:
     """The mask that `drop_block` draws for an array of this shape.
@@ -123,6 +154,7 @@ def drop_block_mask(
       channel_axis: the axis of the feature maps.
       batch_axis: the axis of the examples, None if there is none.
       per_channel: if False, the channels of an example share their blocks.
+      gamma_scale: a positive factor of gamma, the probability of a block.
       deterministic: if True, the mask is all True.
 
     Returns:
@@ -141,12 +173,19 @@ def drop_block_mask(
     window = _window(shape, block_size, channel_axis, batch_axis)
     maps = _maps(shape, window, channel_axis, per_channel)
     check_rate_shape(rate, maps)
+    gamma_scale = check_positive(gamma_scale, "gamma_scale")
     certain = foregone(rate, check_deterministic(deterministic))
-    if certain is not None:
+    if certain or (certain is False and gamma_scale == 1):
         sizes = zip(maps, shape, window, strict=True)
         return jnp.full([n if side else m for m, n, side in sizes], certain)
     keep = keep_probability(rate, jnp.dtype("float32"))
-    return _block_mask(check_key(key), keep, shape=shape, window=window, maps=maps)
+    options = {"window": window, "maps": maps, "gamma_scale": gamma_scale}
+    return _block_mask(check_key(key), keep, shape=shape, **options)
+
+
+def draws_at_one(gamma_scale: float, fill: Fill) -> bool:
+    """Whether a rate of 1 leaves something to draw: blocks, or noise."""
+    return gamma_scale != 1 or isinstance(fill, str)
 
 
 def _window(
@@ -177,21 +216,27 @@ def _maps(
     return tuple(1 if side or axis in shared else n for axis, n, side in sizes)
 
 
-@redrawn("window", "maps", "examples")
+@redrawn("window", "maps", "gamma_scale", "scaled_per")
 def _drop_blocks(
     key: Key[Array, ""],
-    x: Inexact[Array, "*shape"],
+    x: Num[Array, "*shape"],
     keep: Float[Array, "..."],
+    fill: Num[Array, "..."] | None,
     *,
     window: tuple[int, ...],
     maps: tuple[int, ...],
-    examples: tuple[int, ...],
-) -> Inexact[Array, "*shape"]:
-    mask = draw(key, keep, shape=x.shape, window=window, maps=maps)
-    axes = tuple(axis for axis in range(x.ndim) if axis not in examples)
+    gamma_scale: float,
+    scaled_per: tuple[int, ...] | None,
+) -> Num[Array, "*shape"]:
+    options = {"window": window, "maps": maps, "gamma_scale": gamma_scale}
+    mask = draw(key, keep, shape=x.shape, **options)
+    value = filling(key, x, fill)
+    if scaled_per is None:
+        return nan_where(keep, apply_mask(x, mask, fill=value))
+    axes = tuple(axis for axis in range(x.ndim) if axis not in scaled_per)
     kept = jnp.sum(mask, axes, jnp.int32, keepdims=True)
     share = kept.astype(working_dtype(x)) / max(1, mask.size // max(1, kept.size))
-    return apply_mask(x, mask, keep=nan_seen(share, keep))
+    return apply_mask(x, mask, keep=nan_seen(share, keep), fill=value)
 
 
-_block_mask = jax.jit(draw, static_argnames=("shape", "window", "maps"))
+_block_mask = jax.jit(draw, static_argnames=("shape", "window", "maps", "gamma_scale"))

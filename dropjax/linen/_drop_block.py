@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 import flax.linen as nn
-from jaxtyping import Array, Inexact
+from jaxtyping import Array, Num
 
 from dropjax._checks import check_spatial_axes
-from dropjax._types import KeyLike, RateLike
+from dropjax._types import Fill, KeyLike, RateLike
 from dropjax.functional import drop_block
+from dropjax.functional._drop_block import draws_at_one
 from dropjax.linen._base import Drop, resolve
 
 
@@ -18,20 +19,28 @@ class _DropBlock(Drop):
     channel_axis: int = -1
     batch_axis: int | None = 0
     per_channel: bool = True
+    gamma_scale: float = 1.0
+    fill: Fill = 0.0
+    scale_by_keep: bool = True
     deterministic: bool | None = None
     rng_collection: str = "dropout"
 
     spatial_axes: ClassVar[int]
 
+    @property
+    def draws_at_one(self) -> bool:
+        """Whether a rate of 1 needs a key."""
+        return draws_at_one(self.gamma_scale, self.fill)
+
     @nn.compact
     def __call__(
         self,
-        inputs: Inexact[Array, "*shape"],
+        inputs: Num[Array, "*shape"],
         deterministic: bool | None = None,
         rng: KeyLike = None,
         *,
         rate: RateLike | None = None,
-    ) -> Inexact[Array, "*shape"]:
+    ) -> Num[Array, "*shape"]:
         """Drops blocks of the inputs.
 
         Args:
@@ -53,6 +62,9 @@ class _DropBlock(Drop):
             channel_axis=self.channel_axis,
             batch_axis=self.batch_axis,
             per_channel=self.per_channel,
+            gamma_scale=self.gamma_scale,
+            fill=self.fill,
+            scale_by_keep=self.scale_by_keep,
             deterministic=deterministic,
         )
 
@@ -66,6 +78,10 @@ class DropBlock1D(_DropBlock):
       channel_axis: the axis of the feature maps; 1 for PyTorch's layout.
       batch_axis: the axis of the examples, None if there is none.
       per_channel: if False, the channels of an example share their blocks.
+      gamma_scale: a positive factor of the probability of a block.
+      fill: what takes the dropped places: a number, one for each channel, an array
+        that broadcasts, or "random".
+      scale_by_keep: if False, survivors are not scaled.
       deterministic: if True, nothing is dropped. Give it here or in the call.
       rng_collection: the collection of rngs that the key is taken from.
 
@@ -88,6 +104,10 @@ class DropBlock2D(_DropBlock):
       channel_axis: the axis of the feature maps; 1 for PyTorch's layout.
       batch_axis: the axis of the examples, None if there is none.
       per_channel: if False, the channels of an example share their blocks.
+      gamma_scale: a positive factor of the probability of a block.
+      fill: what takes the dropped places: a number, one for each channel, an array
+        that broadcasts, or "random".
+      scale_by_keep: if False, survivors are not scaled.
       deterministic: if True, nothing is dropped. Give it here or in the call.
       rng_collection: the collection of rngs that the key is taken from.
 
@@ -110,6 +130,10 @@ class DropBlock3D(_DropBlock):
       channel_axis: the axis of the feature maps; 1 for PyTorch's layout.
       batch_axis: the axis of the examples, None if there is none.
       per_channel: if False, the channels of an example share their blocks.
+      gamma_scale: a positive factor of the probability of a block.
+      fill: what takes the dropped places: a number, one for each channel, an array
+        that broadcasts, or "random".
+      scale_by_keep: if False, survivors are not scaled.
       deterministic: if True, nothing is dropped. Give it here or in the call.
       rng_collection: the collection of rngs that the key is taken from.
 

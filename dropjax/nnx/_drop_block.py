@@ -4,16 +4,22 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from flax import nnx
-from jaxtyping import Array, Inexact
+from jaxtyping import Array, Num
 
 from dropjax._checks import check_spatial_axes
-from dropjax._types import KeyLike, RateLike
+from dropjax._types import Fill, KeyLike, RateLike
 from dropjax.functional import drop_block
+from dropjax.functional._drop_block import draws_at_one
 from dropjax.nnx._base import Drop, Rngs
 
 
 class _DropBlock(Drop, nnx.Module):
     spatial_axes: ClassVar[int]
+
+    @property
+    def draws_at_one(self) -> bool:  # type: ignore[override]
+        """Whether a rate of 1 needs a key."""
+        return draws_at_one(self.gamma_scale, self.fill)
 
     def __init__(
         self,
@@ -23,6 +29,9 @@ class _DropBlock(Drop, nnx.Module):
         channel_axis: int = -1,
         batch_axis: int | None = 0,
         per_channel: bool = True,
+        gamma_scale: float = 1.0,
+        fill: Fill = 0.0,
+        scale_by_keep: bool = True,
         deterministic: bool | None = False,
         rng_collection: str = "dropout",
         rngs: Rngs = None,
@@ -31,16 +40,19 @@ class _DropBlock(Drop, nnx.Module):
         self.channel_axis = channel_axis
         self.batch_axis = batch_axis
         self.per_channel = per_channel
+        self.gamma_scale = gamma_scale
+        self.fill = fill
+        self.scale_by_keep = scale_by_keep
         self._set_drop(rate, deterministic, rng_collection, rngs)
 
     def __call__(
         self,
-        inputs: Inexact[Array, "*shape"],
+        inputs: Num[Array, "*shape"],
         *,
         deterministic: bool | None = None,
         rngs: Rngs | KeyLike = None,
         rate: RateLike | None = None,
-    ) -> Inexact[Array, "*shape"]:
+    ) -> Num[Array, "*shape"]:
         """Drops blocks of the inputs.
 
         Args:
@@ -62,6 +74,9 @@ class _DropBlock(Drop, nnx.Module):
             channel_axis=self.channel_axis,
             batch_axis=self.batch_axis,
             per_channel=self.per_channel,
+            gamma_scale=self.gamma_scale,
+            fill=self.fill,
+            scale_by_keep=self.scale_by_keep,
             deterministic=deterministic,
         )
 
@@ -75,6 +90,10 @@ class DropBlock1D(_DropBlock):
       channel_axis: the axis of the feature maps; 1 for PyTorch's layout.
       batch_axis: the axis of the examples, None if there is none.
       per_channel: if False, the channels of an example share their blocks.
+      gamma_scale: a positive factor of the probability of a block.
+      fill: what takes the dropped places: a number, one for each channel, an array
+        that broadcasts, or "random".
+      scale_by_keep: if False, survivors are not scaled.
       deterministic: if True, nothing is dropped.
       rng_collection: the stream of rngs that the keys are taken from.
       rngs: the source of keys; None if every call brings its own.
@@ -100,6 +119,10 @@ class DropBlock2D(_DropBlock):
       channel_axis: the axis of the feature maps; 1 for PyTorch's layout.
       batch_axis: the axis of the examples, None if there is none.
       per_channel: if False, the channels of an example share their blocks.
+      gamma_scale: a positive factor of the probability of a block.
+      fill: what takes the dropped places: a number, one for each channel, an array
+        that broadcasts, or "random".
+      scale_by_keep: if False, survivors are not scaled.
       deterministic: if True, nothing is dropped.
       rng_collection: the stream of rngs that the keys are taken from.
       rngs: the source of keys; None if every call brings its own.
@@ -125,6 +148,10 @@ class DropBlock3D(_DropBlock):
       channel_axis: the axis of the feature maps; 1 for PyTorch's layout.
       batch_axis: the axis of the examples, None if there is none.
       per_channel: if False, the channels of an example share their blocks.
+      gamma_scale: a positive factor of the probability of a block.
+      fill: what takes the dropped places: a number, one for each channel, an array
+        that broadcasts, or "random".
+      scale_by_keep: if False, survivors are not scaled.
       deterministic: if True, nothing is dropped.
       rng_collection: the stream of rngs that the keys are taken from.
       rngs: the source of keys; None if every call brings its own.

@@ -151,6 +151,18 @@ ROWS = [
         slow=True,
     ),
     activation(
+        "drop_block-unscaled",
+        dj.drop_block,
+        dj.drop_block_mask,
+        djl.DropBlock2D,
+        djn.DropBlock2D,
+        (12, 9, 8, 6),
+        (12, 9, 8, 6),
+        {"kind": np.number, "scales": False, "fair": False},
+        block_size=3,
+        scale_by_keep=False,
+    ),
+    activation(
         "cutout",
         dj.cutout,
         dj.cutout_mask,
