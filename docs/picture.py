@@ -167,11 +167,47 @@ def patches() -> Panel:
     return Panel("patch_dropout", note, SENTENCE, np.asarray(x), kept, PAPER, labels)
 
 
-def gaussian() -> Panel:
-    """Noise on all elements."""
-    y = dj.gaussian_dropout(jax.random.key(0), jnp.asarray(feature_maps()), RATE)
-    note = "noise instead of coins"
-    return all_kept("gaussian_dropout", note, MAPS, np.asarray(y))
+def all_of_maps(name: str, note: str, *arguments: object, seed: int = 0) -> Panel:
+    """The feature maps under a function that leaves no holes."""
+    x = jnp.asarray(feature_maps())
+    y = getattr(dj, name)(jax.random.key(seed), x, *arguments)
+    return all_kept(name, note, MAPS, np.asarray(y))
+
+
+def some_of_maps(
+    name: str, note: str, seed: int, rate: float, **options: object
+) -> Panel:
+    """The feature maps under a function whose holes depend on them."""
+    x = jnp.asarray(feature_maps())
+    y = np.asarray(getattr(dj, name)(jax.random.key(seed), x, rate, **options))
+    return Panel(name, note, MAPS, y, y != 0)
+
+
+def several_of_one() -> Panel:
+    """Two samples of the first example."""
+    x, key = jnp.asarray(feature_maps()[:1]), jax.random.key(4)
+    y = np.asarray(dj.multi_sample_dropout(key, x, RATE, samples=2))[:, 0]
+    return Panel(
+        "multi_sample_dropout", "several masks of one example", MAPS, y, y != 0
+    )
+
+
+def rectified() -> Panel:
+    """What is below one half becomes 0, but where the nonlinearity is left out."""
+    x, key = jnp.asarray(feature_maps()), jax.random.key(0)
+    y = dj.drop_activation(
+        key, x, RATE, activation=lambda x: jnp.where(x < 0.5, 0.0, x)
+    )
+    return all_kept(
+        "drop_activation", "holes have no nonlinearity", MAPS, np.asarray(y)
+    )
+
+
+def skipped() -> Panel:
+    """The layer would turn the maps upside down."""
+    x, key = jnp.asarray(feature_maps()), jax.random.key(2)
+    y = dj.layer_drop(key, x, lambda x: x[:, ::-1], 0.5)
+    return all_kept("layer_drop", "the layer is not run: x itself", MAPS, np.asarray(y))
 
 
 def embedding() -> Panel:
@@ -213,6 +249,23 @@ def connections() -> Iterator[Panel]:
         yield Panel(name, note, WEIGHTS, y, mask)
 
 
+def windows() -> Panel:
+    """A convolution's kernel, seen in what it makes of single points."""
+    kernel = jnp.asarray(weights()).reshape(4, 3, 6, 3).transpose(1, 3, 0, 2)
+    points = jnp.zeros((4, 3, 3, 4)).at[jnp.arange(4), 1, 1, jnp.arange(4)].set(1)
+    y = dj.dropconnect_conv(jax.random.key(13), points, kernel, RATE)
+    tiles = np.asarray(y)[:, ::-1, ::-1].transpose(0, 1, 3, 2).reshape(12, 18)
+    note = "3 x 3 windows, a coin per weight"
+    return Panel("dropconnect_conv", note, WEIGHTS, tiles, tiles != 0)
+
+
+def targeted() -> Panel:
+    """The smaller half of each unit's weights tosses coins."""
+    y = dj.targeted_dropout(jax.random.key(14), jnp.asarray(weights()), 0.6)
+    note = "only the small weights toss coins"
+    return Panel("targeted_dropout", note, WEIGHTS, np.asarray(y), np.asarray(y != 0))
+
+
 def mixed() -> Panel:
     """Weights that are dropped go back to what they were before fine-tuning."""
     matrix, key = jnp.asarray(weights()), jax.random.key(12)
@@ -221,50 +274,89 @@ def mixed() -> Panel:
     return Panel("mixout", note, WEIGHTS, np.asarray(y), np.asarray(y != 0), OLD)
 
 
+def chapters() -> dict[str, list[list[Panel]]]:
+    """The figure's panels, row by row, in the chapters of methods.md."""
+    return {
+        "Activations": [
+            [
+                all_kept(MAPS, "2 examples, 3 channels", MAPS, feature_maps()),
+                on_maps("dropout", "nobody shares a coin", 0),
+                several_of_one(),
+                all_of_maps(
+                    "concrete_dropout", "soft coins, a learned rate", np.float32(-0.85)
+                ),
+                some_of_maps(
+                    "max_dropout",
+                    "the strongest channel of a place",
+                    5,
+                    0.6,
+                    broadcast_dims=-1,
+                ),
+            ],
+            [
+                all_of_maps("gaussian_dropout", "noise instead of coins", RATE),
+                all_of_maps("gaussian_noise", "noise that is added", 0.25, seed=1),
+                on_maps("alpha_dropout", "holes take SELU's lower limit", 0, FLOOR),
+                on_maps("feature_alpha_dropout", "so do whole channels", 9, FLOOR),
+                rectified(),
+            ],
+        ],
+        "Feature maps and images": [
+            [
+                on_maps("spatial_dropout", "a channel shares a coin", 9),
+                on_maps("drop_block", "a block shares a coin", 19, block_size=4),
+                some_of_maps(
+                    "weighted_channel_dropout", "weak channels drop more often", 1, 0.5
+                ),
+                on_maps("cutout", "one square per example", 5, rate=1.0, size=5),
+                on_maps("random_erasing", "one rectangle per example", 2, rate=1.0),
+            ],
+        ],
+        "Residual branches and whole layers": [
+            [
+                on_maps("drop_path", "an example shares a coin", 3, rate=0.5),
+                all_of_maps(
+                    "shake_drop", "each example takes a random factor", 0.5, seed=8
+                ),
+                skipped(),
+            ],
+        ],
+        "Sequences, tokens and attention": [
+            [
+                all_kept(
+                    "a sentence", "7 features of 11 words", SENTENCE, table()[words()]
+                ),
+                on_words("variational_dropout", "steps share a coin", 8, time_axis=0),
+                embedding(),
+                word(),
+                patches(),
+            ],
+            [
+                all_kept(
+                    ATTENTION,
+                    "2 examples, 3 heads",
+                    ATTENTION,
+                    np.moveaxis(attention(), 1, -1),
+                ),
+                on_heads("attention_dropout", "nobody shares a coin", 0, RATE),
+                on_heads("drop_head", "a head shares a coin", 9, 0.4, head_axis=1),
+                states(),
+            ],
+        ],
+        "Weights": [
+            [
+                all_kept(WEIGHTS, "a matrix of 12 x 18", WEIGHTS, weights()),
+                *connections(),
+                windows(),
+            ],
+            [targeted(), mixed()],
+        ],
+    }
+
+
 def rows() -> list[list[Panel]]:
     """The figure's panels, row by row."""
-    return [
-        [
-            all_kept(MAPS, "2 examples, 3 channels", MAPS, feature_maps()),
-            on_maps("dropout", "nobody shares a coin", 0),
-            on_maps("spatial_dropout", "a channel shares a coin", 9),
-            on_maps("drop_block", "a block shares a coin", 19, block_size=4),
-            on_maps("drop_path", "an example shares a coin", 3, rate=0.5),
-        ],
-        [
-            gaussian(),
-            on_maps("alpha_dropout", "holes take SELU's lower limit", 0, FLOOR),
-            on_maps("feature_alpha_dropout", "so do whole channels", 9, FLOOR),
-            on_maps("cutout", "one square per example", 5, rate=1.0, size=5),
-            on_maps("random_erasing", "one rectangle per example", 2, rate=1.0),
-        ],
-        [
-            all_kept(
-                "a sentence", "7 features of 11 words", SENTENCE, table()[words()]
-            ),
-            on_words("dropout", "nobody shares a coin", 0),
-            on_words("variational_dropout", "all steps share a coin", 8, time_axis=0),
-            embedding(),
-            word(),
-        ],
-        [
-            all_kept(
-                ATTENTION,
-                "2 examples, 3 heads",
-                ATTENTION,
-                np.moveaxis(attention(), 1, -1),
-            ),
-            on_heads("attention_dropout", "nobody shares a coin", 0, RATE),
-            on_heads("drop_head", "a head shares a coin", 9, 0.4, head_axis=1),
-            states(),
-            patches(),
-        ],
-        [
-            all_kept(WEIGHTS, "a matrix of 12 x 18", WEIGHTS, weights()),
-            *connections(),
-            mixed(),
-        ],
-    ]
+    return list(itertools.chain(*chapters().values()))
 
 
 def digest(panels: list[list[Panel]]) -> str:
@@ -316,20 +408,27 @@ def draw(path: pathlib.Path) -> None:
     """Lays the panels out on a grid, in inches, from the top."""
     import matplotlib.pyplot as plt
 
-    width, height, column, top, high = 2.36, 1.58, 2.62, 0.62, 12.7
+    width, height, column, top, high = 2.36, 1.58, 2.62, 0.1, 21.65
     figure = plt.figure(figsize=(5 * column, high), facecolor=PAPER)
-    panels = rows()
-    for row in panels:
-        for place, panel in enumerate(row):
-            left, bottom = place * column + (column - width) / 2, high - top - height
-            box = (left / column / 5, bottom / high, width / column / 5, height / high)
-            axes = figure.add_axes(box)
-            axes.imshow(paint(panel), aspect="auto", interpolation="none")
-            axes.axis("off")
-            write(axes, panel)
-        top += height + (1.14 if row[-1].labels else 0.82)
+    for chapter, rows_of in chapters().items():
+        top += 0.42
+        at = ((column - width) / 2 / column / 5, 1 - top / high)
+        figure.text(*at, chapter, size=14, weight="bold", color=INK, va="bottom")
+        top += 0.56
+        for row in rows_of:
+            for place, panel in enumerate(row):
+                left = place * column + (column - width) / 2
+                bottom = high - top - height
+                scales = (5 * column, high, 5 * column, high)
+                box = np.divide((left, bottom, width, height), scales)
+                axes = figure.add_axes(tuple(box))
+                axes.imshow(paint(panel), aspect="auto", interpolation="none")
+                axes.axis("off")
+                write(axes, panel)
+            top += height + (1.1 if any(panel.labels for panel in row) else 0.74)
+        top -= 0.5
     figure.savefig(
-        path, dpi=150, metadata={"dropjax": digest(panels), "Software": None}
+        path, dpi=150, metadata={"dropjax": digest(rows()), "Software": None}
     )
     plt.close(figure)
 

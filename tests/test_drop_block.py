@@ -148,12 +148,12 @@ def test_gamma_scale_multiplies_the_probability_of_a_seed(gamma_scale, rate, key
     np.testing.assert_array_equal(made(x, rngs=key), mask)
 
 
-@pytest.mark.parametrize("options", [{"gamma_scale": 0.5}, {"fill": "random"}])
+@pytest.mark.parametrize("options", [{"gamma_scale": 0.05}, {"fill": "random"}])
 def test_layers_draw_a_key_where_a_rate_of_1_leaves_something_to_draw(options):
     x = jnp.ones((2, 12, 12, 2))
     y = djl.DropBlock2D(1, **options).apply({}, x, False, rngs={"dropout": KEY})
-    assert 0 < (y != 0).mean()
-    assert 0 < (djn.DropBlock2D(1, **options, rngs=nnx.Rngs(0))(x) != 0).mean()
+    assert (y != 0).any()
+    assert (djn.DropBlock2D(1, **options, rngs=nnx.Rngs(0))(x) != 0).any()
     with pytest.raises(ValueError, match="key is None, but this call draws"):
         dj.drop_block(None, x, 1, **options)
 

@@ -2,10 +2,13 @@
 
 import dataclasses
 import importlib.util
+import itertools
 import pathlib
 
 import pytest
 from PIL import Image
+
+import dropjax as dj
 
 PLACE = pathlib.Path(__file__).parent.parent / "docs"
 
@@ -27,6 +30,19 @@ def test_the_picture_is_up_to_date(picture, panels):
     with Image.open(PLACE / "family.png") as image:
         drawn = image.text["dropjax"]
     assert drawn == picture.digest(panels), "run `make picture`"
+
+
+# They have no mask to see: what attention gives, moments, Gaussians of them, a cost.
+UNSEEN = {"dot_product_attention", "concrete_dropout_regularizer"}
+UNSEEN |= {"dropconnect_moments", "dropconnect_conv_moments"}
+UNSEEN |= {"dropconnect_gaussian", "dropconnect_conv_gaussian"}
+TOOLS = {"apply_mask", "keep_mask", "fast_prng", "selected"}
+
+
+def test_every_method_that_can_be_seen_is_shown(panels):
+    shown = {panel.name.split("(")[0] for panel in itertools.chain(*panels)}
+    methods = {name for name in dj.__all__ if not name.endswith("_mask")}
+    assert methods - TOOLS - UNSEEN <= shown
 
 
 def test_the_digest_sees_a_mask_that_changes(picture, panels):

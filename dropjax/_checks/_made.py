@@ -130,6 +130,7 @@ _CHECKS: Mapping[str, Check] = {
     "block_size": lambda n, layer: check_block(n, layer.spatial_axes, "block_size"),
     "size": _plain(check_sides, "size"),
     "fill": _plain(check_fill_kind),
+    "gamma_scale": _plain(check_positive, "gamma_scale"),
     "inside": _plain(check_flag, "inside"),
     "per_channel": _plain(check_flag, "per_channel"),
     "area": _plain(check_range, 0, 1, "area"),
