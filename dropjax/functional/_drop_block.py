@@ -116,7 +116,7 @@ def drop_block(
     certain = foregone(rate, check_deterministic(deterministic))
     if certain:
         return x
-    if certain is False and not draws_at_one(gamma_scale, fill):
+    if certain is False and gamma_scale == 1 and value is not None:
         return jnp.full_like(x, value)
     keep = keep_probability(rate, jnp.dtype("float32"))
     examples = check_batch(batch_axis, x.ndim)
@@ -228,8 +228,9 @@ def _drop_blocks(
     gamma_scale: float,
     scaled_per: tuple[int, ...] | None,
 ) -> Num[Array, "*shape"]:
-    options = {"window": window, "maps": maps, "gamma_scale": gamma_scale}
-    mask = draw(key, keep, shape=x.shape, **options)
+    mask = draw(
+        key, keep, shape=x.shape, window=window, maps=maps, gamma_scale=gamma_scale
+    )
     value = filling(key, x, fill)
     if scaled_per is None:
         return nan_where(keep, apply_mask(x, mask, fill=value))

@@ -158,7 +158,7 @@ ROWS = [
         djn.DropBlock2D,
         (12, 9, 8, 6),
         (12, 9, 8, 6),
-        {"kind": np.number, "scales": False, "fair": False},
+        {"kind": np.number, "scales": False, "fair": False, "talks": (1, 2)},
         block_size=3,
         scale_by_keep=False,
     ),
