@@ -114,7 +114,10 @@ def _drawn_again(draw: Callable[..., Array]) -> Callable[..., Array]:
     key, so that what draws the mask fuses with its neighbours.
     """
     drawn = jax.custom_jvp(draw)
-    again = jax.checkpoint(draw, prevent_cse=False)
+
+    @functools.partial(jax.checkpoint, prevent_cse=False)
+    def again(key: KeyLike, *arrays: Array) -> Array:
+        return draw(_behind_barrier(key), *arrays)
 
     @functools.partial(drawn.defjvp, symbolic_zeros=True)
     def derivative(
@@ -126,9 +129,8 @@ def _drawn_again(draw: Callable[..., Array]) -> Callable[..., Array]:
         def vary(*moving: Array) -> Array:
             chosen = iter(moving)
             pairs = zip(arrays, moves, strict=True)
-            return again(other, *(next(chosen) if m else a for a, m in pairs))
+            return again(key, *(next(chosen) if m else a for a, m in pairs))
 
-        other = _behind_barrier(key)
         moving = [tuple(compress(pair, moves)) for pair in (arrays, tangents[1:])]
         return drawn(*primals), jax.jvp(vary, *moving)[1]
 

@@ -38,7 +38,7 @@ import numpy as np
 from jax.extend.random import define_prng_impl
 from jaxtyping import Array, Key, UInt
 
-from dropjax._random import Word, element_index, tell_reuse_checker, threefry2x32
+from dropjax._random import Word, key_and_index, tell_reuse_checker, threefry2x32
 from dropjax._registry import register
 
 _MULTIPLIERS = (0xED5AD4BB, 0xAC4C1B51, 0x31848BAB)
@@ -74,11 +74,10 @@ def _hash(k0: Word, k1: Word, k2: Word, high: Word, low: Word) -> Word:
 def _random_bits(
     key: UInt[Array, "4"], bit_width: int, shape: tuple[int, ...]
 ) -> UInt[Array, "..."]:
-    k0, k1, k2, _ = key
     if bit_width == 64:
-        halves = _hash(k0, k1, k2, *element_index((*shape, 2), k0)).astype(jnp.uint64)
+        halves = _hash(*key_and_index(key[:3], (*shape, 2))).astype(jnp.uint64)
         return halves[..., 0] << np.uint64(32) | halves[..., 1]
-    words = _hash(k0, k1, k2, *element_index(shape, k0))
+    words = _hash(*key_and_index(key[:3], shape))
     return words.astype(jnp.dtype(f"uint{bit_width}"))
 
 

@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import math
 from collections.abc import Sequence
 
 import jax
@@ -76,15 +77,44 @@ def tell_reuse_checker(key: Key[Array, ""]) -> None:
         jax.random.bits(key, (0,))
 
 
-def element_index(shape: tuple[int, ...], key: Word) -> tuple[Word, Word]:
-    """The row-major index of each element, as the high and low word of 64 bits.
+def key_and_index(
+    key: UInt[Array, " words"], shape: tuple[int, ...]
+) -> tuple[Word, ...]:
+    """The key's words, and the high and low word of each element's row-major index.
 
-    In a loop it is to be made where it is read. What does not depend on the loop's
-    variables XLA makes before it, and stores; so the key's word takes part, as a 0 that
-    XLA does not see through, and products have one axis alone.
+    They must be made in the loop that reads them, whatever it is compiled for. To that
+    end one is made to depend on the other, through a zero that XLA does not see.
     """
-    nothing = (key >> np.uint32(31)) >> np.uint32(1)
-    high = low = jnp.broadcast_to(nothing, shape)
+    high, low, zero = element_index(shape, key[0])
+    return (*(word + zero for word in key), high, low)
+
+
+def element_index(shape: tuple[int, ...], word: Word) -> tuple[Word, Word, Word]:
+    """High and low word of each element's row-major index, and zeros of that shape."""
+    along_axes = functools.partial(_index_along_axes, shape)
+    if math.prod(shape) > 2**32:
+        return along_axes(word)
+    counted = functools.partial(_index_counted, shape)
+    return lax.platform_dependent(word, cuda=counted, rocm=counted, default=along_axes)
+
+
+def _index_counted(shape: tuple[int, ...], key: Word) -> tuple[Word, Word, Word]:
+    """For GPUs, where a small array made apart is a launch of a kernel of its own.
+
+    The zeros depend on the index, as far as XLA can see, so that the key's schedule is
+    computed in the kernel that reads it.
+    """
+    low = lax.iota(jnp.uint32, math.prod(shape)).reshape(shape)
+    return jnp.zeros_like(low), low, _hidden_zero(low)
+
+
+def _index_along_axes(shape: tuple[int, ...], key: Word) -> tuple[Word, Word, Word]:
+    """For all others, and for arrays of more than 2^32 elements.
+
+    What does not depend on a loop's variables XLA makes before the loop, and stores; so
+    a zero of the key's takes part, and products have one axis alone.
+    """
+    high = low = jnp.broadcast_to(_hidden_zero(key), shape)
     stride = 1
     for axis in reversed(range(len(shape))):
         along = functools.partial(
@@ -99,7 +129,12 @@ def element_index(shape: tuple[int, ...], key: Word) -> tuple[Word, Word]:
         if shape[axis] > 2**32:
             high = high + along(_high_index(shape[axis]) * np.uint32(stride))
         stride *= shape[axis]
-    return high, low
+    return high, low, jnp.zeros(shape, jnp.uint32)
+
+
+def _hidden_zero(word: Word) -> Word:
+    """A zero that depends on a word, as far as XLA can see."""
+    return (word >> np.uint32(31)) >> np.uint32(1)
 
 
 def _high_product(index: Word, stride: int) -> Word:
@@ -136,8 +171,7 @@ def threefry2x32(k0: Word, k1: Word, x0: Word, x1: Word) -> tuple[Word, Word]:
 def _written_bits(
     key: UInt[Array, "2"], bit_width: int, shape: tuple[int, ...]
 ) -> Word:
-    high, low = element_index(shape, key[0])
-    return jnp.bitwise_xor(*threefry2x32(key[0], key[1], high, low))
+    return jnp.bitwise_xor(*threefry2x32(*key_and_index(key, shape)))
 
 
 def _rotate_left(word: Word, distance: int) -> Word:

@@ -18,7 +18,7 @@ from dropjax._types import RateLike
 _BITS = 16
 _LEVELS = 2**_BITS
 _TO_A_WORD = 32
-_UNROLLED = 8
+_UNROLLED = 16
 _LONGEST = 128
 
 Levels: TypeAlias = int | UInt32[Array, "..."]
