@@ -131,8 +131,10 @@ def _drawn_again(draw: Callable[..., Array]) -> Callable[..., Array]:
             pairs = zip(arrays, moves, strict=True)
             return again(key, *(next(chosen) if m else a for a, m in pairs))
 
-        moving = [tuple(compress(pair, moves)) for pair in (arrays, tangents[1:])]
-        return drawn(*primals), jax.jvp(vary, *moving)[1]
+        moving, pushed = (
+            tuple(compress(pair, moves)) for pair in (arrays, tangents[1:])
+        )
+        return drawn(*primals), jax.jvp(vary, moving, pushed)[1]
 
     return drawn
 

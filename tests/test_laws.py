@@ -484,6 +484,23 @@ def test_no_residual_of_the_arrays_size(method, generator):
     assert keys <= {key.dtype}
 
 
+@every(
+    lambda method: (
+        method.smooth and method.mask and not method.product and method.coins != ()
+    )
+)
+@every_generator
+def test_the_backward_pass_hides_its_key_and_none_of_its_numbers(method, generator):
+    """A compiler that saw one mask in both passes would store it, as on a GPU."""
+    x, key = method.array(), GENERATORS[generator](1)
+    slope = jax.jit(jax.grad(lambda x, key: method.function(key, x, RATE).sum()))
+    program = slope.lower(x, key).as_text().splitlines()
+    hidden = [line for line in program if "optimization_barrier" in line]
+    words = jax.random.key_data(key).size
+    assert any(line.endswith(f" : tensor<{words}xui32>") for line in hidden)
+    assert not any("f32>" in line for line in hidden)
+
+
 @every(lambda method: method.off and not method.product)
 def test_no_residual_of_what_is_not_x_itself_when_off(method):
     off = lambda x: method.function(None, x, RATE, deterministic=True)  # noqa: E731

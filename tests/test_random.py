@@ -13,6 +13,8 @@ from flax import nnx
 import dropjax as dj
 from dropjax._random import (
     _high_product,
+    _index_along_axes,
+    _index_counted,
     element_index,
     leaf_keys,
     random_uniform,
@@ -78,6 +80,27 @@ def test_elements_past_two_to_the_32_have_their_own_counters(shape):
         high, low = jax.jit(at)()
         expected = int(np.ravel_multi_index(place, shape))
         assert (int(high) << 32) + int(low) == expected
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_gpus_count_the_same_index(shape):
+    key = jnp.uint32(2**32 - 1)
+    for counted, along_axes in zip(
+        _index_counted(shape, key), _index_along_axes(shape, key), strict=True
+    ):
+        np.testing.assert_array_equal(counted, along_axes, strict=True)
+
+
+@pytest.mark.parametrize("platform", ["cpu", "tpu", "cuda", "rocm"])
+@pytest.mark.parametrize("impl", ["threefry2x32", dj.fast_prng], ids=["slow", "fast"])
+def test_each_platform_has_its_own_form_of_the_index(platform, impl):
+    """One iota in a GPU's kernel; elsewhere one along each axis, in any loop."""
+    drop = jax.jit(lambda key, x: dj.dropout(key, x, 0.1))
+    traced = drop.trace(jax.random.key(0, impl=impl), jnp.ones((30, 40)))
+    program = traced.lower(lowering_platforms=(platform,)).as_text()
+    counted = platform in ("cuda", "rocm")
+    assert ("tensor<1200xui32>" in program) == counted
+    assert ("stablehlo.iota dim = 0 : tensor<40xui32>" in program) != counted
 
 
 def test_high_words_of_products():
