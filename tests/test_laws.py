@@ -14,6 +14,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 import dropjax as dj
 import dropjax.linen as djl
 import dropjax.nnx as djn
+from tests.compilations import in_third_call
 from tests.methods import METHODS
 
 RATE = 0.3
@@ -693,6 +694,18 @@ def test_other_generators_keep_the_laws(law, method):
 )
 def test_other_generators_draw_one_mask(method):
     test_one_key_one_mask(method, "rbg")
+
+
+# Law 12: an eager call compiles what it needs once.
+
+
+@every_face(anything)
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_the_third_eager_call_compiles_nothing(method, face, deterministic):
+    drop = functools.partial(getattr(method, face), deterministic=deterministic)
+    x = method.array()
+    for rate in (RATE, *[jnp.float32(RATE)] * takes_traced_rates(method)):
+        assert in_third_call(lambda key: drop(key, x, rate)) == 0  # noqa: B023
 
 
 # Law 13: nothing public escapes the table.

@@ -1,5 +1,6 @@
 """The product of a dense layer, as `flax.linen.Dense` does it."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -28,3 +29,22 @@ def given(
     if preferred_element_type is not None:
         options["preferred_element_type"] = preferred_element_type
     return options
+
+
+@dataclasses.dataclass(frozen=True)
+class Fixed:
+    """A product with its options, equal to another of the same: jit knows it again."""
+
+    function: Callable[..., Array]
+    options: tuple[tuple[str, Any], ...]
+
+    def __call__(self, x: Array, kernel: Array) -> Array:
+        return self.function(x, kernel, **dict(self.options))
+
+
+def fixed(function: Callable[..., Array], **options: Any) -> Fixed:
+    return Fixed(function, tuple((k, _hashable(v)) for k, v in options.items()))
+
+
+def _hashable(value: Any) -> Any:
+    return tuple(map(_hashable, value)) if isinstance(value, list | tuple) else value

@@ -12,7 +12,7 @@ from dropjax._checks import check_array, check_conv_shapes, check_mask_per, chec
 from dropjax._masks import is_drawn
 from dropjax._types import KeyLike, MaskPer, Noise, RateLike, Scaling
 from dropjax.functional._conv import Padding, Window, conv, conv_by_patches
-from dropjax.functional._dense import given
+from dropjax.functional._dense import fixed, given
 from dropjax.functional._samples import noise_is_drawn
 from dropjax.functional._weights import (
     add_bias,
@@ -119,9 +119,6 @@ def dropconnect_conv(
         convolve = conv_general_dilated or lax.conv_general_dilated
         return conv(x, kernel, conv_general_dilated=convolve, **options)
 
-    def by_patches(x: Array, kernel: Array) -> Array:
-        return conv_by_patches(x, kernel, **options)
-
     check_noise(noise, mask_per)
     redraw = conv_general_dilated is None
     drawn = noise_is_drawn(rate, bias, bias_rate, deterministic)
@@ -137,6 +134,6 @@ def dropconnect_conv(
         )
     else:
         jax.eval_shape(product, x, kernel)  # What is wrong with it is said as always.
-        own = by_patches if redraw else product
-        y = own_products(own, key, x, kernel, rate, share, scaling, batched)
+        own = fixed(conv_by_patches, **options) if redraw else product
+        y = own_products(own, key, x, kernel, rate, share, redraw, scaling, batched)
     return add_bias(y, key, bias, bias_rate, share, batched, scaling, deterministic)

@@ -11,7 +11,7 @@ from jaxtyping import Array, Inexact
 from dropjax._checks import check_array, check_dense_shapes, check_mask_per, check_noise
 from dropjax._masks import is_drawn
 from dropjax._types import KeyLike, MaskPer, Noise, RateLike, Scaling
-from dropjax.functional._dense import dense, given
+from dropjax.functional._dense import dense, fixed, given
 from dropjax.functional._samples import noise_is_drawn
 from dropjax.functional._weights import (
     add_bias,
@@ -128,5 +128,6 @@ def dropconnect_dense(
     elif share == 1 and x.ndim <= 2 and redraw:
         y = streamed_rows(key, x, kernel, rate, scaling, preferred_element_type)
     else:
-        y = own_products(product, key, x, kernel, rate, share, scaling, x.ndim > 1)
+        own = fixed(dense, dot_general=None, **options) if redraw else product
+        y = own_products(own, key, x, kernel, rate, share, redraw, scaling, x.ndim > 1)
     return add_bias(y, key, bias, bias_rate, share, x.ndim > 1, scaling, deterministic)

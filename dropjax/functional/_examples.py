@@ -14,6 +14,7 @@ from dropjax._fast_prng import counter_key, counter_words
 from dropjax._masks import keep_probability
 from dropjax._random import Word
 from dropjax._types import RateLike
+from dropjax.functional._loops import scan
 
 _BITS = 16
 _LEVELS = 2**_BITS
@@ -126,11 +127,26 @@ def weight_words(
     key: Key[Array, ""], levels: Levels, groups: int, shape: tuple[int, ...]
 ) -> UInt32[Array, "groups *shape"]:
     """The coins of all weights of a kernel."""
+    own = counter_key(key)
+    if isinstance(levels, int):
+        return _weight_words(own, None, groups=groups, shape=shape, known=levels)
+    levels = lax.broadcast_to_rank(levels, len(shape) + 1)
+    return _weight_words(own, levels, groups=groups, shape=shape, known=None)
+
+
+@functools.partial(jax.jit, static_argnames=("groups", "shape", "known"))
+def _weight_words(
+    key: UInt32[Array, " words"],
+    levels: Word | None,
+    *,
+    groups: int,
+    shape: tuple[int, ...],
+    known: int | None,
+) -> UInt32[Array, "groups *shape"]:
     size = int(np.prod(shape, dtype=np.int64))
     index = lax.iota(jnp.uint32, size).reshape(shape)
-    if not isinstance(levels, int):
-        levels = lax.broadcast_to_rank(levels, len(shape) + 1)
-    return coin_words(counter_key(key), levels, groups, index)
+    given: Any = levels if known is None else known
+    return coin_words(key, given, groups, index)
 
 
 def masked_rows(
@@ -223,5 +239,5 @@ def masked_products(
         )
         return bit << np.uint32(1), jax.vmap(product)(x, masked)
 
-    _, y = lax.scan(step, jnp.uint32(1), jnp.moveaxis(x, 1, 0))
+    _, y = scan(step, jnp.uint32(1), jnp.moveaxis(x, 1, 0))
     return jnp.moveaxis(y, 0, 1)

@@ -5,13 +5,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array, Float, Inexact, Key
 
 from dropjax._apply import redrawn, single_or_wider, working_dtype
 from dropjax._checks import check_bias_rate
 from dropjax._masks import is_drawn
 from dropjax._types import RateLike
+from dropjax.functional._loops import scan
 
 
 def noise_is_drawn(
@@ -63,13 +63,18 @@ def mean_of_samples(
     like = jax.eval_shape(sample, jax.ShapeDtypeStruct((), keys.dtype))
     wide = averaged_dtype(like.dtype)
 
-    # A running mean, and not a sum that outgrows its terms.
     def step(mean: Array, turn: tuple[Array, Array]) -> tuple[Array, None]:
         count, key = turn
-        count = count.astype(wide)
-        y = jax.checkpoint(sample, prevent_cse=False)(key).astype(wide)
-        return mean * (1 - 1 / count) + y / count, None
+        y = jax.checkpoint(sample, prevent_cse=False)(key)
+        return _running_mean(mean, y, count), None
 
     counts = 1 + jnp.arange(num_samples, dtype=jnp.finfo(wide).dtype)
-    mean, _ = lax.scan(step, jnp.zeros_like(like, wide), (counts, keys))
+    mean, _ = scan(step, jnp.zeros_like(like, wide), (counts, keys))
     return mean.astype(like.dtype)
+
+
+@jax.jit
+def _running_mean(mean: Array, y: Array, count: Array) -> Array:
+    """The mean with one more: a sum would outgrow its terms."""
+    count = count.astype(mean.dtype)
+    return mean * (1 - 1 / count) + y.astype(mean.dtype) / count

@@ -1,6 +1,8 @@
 """What becomes of a product when its weights are dropped: masked, or made noisy."""
 
+import functools
 from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -109,23 +111,55 @@ def own_products(
     kernel: Array,
     rate: RateLike,
     share: int,
+    redraw: bool,
     scaling: Scaling,
     batched: bool,
 ) -> Array:
-    """The products of so many examples each with their masked kernels."""
+    """The products of so many examples each with their masked kernels.
 
-    def forward(
-        key: Key[Array, ""], x: Array, kernel: Array, rate: RateLike = rate
-    ) -> Array:
-        examples = in_groups(x if batched else x[None], share)
-        weights = _scaled(kernel, rate, scaling)
-        y = masked_products(product, key, examples, weights, mask_levels(rate))
-        y = lax.collapse(y, 0, 3)
-        return y[: x.shape[0]] if batched else y[0]
-
+    With `redraw` the product must be hashable, as `Fixed` ones are.
+    """
     own = leaf_keys(check_key(key), ["kernel"])[0]
-    redraw = jax.checkpoint(forward)
-    return sharded_like(x, redraw, int(batched))(own, x, kernel, *_traced(rate))
+    form = _Form(product, None if _traced(rate) else rate, share, scaling, batched)
+    multiply = _redrawn_products if redraw else _products
+    return multiply(form, own, x, kernel, *_traced(rate))
+
+
+class _Form(NamedTuple):
+    """What is known of products with masks of their own before they are traced."""
+
+    product: Callable[[Array, Array], Array]
+    rate: RateLike | None
+    share: int
+    scaling: Scaling
+    batched: bool
+
+
+def _products(
+    form: _Form,
+    key: Key[Array, ""],
+    x: Array,
+    kernel: Array,
+    *traced: RateLike,
+    wrap: Callable[..., Any] = lambda function: function,
+) -> Array:
+    def forward(
+        key: Key[Array, ""], x: Array, kernel: Array, *traced: RateLike
+    ) -> Array:
+        rate = traced[0] if form.rate is None else form.rate
+        examples = in_groups(x if form.batched else x[None], form.share)
+        weights = _scaled(kernel, rate, form.scaling)
+        levels = mask_levels(rate)
+        y = masked_products(form.product, key, examples, weights, levels)
+        y = lax.collapse(y, 0, 3)
+        return y[: x.shape[0]] if form.batched else y[0]
+
+    return sharded_like(x, wrap(forward), int(form.batched))(key, x, kernel, *traced)
+
+
+_redrawn_products = jax.jit(
+    functools.partial(_products, wrap=jax.checkpoint), static_argnums=0
+)
 
 
 def _traced(rate: RateLike) -> tuple[RateLike, ...]:

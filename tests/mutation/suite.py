@@ -17,6 +17,7 @@ BYTES = 12 << 30  # A mutant may ask for more memory than there is.
 # is not here has its own name for its rows, and test_units.py.
 TESTS = {
     "_apply": ("apply", "[dropout] or -dropout] or standard] or alpha_dropout"),
+    "_loops": ("compilations monte_carlo gaussian", "dropconnect_dense"),
     "_masks": ("random apply", "[dropout] or -dropout] or drop_path"),
     "_fast_prng": ("random saving", "[fast-dropout]"),
     "_registry": ("saving", "[fast-dropout]"),
@@ -46,12 +47,15 @@ TESTS = {
     "_multi_sample_dropout": ("multi_sample_dropout", "multi_sample"),
     "_random_erasing": ("twins_units", "erasing"),
     "_recurrent": ("recurrent", "recurrent or zoneout"),
-    "_samples": ("gaussian noise_and_words inference monte_carlo", "gaussian"),
+    "_samples": (
+        "gaussian noise_and_words inference monte_carlo compilations",
+        "gaussian",
+    ),
     "_spatial_dropout": ("", "spatial-2d"),
     "_targeted_dropout": ("targeted", "targeted"),
     "_trees": ("trees mixout targeted", "dropconnect] or mixout or targeted"),
     "_variational_dropout": ("", "variational"),
-    "_weights": ("dropconnect_examples gaussian", "dropconnect_dense"),
+    "_weights": ("dropconnect_examples gaussian compilations", "dropconnect_dense"),
     "_word_dropout": ("noise_and_words", "word_dropout"),
     "_zoneout": ("units recurrent", "zoneout or drop_activation"),
 }

@@ -1,0 +1,40 @@
+"""Loops around functions that a user gives: scanned under jit, in Python without."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import PyTree
+
+
+def scan(
+    step: Callable[[Any, Any], tuple[Any, Any]], start: PyTree, turns: PyTree
+) -> tuple[PyTree, PyTree]:
+    """`lax.scan`, and without jit a Python loop.
+
+    An eager `lax.scan` compiles for every new function object, and keeps the program
+    and the arrays that the function closes over; for an old object it does not see
+    that these have changed. A Python loop compiles nothing of its own.
+    """
+    if is_staged():
+        return lax.scan(step, start, turns)
+    carry, outputs = start, []
+    for index in range(jax.tree.leaves(turns)[0].shape[0]):
+        carry, output = step(carry, _turn(turns, np.int32(index)))
+        outputs.append(output)
+    return carry, jax.tree.map(lambda *parts: jnp.stack(parts), *outputs)
+
+
+def is_staged() -> bool:
+    """Whether a program is being traced, to be compiled: under jit, not under grad."""
+    return isinstance(jnp.zeros(()), jax.core.Tracer)
+
+
+@jax.jit
+def _turn(turns: PyTree, index: Any) -> PyTree:
+    return jax.tree.map(
+        lambda leaf: lax.dynamic_index_in_dim(leaf, index, keepdims=False), turns
+    )
