@@ -27,5 +27,8 @@ Noise: TypeAlias = Literal["bernoulli", "gaussian"]
 Inference: TypeAlias = Literal["mean", "gaussian", "monte_carlo"]
 """What a layer answers where nothing is dropped."""
 
+Outputs: TypeAlias = Literal["values", "probabilities", "logits"]
+"""What the passes of a model give: anything, or one of two forms of classes."""
+
 DropPathMode: TypeAlias = Literal["row", "batch"]
 """Whether each example tosses a coin, or the batch tosses one."""

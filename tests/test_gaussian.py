@@ -344,12 +344,23 @@ def test_layers_with_gaussian_noise_and_an_activation(kind):
 def test_layers_answer_with_the_mean_network_and_need_no_key(kind):
     x, kernel = INFERENCE[kind][2]
     whole = LAYERS[kind][2](None, x, kernel, 0.5, bias=BIAS["bias"], deterministic=True)
-    for inference_ in ("mean", "gaussian", "monte_carlo"):
-        np.testing.assert_array_equal(
-            both_layers(kind, True, None, inference=inference_), whole
-        )
+    np.testing.assert_array_equal(both_layers(kind, True, None), whole)
     y = both_layers(kind, True, None, activation=jnp.tanh)
     np.testing.assert_array_equal(y, jnp.tanh(whole))
+
+
+@every_kind
+@pytest.mark.parametrize("inference_", ["gaussian", "monte_carlo"])
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_layers_that_sample_must_know_their_activation(kind, inference_, deterministic):
+    x, kernel = INFERENCE[kind][2]
+    make_linen, make_nnx, _ = LAYERS[kind]
+    variables = {"params": {"kernel": kernel, "bias": BIAS["bias"]}}
+    rule = f"inference='{inference_}' .* but activation is None"
+    with pytest.raises(ValueError, match=rule):
+        make_linen(inference=inference_).apply(variables, x, deterministic, KEY)
+    with pytest.raises(ValueError, match=rule):
+        make_nnx(inference=inference_)(x, deterministic=deterministic, rngs=KEY)
 
 
 @every_kind

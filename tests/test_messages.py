@@ -34,6 +34,11 @@ def mix(**options):
     return dj.mixout(KEY, {"a": KERNEL}, **arguments)
 
 
+def passes(y, outputs):
+    function = lambda key: jnp.where(jax.random.bits(key, y.shape) >= 0, y, y)  # noqa: E731
+    return inference.monte_carlo(function, 2, outputs=outputs)(KEY)
+
+
 def cost(logit=X[0, 0], kernel=KERNEL, examples=1, **options):
     return dj.concrete_dropout_regularizer(logit, kernel, examples, **options)
 
@@ -206,9 +211,9 @@ GOLDEN = {
         "static argument",
     ),
     "a flag of Monte-Carlo passes": (
-        lambda: dj.inference.monte_carlo(dj.dropout, 2, probabilities=jnp.array(True)),
+        lambda: dj.inference.monte_carlo(dj.dropout, 2, keep_samples=jnp.array(True)),
         TypeError,
-        "probabilities must be True or False, got ArrayImpl of shape (), dtype bool; "
+        "keep_samples must be True or False, got ArrayImpl of shape (), dtype bool; "
         "under jit it is a static argument",
     ),
     "passes of what is no function": (
@@ -490,14 +495,38 @@ GOLDEN = {
         ValueError,
         "batch_size must be a positive integer, got 1.5",
     ),
-    "probabilities without classes": (
-        lambda: dj.inference.monte_carlo(
-            lambda key: jnp.zeros(()), 2, probabilities=True
-        )(KEY),
+    "outputs": (
+        lambda: dj.inference.monte_carlo(dj.dropout, 2, outputs="softmax"),
         ValueError,
-        "probabilities=True is for outputs that are class probabilities, real numbers "
-        "with the classes along the last axis, got shape (), dtype float32; apply "
-        "jax.nn.softmax in apply_fn",
+        "outputs must be one of 'values', 'probabilities', 'logits', got 'softmax'",
+    ),
+    "probabilities without classes": (
+        lambda: passes(jnp.zeros(()), "probabilities"),
+        ValueError,
+        "outputs='probabilities' is for real numbers with the classes along the last "
+        "axis, but apply_fn returns shape (), dtype float32; use outputs='values' for "
+        "what is not of classes",
+    ),
+    "logits that are no real numbers": (
+        lambda: passes(TOKENS == 0, "logits"),
+        ValueError,
+        "outputs='logits' is for real numbers with the classes along the last axis, "
+        "but apply_fn returns shape (4, 6), dtype bool; use outputs='values' for what "
+        "is not of classes",
+    ),
+    "logits for probabilities": (
+        lambda: passes(X - 2, "probabilities"),
+        ValueError,
+        "outputs='probabilities' is for rows of 0 or more that sum to 1 along the last "
+        "axis, got a row with the sum -6 and the least element -1; use "
+        "outputs='logits' for logits, or outputs='values' for what is not of classes",
+    ),
+    "a negative probability": (
+        lambda: passes(jnp.array([[0.5, 0.5], [2, -1]]), "probabilities"),
+        ValueError,
+        "outputs='probabilities' is for rows of 0 or more that sum to 1 along the last "
+        "axis, got a row with the sum 1 and the least element -1; use outputs='logits' "
+        "for logits, or outputs='values' for what is not of classes",
     ),
     "noise": (
         lambda: dense(noise="gauss"),
@@ -524,6 +553,28 @@ GOLDEN = {
         ValueError,
         "inference must be 'mean' (the mean network), 'gaussian' or 'monte_carlo' "
         "(activations averaged over samples), got 'sampled'",
+    ),
+    "inference of no activation": (
+        lambda: djl.DropConnectDense(3, 0.5, inference="gaussian").init(KEY, X, True),
+        ValueError,
+        "inference='gaussian' averages the layer's activation over samples, but "
+        "activation is None; give it to the layer, as in activation=jax.nn.relu, or "
+        "use inference='mean', which is exact for a layer without an activation",
+    ),
+    "inference of no activation, of NNX": (
+        lambda: djn.DropConnectConv(
+            4, 3, (3, 3), 0.5, inference="monte_carlo", rngs=nnx.Rngs(0)
+        )(IMAGE),
+        ValueError,
+        "inference='monte_carlo' averages the layer's activation over samples, but "
+        "activation is None; give it to the layer, as in activation=jax.nn.relu, or "
+        "use inference='mean', which is exact for a layer without an activation",
+    ),
+    "Gaussian samples of no activation": (
+        lambda: dj.dropconnect_gaussian(KEY, X, KERNEL, 0.5, None, num_samples=3),
+        TypeError,
+        "activation must be a function of an array, such as jax.nn.relu, got None "
+        "(NoneType)",
     ),
     "window too small": (
         lambda: conv(kernel=jnp.ones((4, 5))),

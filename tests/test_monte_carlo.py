@@ -33,14 +33,87 @@ def stacked(apply_fn, count, *arguments):
 
 @pytest.mark.parametrize("batch_size", [1, 3, 5, 7, 100])
 def test_statistics_are_those_of_all_passes(batch_size):
-    options = {"batch_size": batch_size, "probabilities": True}
-    found = jax.jit(monte_carlo(apply, 20, **options))(KEY, X)
+    options = {"batch_size": batch_size, "keep_samples": True}
+    predict = monte_carlo(apply, 20, outputs="probabilities", **options)
     each = stacked(apply, 20, X)
     entropy = lambda p: -(p * np.log(p)).sum(-1)  # noqa: E731
-    whole = entropy(each.mean(0))
-    expected = (each.mean(0), each.var(0, ddof=1), whole, whole - entropy(each).mean(0))
-    for own, other in zip(found, expected, strict=True):
+    whole, within = entropy(each.mean(0)), entropy(each).mean(0)
+    expected = {
+        "mean": each.mean(0),
+        "variance": each.var(0, ddof=1),
+        "stddev": each.std(0, ddof=1),
+        "samples": each,
+        "entropy": whole,
+        "expected_entropy": within,
+        "mutual_information": whole - within,
+    }
+    for found in (predict(KEY, X), jax.jit(predict)(KEY, X)):
+        for name, other in expected.items():
+            own = getattr(found, name)
+            np.testing.assert_allclose(own, other, rtol=1e-5, atol=1e-6, err_msg=name)
+
+
+@pytest.mark.parametrize("wrap", [jax.jit, lambda predict: predict])
+def test_logits_are_those_of_their_softmax(wrap):
+    logits = lambda key, x: 9 * dj.dropout(key, x, 0.5)  # noqa: E731
+    passes = lambda key, x: nn.softmax(logits(key, x))  # noqa: E731
+    expected = wrap(monte_carlo(passes, 20, outputs="probabilities"))(KEY, X)
+    options = {"outputs": "logits", "keep_samples": True}
+    found = wrap(monte_carlo(logits, 20, **options))(KEY, X)
+    for name in ("mean", "variance", "entropy", "expected_entropy"):
+        own, other = getattr(found, name), getattr(expected, name)
         np.testing.assert_allclose(own, other, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(found.samples, stacked(logits, 20, X), rtol=1e-6)
+    half = lambda key, x: logits(key, x).astype(jnp.bfloat16)  # noqa: E731
+    found = wrap(monte_carlo(half, 20, **options))(KEY, X)
+    assert found.samples.dtype == jnp.bfloat16
+    np.testing.assert_allclose(found.mean, expected.mean, atol=0.02)
+
+
+def test_rows_that_are_no_probabilities_are_seen():
+    def passes(key, x):
+        return jnp.concatenate([apply(key, x), dj.dropout(key, x, 0.5)])
+
+    predict = monte_carlo(passes, 4, outputs="probabilities")
+    with pytest.raises(ValueError, match="for rows of 0 or more that sum to 1"):
+        predict(KEY, X)
+    found = jax.jit(predict)(KEY, X)
+    for part in (found.entropy, found.expected_entropy, found.mutual_information):
+        assert np.isfinite(part[:4]).all()
+        assert np.isnan(part[4:]).all()
+    assert np.isfinite(found.mean).all()
+
+
+@pytest.mark.parametrize("classes", [2, 50_000])
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+def test_rounded_probabilities_are_taken(classes, dtype):
+    x = 3 * jax.random.normal(KEY, (8, classes)).astype(dtype)
+    passes = lambda key: nn.softmax(dj.dropout(key, x, 0.1))  # noqa: E731
+    found = monte_carlo(passes, 3, outputs="probabilities")(KEY)
+    assert np.isfinite(found.entropy).all()
+
+
+@pytest.mark.parametrize("wrap", [jax.jit, lambda predict: predict])
+def test_passes_that_do_not_depend_on_the_key_are_told(wrap):
+    def off(key, x):
+        return dj.dropout(key, x, 0.5, deterministic=True)
+
+    with pytest.warns(UserWarning, match="apply_fn does not depend on its key"):
+        found = wrap(monte_carlo(off, 4))(KEY, X)
+    assert not found.variance.any()
+    monte_carlo(off, 1)(KEY, X)
+
+
+def test_samples_are_kept_for_trees_and_only_if_asked_for():
+    passes = lambda key: {"y": (dj.dropout(key, X, 0.5), X.sum() > 0)}  # noqa: E731
+    assert monte_carlo(passes, 5)(KEY).samples is None
+    for size in (1, 2, 5):
+        found = monte_carlo(passes, 5, batch_size=size, keep_samples=True)(KEY)
+        y, positive = found.samples["y"]
+        each = stacked(lambda key: dj.dropout(key, X, 0.5), 5)
+        np.testing.assert_allclose(y, each, rtol=1e-6)
+        assert positive.dtype == bool
+        assert positive.shape == (5,)
 
 
 def test_trees_keyword_arguments_and_half_precision():
@@ -50,8 +123,7 @@ def test_trees_keyword_arguments_and_half_precision():
 
     x = {"x": X}
     found = jax.jit(monte_carlo(passes, 8))(KEY, x, shift=1.0)
-    assert found.entropy is None
-    assert found.mutual_information is None
+    assert not hasattr(found, "entropy")
     (y, share), each = (
         found.mean["y"],
         stacked(lambda key: passes(key, x, shift=1.0)["z"], 8),
@@ -75,18 +147,23 @@ def test_a_small_variance_beside_a_large_mean():
 
 
 def test_one_pass_has_no_variance_and_certain_passes_no_entropy():
-    certain = lambda key: nn.one_hot(jnp.arange(3), 3)  # noqa: E731
+    def certain(key):
+        return nn.one_hot(jnp.arange(3) + 0 * jax.random.randint(key, (), 0, 2), 3)
+
     for count in (1, 5):
-        found = monte_carlo(certain, count, probabilities=True)(KEY)
-        for field in found[1:]:
-            np.testing.assert_array_equal(field, np.zeros_like(field))
+        found = monte_carlo(certain, count, outputs="probabilities")(KEY)
+        for part in (found.variance, found.stddev, found.entropy):
+            np.testing.assert_array_equal(part, np.zeros_like(part))
+        assert not found.expected_entropy.any()
+        assert not found.mutual_information.any()
     one_of_two = lambda key: nn.one_hot(jax.random.randint(key, (), 0, 2), 2)  # noqa: E731
-    found = monte_carlo(one_of_two, 400, probabilities=True)(KEY)
+    found = monte_carlo(one_of_two, 400, outputs="probabilities")(KEY)
     np.testing.assert_allclose(found.entropy, np.log(2), rtol=0.02)
     np.testing.assert_allclose(found.mutual_information, found.entropy)
 
     def entropy(p):
-        return monte_carlo(lambda key: p, 2, probabilities=True)(KEY).entropy
+        passes = lambda key: p + 0 * jax.random.uniform(key)  # noqa: E731
+        return monte_carlo(passes, 2, outputs="probabilities")(KEY).entropy
 
     assert np.isfinite(jax.grad(entropy)(jnp.array([0.0, 1.0]))).all()
 
@@ -128,15 +205,22 @@ def test_a_sharded_batch(axis_type):
 
 class Linen(nn.Module):
     @nn.compact
-    def __call__(self, x):
-        x = nn.relu(djl.DropConnectDense(8, 0.5, deterministic=False)(x))
-        return nn.Dense(3)(djl.Dropout(0.5, deterministic=False)(x))
+    def __call__(self, x, deterministic, use_running_average=True):
+        x = djl.DropConnectDense(8, 0.5)(x, deterministic)
+        x = nn.relu(nn.BatchNorm(use_running_average)(x))
+        return nn.Dense(3)(djl.Dropout(0.5)(x, deterministic))
 
 
 def test_linen():
-    model = Linen()
-    variables = model.init(KEY, X)
-    passes = lambda key, x: model.apply(variables, x, rngs={"dropout": key})  # noqa: E731
+    model, keys = Linen(), {"params": KEY, "dropout": KEY}
+    variables = model.init(keys, X, True)
+    rngs = {"dropout": KEY}
+    _, new = model.apply(variables, X, False, False, rngs=rngs, mutable="batch_stats")
+    variables |= new
+
+    def passes(key, x):
+        return model.apply(variables, x, deterministic=False, rngs={"dropout": key})
+
     found = jax.jit(monte_carlo(passes, 6, batch_size=3))(KEY, X)
     np.testing.assert_allclose(found.mean, stacked(passes, 6, X).mean(0), rtol=1e-5)
     assert found.variance.all()
@@ -145,24 +229,36 @@ def test_linen():
 class NNX(nnx.Module):
     def __init__(self, rngs):
         self.first = djn.DropConnectLinear(3, 8, 0.5, rngs=rngs)
+        self.norm = nnx.BatchNorm(8, rngs=rngs)
         self.dropout = djn.Dropout(0.5, rngs=rngs)
         self.last = nnx.Linear(8, 3, rngs=rngs)
 
     def __call__(self, x):
-        return self.last(self.dropout(nnx.relu(self.first(x))))
+        x = nnx.relu(self.norm(self.first(x)))
+        return self.last(self.dropout(x))
 
 
-def test_nnx():
+@pytest.mark.parametrize("training", [True, False])
+def test_nnx_with_batch_normalization(training):
+    """Whatever the model was left in, passes drop and have the running statistics."""
     model = NNX(nnx.Rngs(params=0, dropout=1))
+    model(X)  # Statistics that are not those that the layer starts from.
+    (model.train if training else model.eval)()
+    dropping = nnx.view(model, deterministic=False, use_running_average=True)
 
     def passes(key, x):
-        clone = nnx.clone(model)
+        clone = nnx.clone(dropping)
         nnx.reseed(clone, dropout=key)
         return clone(x)
 
     found = jax.jit(monte_carlo(passes, 6, batch_size=3))(KEY, X)
     np.testing.assert_allclose(found.mean, stacked(passes, 6, X).mean(0), rtol=1e-5)
     assert found.variance.all()
+    # An example's passes do not depend on the others: those of training do.
+    one = jax.jit(monte_carlo(passes, 200))(KEY, X[:1]).mean[0]
+    batch = jax.jit(monte_carlo(passes, 200))(jax.random.key(1), X)
+    error = batch.stddev[0] / np.sqrt(100)
+    assert (abs(one - batch.mean[0]) < 5 * error).all()
     eager = monte_carlo(passes, 6)(KEY, X)
     np.testing.assert_allclose(eager.mean, found.mean, rtol=1e-5)
 

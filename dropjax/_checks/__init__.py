@@ -14,10 +14,12 @@ from ._arrays import check_key as check_key
 from ._arrays import check_like as check_like
 from ._arrays import check_mask as check_mask
 from ._arrays import check_numbers as check_numbers
+from ._arrays import check_probabilities as check_probabilities
 from ._arrays import check_real as check_real
 from ._arrays import check_same_shape as check_same_shape
 from ._arrays import check_shape as check_shape
 from ._arrays import check_tokens as check_tokens
+from ._arrays import warn_of_equal_passes as warn_of_equal_passes
 from ._axes import check_axes as check_axes
 from ._axes import check_axis as check_axis
 from ._axes import check_batch as check_batch

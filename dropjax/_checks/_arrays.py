@@ -1,13 +1,14 @@
 """Arrays, masks, fillings, keys and shapes."""
 
 import numbers
+import warnings
 from collections.abc import Collection, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Key, Num
+from jaxtyping import Array, Bool, Key, Num
 
 from dropjax._checks._words import (
     broadcasts,
@@ -298,12 +299,39 @@ def check_ids(several: Any, dtype: np.dtype | None, name: str) -> tuple[int, ...
     return tuple(check_id(one, dtype, name) for one in several)
 
 
-def check_classes(y: Array) -> Array:
-    """Class probabilities, of many passes, have an axis of classes."""
+def check_classes(y: Array, outputs: str) -> Array:
+    """Outputs of many passes that are of classes have an axis of classes."""
     if y.ndim < 2 or not jnp.issubdtype(y.dtype, jnp.floating):
         raise ValueError(
-            "probabilities=True is for outputs that are class probabilities, real "
-            f"numbers with the classes along the last axis, got shape {y.shape[1:]}, "
-            f"dtype {y.dtype}; apply jax.nn.softmax in apply_fn"
+            f"outputs={outputs!r} is for real numbers with the classes along the last "
+            f"axis, but apply_fn returns shape {y.shape[1:]}, dtype {y.dtype}; use "
+            "outputs='values' for what is not of classes"
         )
     return y
+
+
+def check_probabilities(mean: Array) -> Bool[Array, "..."]:
+    """Where rows are probabilities. Where that can be seen, all of them must be."""
+    sums, least = mean.sum(-1), mean.min(-1, initial=0)
+    # Half precision rounds a sum of probabilities to 1 % and better.
+    wrong = (jnp.abs(sums - 1) > 0.01) | (least < 0)
+    if not isinstance(wrong, jax.core.Tracer) and wrong.any():
+        first = jnp.argmax(wrong.ravel())
+        raise ValueError(
+            "outputs='probabilities' is for rows of 0 or more that sum to 1 along the "
+            f"last axis, got a row with the sum {sums.ravel()[first]:.4g} and the "
+            f"least element {mean.min(-1).ravel()[first]:.4g}; use outputs='logits' "
+            "for logits, or outputs='values' for what is not of classes"
+        )
+    return ~wrong
+
+
+def warn_of_equal_passes(num_samples: int) -> None:
+    """Passes that do not depend on their keys say nothing about uncertainty."""
+    warnings.warn(
+        f"apply_fn does not depend on its key, so that all {num_samples} passes are "
+        "equal and have no variance; switch dropping on, with deterministic=False in "
+        "Linen and nnx.view(model, deterministic=False) in NNX, and give the key to "
+        "the layers, with rngs={'dropout': key} in Linen and nnx.reseed in NNX",
+        stacklevel=3,
+    )

@@ -170,11 +170,20 @@ def check_noise(noise: Any, mask_per: Any) -> None:
         )
 
 
-def check_inference(inference: Any) -> Inference:
-    """The mean network, or a mean of activations."""
+def check_inference(inference: Any, activation: Any) -> Inference:
+    """The mean network, or a mean of activations, which must then be known."""
     if inference not in get_args(Inference):
         raise ValueError(
             "inference must be 'mean' (the mean network), 'gaussian' or 'monte_carlo' "
             f"(activations averaged over samples), got {shown(inference)}"
+        )
+    if activation is not None:
+        check_function(activation, "activation")
+    elif inference != "mean":
+        raise ValueError(
+            f"inference={inference!r} averages the layer's activation over samples, "
+            "but activation is None; give it to the layer, as in "
+            "activation=jax.nn.relu, or use inference='mean', which is exact for a "
+            "layer without an activation"
         )
     return inference

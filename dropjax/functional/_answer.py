@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import jax
 from jaxtyping import Array, PyTree
 
-from dropjax._checks import check_count, check_function, check_inference, check_key
+from dropjax._checks import check_count, check_inference, check_key
 from dropjax._masks import is_drawn
 from dropjax._types import Inference, KeyLike, MaskPer, Noise, RateLike
 from dropjax.functional._samples import mean_of_samples, noise_is_drawn
@@ -25,9 +25,10 @@ class Layer(Protocol):
 
 
 def is_sampled(layer: Any) -> bool:
-    """Whether inference needs samples: without an activation the mean is known."""
-    inference = check_inference(getattr(layer, "inference", "mean"))
-    return inference != "mean" and layer.activation is not None
+    """Whether inference needs samples."""
+    if not hasattr(layer, "inference"):
+        return False
+    return check_inference(layer.inference, layer.activation) != "mean"
 
 
 def is_drawn_by(layer: Any, rate: RateLike | PyTree, deterministic: bool) -> bool:
@@ -67,9 +68,7 @@ def answer(
         y = method(key, x, kernel, rate, **given)
         return y if layer.activation is None else layer.activation(y)
 
-    if layer.activation is not None:
-        check_function(layer.activation, "activation")
-    check_inference(layer.inference)
+    check_inference(layer.inference, layer.activation)
     num_samples = check_count(layer.num_samples, "num_samples")
     if not (deterministic and is_sampled(layer)):
         return activated(key, deterministic)

@@ -15,10 +15,12 @@ from ._activations import leaky_relu_mean as leaky_relu_mean
 from ._activations import relu_mean as relu_mean
 from ._activations import sigmoid_mean as sigmoid_mean
 from ._activations import tanh_mean as tanh_mean
+from ._monte_carlo import ClassPrediction as ClassPrediction
 from ._monte_carlo import Prediction as Prediction
 from ._monte_carlo import monte_carlo as monte_carlo
 
 __all__ = [
+    "ClassPrediction",
     "Prediction",
     "gelu_mean",
     "leaky_relu_mean",

@@ -1,40 +1,78 @@
 """Monte-Carlo dropout: many passes, masks of their own, and their statistics."""
 
+import dataclasses
+import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Generic, Literal, NamedTuple, TypeVar, get_args, overload
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array, Float, Inexact, Key, PyTree
 
 from dropjax._checks import (
+    check_choice,
     check_classes,
     check_count,
     check_flag,
     check_function,
     check_key,
+    check_probabilities,
+    warn_of_equal_passes,
 )
-from dropjax._types import KeyLike
-from dropjax.functional._samples import averaged_dtype
+from dropjax._types import KeyLike, Outputs
+from dropjax.functional._loops import scan
+from dropjax.functional._samples import averaged_dtype, deviation
+
+Tree = TypeVar("Tree")
 
 
-class Prediction(NamedTuple):
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Prediction(Generic[Tree]):
     """What many passes say together; every field has the structure of one pass.
 
     Attributes:
       mean: over the passes.
       variance: over the passes, the unbiased estimate; 0 for one pass.
-      entropy: of the mean probabilities, in nats: all of the uncertainty. None unless
-        asked for, without the axis of the classes.
-      mutual_information: between the class and the masks, in nats: the entropy less
-        the mean entropy of a pass. It is the part that the passes disagree about.
+      samples: what each pass returned, with a first axis of passes. None unless asked
+        for.
     """
 
-    mean: PyTree
-    variance: PyTree
-    entropy: PyTree | None = None
-    mutual_information: PyTree | None = None
+    mean: Tree
+    variance: Tree
+    samples: Tree | None = None
+
+    @property
+    def stddev(self) -> Tree:
+        """The standard deviation over the passes."""
+        stddev: Tree = jax.tree.map(deviation, self.variance)
+        return stddev
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class ClassPrediction(Prediction[Tree]):
+    """A prediction of classes: mean and variance are of their probabilities.
+
+    Attributes:
+      entropy: of the mean probabilities, in nats: the whole uncertainty. The entropies
+        are without the axis of the classes.
+      expected_entropy: the mean entropy of a pass: the part that remains whatever the
+        masks are, as where classes overlap.
+    """
+
+    entropy: Tree
+    expected_entropy: Tree
+
+    @property
+    def mutual_information(self) -> Tree:
+        """Between class and masks: the part that the passes disagree about."""
+        shared: Tree = jax.tree.map(
+            lambda whole, own: jnp.maximum(whole - own, 0),
+            self.entropy,
+            self.expected_entropy,
+        )
+        return shared
 
 
 class _Summary(NamedTuple):
@@ -46,13 +84,36 @@ class _Summary(NamedTuple):
     entropy: Float[Array, "..."] | None
 
 
+@overload
 def monte_carlo(
-    apply_fn: Callable[..., PyTree],
+    apply_fn: Callable[..., Tree],
     num_samples: int,
     *,
     batch_size: int = 1,
-    probabilities: bool = False,
-) -> Callable[..., Prediction]:
+    outputs: Literal["values"] = "values",
+    keep_samples: bool = False,
+) -> Callable[..., Prediction[Tree]]: ...
+
+
+@overload
+def monte_carlo(
+    apply_fn: Callable[..., Tree],
+    num_samples: int,
+    *,
+    batch_size: int = 1,
+    outputs: Literal["probabilities", "logits"],
+    keep_samples: bool = False,
+) -> Callable[..., ClassPrediction[Tree]]: ...
+
+
+def monte_carlo(
+    apply_fn: Callable[..., Any],
+    num_samples: int,
+    *,
+    batch_size: int = 1,
+    outputs: Outputs = "values",
+    keep_samples: bool = False,
+) -> Callable[..., Any]:
     r"""Predicts with many passes of a stochastic function, each with a key of its own.
 
     $$\bar{y} = \frac{1}{S} \sum_{s=1}^{S} f(k_s, x), \qquad
@@ -61,80 +122,122 @@ def monte_carlo(
 
     Passes run in batches under `vmap`, and the batches one after the other, merged as
     they come: the memory is that of `batch_size` passes, whatever S is. Statistics are
-    made in float32 or better. Jit what it returns.
+    made in float32 or better.
+
+    Jit what it returns, and it is one program. Without jit it runs the passes in a
+    Python loop, which compiles nothing that `apply_fn` would not compile by itself.
 
     Args:
       apply_fn: f, called as `apply_fn(key, *args, **kwargs)`, with dropping on. It may
-        return a tree of arrays.
+        return a tree of arrays. There is a warning if it makes no use of its key.
       num_samples: S, 1 or more.
       batch_size: how many passes run at once. If it does not divide S, the passes left
         over are compiled once more.
-      probabilities: whether outputs are class probabilities along their last axis, so
-        that there are entropies.
+      outputs: what f returns. Of class "probabilities" along the last axis there are
+        entropies too; of "logits" a softmax is taken first, and all statistics are of
+        the probabilities; "values" may be anything.
+      keep_samples: whether to return what each pass returned too, as f returned it.
+        That takes the memory of S outputs.
 
     Returns:
-      A function of (key, *args, **kwargs), which returns a `Prediction`.
+      A function of (key, *args, **kwargs), which returns a `Prediction`, or of classes
+      a `ClassPrediction`. Under jit, the entropies of rows that are no probabilities
+      are NaN.
 
     Raises:
-      ValueError: `num_samples` or `batch_size` is not positive, there is no key, or
-        `probabilities` are asked for where there are no classes.
-      TypeError: `apply_fn` is no function, or `probabilities` no flag.
+      ValueError: `num_samples` or `batch_size` is not positive, there is no key,
+        `outputs` is unknown, there is no axis of classes, or "probabilities" do not
+        sum to 1.
+      TypeError: `apply_fn` is no function, or `keep_samples` no flag.
 
     Example:
       >>> def apply(key, x):
-      ...     return jax.nn.softmax(dropjax.dropout(key, x, 0.5))
-      >>> predict = jax.jit(monte_carlo(apply, 20, probabilities=True))
+      ...     return dropjax.dropout(key, x, 0.5)
+      >>> predict = jax.jit(monte_carlo(apply, 20, outputs="logits"))
       >>> prediction = predict(key, jnp.ones((4, 3)))
-      >>> assert prediction.mean.shape == (4, 3)
+      >>> assert jnp.allclose(prediction.mean.sum(-1), 1)
       >>> assert (prediction.mutual_information <= prediction.entropy).all()
 
     References:
       Gal and Ghahramani, 2016, "Dropout as a Bayesian approximation: representing model
       uncertainty in deep learning", ICML.
+      Depeweg, Hernandez-Lobato, Doshi-Velez and Udluft, 2018, "Decomposition of
+      uncertainty in Bayesian deep learning", ICML, for the parts of the entropy.
       Chan, Golub and LeVeque, 1983, "Algorithms for computing the sample variance",
       The American Statistician 37, for the merging.
     """
     check_function(apply_fn, "apply_fn", "a key and of what else it is called with")
-    probabilities = check_flag(probabilities, "probabilities")
+    check_choice(outputs, get_args(Outputs), "outputs")
+    keep_samples = check_flag(keep_samples, "keep_samples")
     num_samples = check_count(num_samples, "num_samples")
     size = min(check_count(batch_size, "batch_size"), num_samples)
     whole = num_samples // size * size
 
-    def predict(key: KeyLike, *args: Any, **kwargs: Any) -> Prediction:
+    def predict(key: KeyLike, *args: Any, **kwargs: Any) -> Prediction[Any]:
         keys = jax.random.split(check_key(key), num_samples)
-
-        def passes(keys: Key[Array, " passes"]) -> PyTree:
-            return jax.vmap(lambda key: apply_fn(key, *args, **kwargs))(keys)
-
-        def summaries(keys: Key[Array, " passes"]) -> list[_Summary]:
-            leaves = jax.tree.leaves(passes(keys))
-            return [_summarized(leaf, probabilities) for leaf in leaves]
+        one = functools.partial(_called, apply_fn, args, kwargs)
+        passes = jax.vmap(one)
+        batch = jax.ShapeDtypeStruct((size,), keys.dtype)
+        if num_samples > 1 and _are_equal(one, batch):
+            warn_of_equal_passes(num_samples)
 
         def step(
             so_far: list[_Summary], keys: Key[Array, " passes"]
-        ) -> tuple[list[_Summary], None]:
-            return _merged(so_far, summaries(keys)), None
+        ) -> tuple[list[_Summary], PyTree]:
+            y = passes(keys)
+            return _merged(so_far, _summaries(y, outputs)), y if keep_samples else None
 
-        batch = jax.ShapeDtypeStruct((size,), keys.dtype)
-        none = jax.tree.map(jnp.zeros_like, jax.eval_shape(summaries, batch))
-        found, _ = lax.scan(step, none, keys[:whole].reshape(-1, size))
+        like = jax.eval_shape(passes, batch)
+        none = jax.eval_shape(functools.partial(_summaries, outputs=outputs), like)
+        start = jax.tree.map(jnp.zeros_like, none)
+        found, samples = scan(step, start, keys[:whole].reshape(-1, size))
+        samples = jax.tree.map(lambda y: y.reshape(-1, *y.shape[2:]), samples)
         if whole < num_samples:
-            found = _merged(found, summaries(keys[whole:]))
-        structure = jax.tree.structure(jax.eval_shape(passes, batch))
-        return _prediction(found, structure, probabilities)
+            found, rest = step(found, keys[whole:])
+            samples = jax.tree.map(lambda *y: jnp.concatenate(y), samples, rest)
+        given = {"samples": samples} if keep_samples else {}
+        return _prediction(found, jax.tree.structure(like), outputs, **given)
 
     return predict
 
 
-def _summarized(y: Array, probabilities: bool) -> _Summary:
+def _called(
+    apply_fn: Callable[..., PyTree],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    key: Key[Array, ""],
+) -> PyTree:
+    return apply_fn(key, *args, **kwargs)
+
+
+def _are_equal(one: Callable[..., PyTree], keys: Any) -> bool:
+    """Whether passes with different keys are equal, which `vmap` knows."""
+    try:
+        jax.eval_shape(jax.vmap(one, out_axes=None), keys)
+    except ValueError:
+        return False
+    return True
+
+
+def _summaries(y: PyTree, outputs: Outputs) -> list[_Summary]:
+    return [_summarized(leaf, outputs) for leaf in jax.tree.leaves(y)]
+
+
+@functools.partial(jax.jit, static_argnames="outputs")
+def _summarized(y: Array, outputs: Outputs) -> _Summary:
+    if outputs != "values":
+        check_classes(y, outputs)
     y = y.astype(averaged_dtype(y.dtype))
+    if outputs == "logits":
+        y = jax.nn.softmax(y)
     # From the first pass on: where all agree the mean is what they say, be it -inf.
     mean = y[0] + _difference(y, y[:1]).mean(0)
-    entropy = _entropy(check_classes(y)).mean(0) if probabilities else None
+    entropy = None if outputs == "values" else _entropy(y).mean(0)
     squares = _squared(_difference(y, mean[None])).sum(0)
     return _Summary(jnp.asarray(y.shape[0], squares.dtype), mean, squares, entropy)
 
 
+@jax.jit
 def _merged(first: list[_Summary], second: list[_Summary]) -> list[_Summary]:
     return [_merge(one, other) for one, other in zip(first, second, strict=True)]
 
@@ -160,22 +263,30 @@ def _merge(first: _Summary, second: _Summary) -> _Summary:
 
 
 def _prediction(
-    found: list[_Summary], structure: Any, probabilities: bool
-) -> Prediction:
+    found: list[_Summary], structure: Any, outputs: Outputs, **samples: PyTree
+) -> Prediction[Any]:
     means = [one.mean for one in found]
     variances = [one.squares / jnp.maximum(one.number - 1, 1) for one in found]
-    mean, variance = structure.unflatten(means), structure.unflatten(variances)
-    if not probabilities:
-        return Prediction(mean, variance)
-    entropies = [_entropy(mean) for mean in means]
-    within = [one.entropy for one in found]
-    shared = [
-        jnp.maximum(whole - own, 0)
-        for whole, own in zip(entropies, within, strict=True)
-        if own is not None
-    ]
-    return Prediction(
-        mean, variance, structure.unflatten(entropies), structure.unflatten(shared)
+    trees = {
+        "mean": structure.unflatten(means),
+        "variance": structure.unflatten(variances),
+        **samples,
+    }
+    if outputs == "values":
+        return Prediction(**trees)
+    entropies = [(_entropy(one.mean), one.entropy) for one in found]
+    if outputs == "probabilities":
+        seen = [check_probabilities(mean) for mean in means]
+        entropies = [
+            jax.tree.map(
+                lambda part, right=right: jnp.where(right, part, jnp.nan), both
+            )
+            for right, both in zip(seen, entropies, strict=True)
+        ]
+    return ClassPrediction(
+        entropy=structure.unflatten([whole for whole, _ in entropies]),
+        expected_entropy=structure.unflatten([within for _, within in entropies]),
+        **trees,
     )
 
 
@@ -190,5 +301,5 @@ def _squared(y: Inexact[Array, "*shape"]) -> Float[Array, "*shape"]:
 
 def _entropy(p: Float[Array, "*shape classes"]) -> Float[Array, "*shape"]:
     """In nats; what has no probability adds nothing, and has no gradient."""
-    logs = jnp.log(jnp.where(p > 0, p, jnp.ones_like(p)))
+    logs = jnp.log(jnp.where(p == 0, jnp.ones_like(p), p))
     return -(p * logs).sum(-1)

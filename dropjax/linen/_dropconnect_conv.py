@@ -52,8 +52,8 @@ class DropConnectConv(Drop):
       inference: what the layer answers with `deterministic=True`: "mean", the layer
         with all its weights, or the mean of the activation over samples, which needs
         a key: "gaussian", the paper's, or "monte_carlo", with masks as in training.
-      activation: applied to the output, always. None for none: the mean of the output
-        is then known, and nothing is sampled.
+      activation: applied to the output, in training too. None for none, which only
+        `inference="mean"` allows.
       num_samples: of the inference by samples.
       scaling: "inverted" or "standard".
       deterministic: if True, nothing is dropped. Give it here or in the call.
