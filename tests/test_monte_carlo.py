@@ -157,7 +157,7 @@ def test_one_pass_has_no_variance_and_certain_passes_no_entropy():
         assert not found.expected_entropy.any()
         assert not found.mutual_information.any()
     one_of_two = lambda key: nn.one_hot(jax.random.randint(key, (), 0, 2), 2)  # noqa: E731
-    found = monte_carlo(one_of_two, 400, outputs="probabilities")(KEY)
+    found = jax.jit(monte_carlo(one_of_two, 400, outputs="probabilities"))(KEY)
     np.testing.assert_allclose(found.entropy, np.log(2), rtol=0.02)
     np.testing.assert_allclose(found.mutual_information, found.entropy)
 
@@ -264,7 +264,7 @@ def test_nnx_with_batch_normalization(training):
 
 
 def test_transforms():
-    predict = monte_carlo(apply, 3)
+    predict = jax.jit(monte_carlo(apply, 3))
     keys = jax.random.split(KEY, 2)
     loop = jnp.stack([predict(key, X).mean for key in keys])
     mapped = jax.vmap(predict, (0, None))(keys, X).mean
