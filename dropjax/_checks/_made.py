@@ -156,7 +156,7 @@ _CHECKS: Mapping[str, Check] = {
     "feature_group_count": _plain(check_count, "feature_group_count"),
     "mask_per": _plain(check_mask_per),
     "noise": lambda noise, layer: check_noise(noise, layer.mask_per),
-    "inference": _plain(check_inference),
+    "inference": lambda inference, layer: check_inference(inference, layer.activation),
     "activation": _unless_none(_plain(check_function, "activation")),
     "num_samples": _plain(check_count, "num_samples"),
     "examples": _plain(check_count, "examples"),

@@ -68,9 +68,9 @@ def answer(
         y = method(key, x, kernel, rate, **given)
         return y if layer.activation is None else layer.activation(y)
 
-    check_inference(layer.inference, layer.activation)
+    sampled = is_sampled(layer)
     num_samples = check_count(layer.num_samples, "num_samples")
-    if not (deterministic and is_sampled(layer)):
+    if not (deterministic and sampled):
         return activated(key, deterministic)
     if not noise_is_drawn(rate, options["bias"], options["bias_rate"]):
         return activated(key)
