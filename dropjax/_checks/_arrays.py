@@ -294,7 +294,7 @@ def check_id(one: Any, dtype: np.dtype | None, name: str) -> int:
 
 def check_ids(several: Any, dtype: np.dtype | None, name: str) -> tuple[int, ...]:
     """Any number of integers that the tokens' dtype can hold, if that is known."""
-    if not isinstance(several, Collection):
+    if not isinstance(several, Collection) or isinstance(several, jax.Array):
         raise TypeError(f"{name} must be a tuple of integers, got {describe(several)}")
     return tuple(check_id(one, dtype, name) for one in several)
 
