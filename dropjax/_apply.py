@@ -213,7 +213,28 @@ def _toss_and_apply(
     coins: tuple[int, ...],
     scaling: Scaling,
 ) -> Inexact[Array, "*shape"]:
-    mask = toss_for(x, key, keep, coins)
+    return _apply(x, toss_for(x, key, keep, coins), keep, scaling)
+
+
+@redrawn("scaling")
+def apply_coins(
+    key: None,
+    x: Inexact[Array, "*shape"],
+    mask: Bool[Array, "..."],
+    keep: Float[Array, "..."],
+    *,
+    scaling: Scaling,
+) -> Inexact[Array, "*shape"]:
+    """Drops with coins that were tossed before, for several arrays: they are kept."""
+    return _apply(x, mask, keep, scaling)
+
+
+def _apply(
+    x: Inexact[Array, "*shape"],
+    mask: Bool[Array, "..."],
+    keep: Float[Array, "..."],
+    scaling: Scaling,
+) -> Inexact[Array, "*shape"]:
     if scaling == "standard":
         return nan_where(keep, apply_mask(x, mask))
     return apply_mask(x, mask, keep=keep)

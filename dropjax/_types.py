@@ -18,6 +18,9 @@ Axes: TypeAlias = int | Sequence[int]
 
 Scaling: TypeAlias = Literal["inverted", "standard"]
 
+DropPathScaling: TypeAlias = Scaling | Literal["none"]
+"""What is scaled: survivors in training, everything after it, or nothing."""
+
 MaskPer: TypeAlias = int | Literal["batch", "example"]
 """Who shares a mask of the weights: all examples, none, or so many."""
 

@@ -36,7 +36,7 @@ CALL_ARGUMENTS = {"bias", "deterministic"}
 LINEN_HAS_NOT = {"preferred_element_type", "rngs"}
 LAYER_DEFAULTS = {"dot_general", "conv_general_dilated"}
 # What happens to the dropped and the kept, which a mask does not say.
-NOT_OF_THE_MASK = {"scaling", "scale_by_keep", "fill", "unknown_id", "protected"}
+NOT_OF_THE_MASK = {"scaling", "fill", "unknown_id", "protected"}
 NOT_OF_THE_MASK |= {"renormalize", "activation"}
 FORBIDDEN = {"rng", "seed", "p", "keep_prob", "training", "train"}
 # Methods whose arguments between key and options are others than (x, rate).
@@ -54,7 +54,7 @@ ARGUMENTS = {
 # What is scaled by a definition of its own, or not at all.
 UNSCALED = {dj.concrete_dropout, dj.gaussian_dropout, dj.gaussian_noise}
 UNSCALED |= {dj.alpha_dropout, dj.feature_alpha_dropout, dj.word_dropout}
-UNSCALED |= {dj.drop_path, dj.drop_block, dj.cutout, dj.random_erasing}
+UNSCALED |= {dj.drop_block, dj.cutout, dj.random_erasing}
 UNSCALED |= {dj.attention_dropout, dj.drop_activation, dj.drop_head, dj.layer_drop}
 UNSCALED |= {dj.max_dropout, dj.patch_dropout, dj.shake_drop, dj.zoneout}
 UNSCALED |= {dj.weighted_channel_dropout, dj.targeted_dropout}
@@ -150,8 +150,7 @@ DEFAULTS = {
     dj.drop_path: {
         "mode": "row",
         "batch_axis": 0,
-        "scale_by_keep": True,
-        "deterministic": False,
+        **COMMON,
     },
     dj.variational_dropout: {"time_axis": -2, **COMMON},
     dj.embedding_dropout: COMMON,

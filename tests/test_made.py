@@ -62,7 +62,6 @@ WRONG = {
     "backward_range": RANGES,
     "broadcast_dropout": FLAGS,
     "renormalize": FLAGS,
-    "scale_by_keep": FLAGS,
     "mode": ["rows", 1, None],
     "samples": COUNTS,
     "prefix_tokens": [-1, 1.5, "1", True, None],

@@ -205,9 +205,9 @@ GOLDEN = {
         "the rate: jnp.where(off, 0.0, rate)",
     ),
     "another flag of a wrong type": (
-        lambda: dj.drop_path(KEY, X, 0.5, scale_by_keep="False"),
+        lambda: dj.drop_block(KEY, IMAGE, 0.5, per_channel="False"),
         TypeError,
-        "scale_by_keep must be True or False, got 'False' (str); under jit it is a "
+        "per_channel must be True or False, got 'False' (str); under jit it is a "
         "static argument",
     ),
     "a flag of Monte-Carlo passes": (
@@ -322,6 +322,29 @@ GOLDEN = {
         ValueError,
         "scaling must be 'inverted' (survivors are scaled in training) or 'standard' "
         "(everything is scaled after it), got 'invert'",
+    ),
+    "scaling of a path": (
+        lambda: djn.DropPath(0.5, scaling="keep"),
+        ValueError,
+        "scaling must be 'inverted' (survivors are scaled in training), 'standard' "
+        "(everything is scaled after it) or 'none' (nothing is scaled), got 'keep'",
+    ),
+    "a tree of other numbers of examples": (
+        lambda: dj.drop_path(KEY, both(X, X[:2]), 0.5),
+        ValueError,
+        "x must have the same number of examples in every leaf, along batch_axis=0, "
+        "got 4 at 'a' and 2 at 'b'",
+    ),
+    "a tree with tokens": (
+        lambda: dj.drop_path(KEY, both(X, TOKENS), 0.5),
+        TypeError,
+        "x must be a tree of floating-point or complex arrays, got ArrayImpl of shape "
+        "(4, 6), dtype uint8 at 'b'; leave it out of the tree",
+    ),
+    "a tree without leaves": (
+        lambda: dj.drop_path(KEY, (), 0.5),
+        TypeError,
+        "x must be an array or a tree of arrays, got tuple with 0 leaves",
     ),
     "mask of floats": (
         lambda: dj.apply_mask(X, X),

@@ -166,9 +166,9 @@ def test_torchvisions_stochastic_depth_is_drop_path(mode, vision, feed):
 
 @pytest.mark.parametrize("scale_by_keep", [True, False])
 def test_timms_drop_path_is_ours(scale_by_keep, timm, feed):
-    x, options = array((50, 3, 2)), {"scale_by_keep": scale_by_keep}
+    x, options = array((50, 3, 2)), {"scaling": "inverted" if scale_by_keep else "none"}
     feed(dj.drop_path_mask(KEY, x.shape, RATE))
-    twin = timm.DropPath(RATE, **options)
+    twin = timm.DropPath(RATE, scale_by_keep)
     assert_equal_both_ways(twin, lambda x: dj.drop_path(KEY, x, RATE, **options), x)
 
 

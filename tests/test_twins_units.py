@@ -197,9 +197,9 @@ def test_drop_path_in_its_modes():
     for y, gone in zip(once, dropped, strict=True):
         np.testing.assert_array_equal(y, 0 * x if gone else 2 * x)
     mask = dj.drop_path_mask(KEY, x.shape, 0.5)
-    y = dj.drop_path(KEY, x, 0.5, scale_by_keep=False)
+    y = dj.drop_path(KEY, x, 0.5, scaling="none")
     np.testing.assert_array_equal(y, jnp.where(mask, x, 0))
-    off = dj.drop_path(None, x, 0.5, scale_by_keep=False, deterministic=True)
+    off = dj.drop_path(None, x, 0.5, scaling="none", deterministic=True)
     assert off is x
     y = dj.drop_path(KEY, x.T, 0.5, batch_axis=-1)
     np.testing.assert_array_equal(y, dj.drop_path(KEY, x.T, 0.5, batch_axis=1))

@@ -341,3 +341,43 @@ def test_no_features_have_no_bias_to_drop():
     bias = {"bias": jnp.ones(0), "bias_rate": 0.5, "mask_per": "example"}
     y = dj.dropconnect_dense(KEY, jnp.ones((4, 5)), jnp.ones((5, 0)), 0.5, **bias)
     assert y.shape == (4, 0)
+
+
+@pytest.mark.parametrize("mode", ["row", "batch"])
+@pytest.mark.parametrize("scaling", ["inverted", "standard", "none"])
+@pytest.mark.parametrize("impl", ["threefry2x32", "rbg", dj.fast_prng])
+def test_the_leaves_of_an_example_are_dropped_together(impl, scaling, mode):
+    x, key = array((40, 3, 2)), jax.random.key(5, impl=impl)
+    tree = {"a": x, "b": (x[:, 0].astype(jnp.bfloat16), None), "c": x[..., 0, 0]}
+    options = {"mode": mode, "scaling": scaling}
+    for rate in (0.5, jnp.float32(0.5), 1.0):
+        # An array alone, or in a tree: the coins are the same.
+        expected = jax.tree.map(lambda x: dj.drop_path(key, x, rate, **options), tree)  # noqa: B023
+        y, *others = faces(
+            lambda key, x: dj.drop_path(key, x, rate, **options),  # noqa: B023
+            djl.DropPath(rate, **options),
+            djn.DropPath(rate, **options),
+            key,
+            tree,
+        )
+        for other in (y, *others):
+            assert jax.tree.structure(other) == jax.tree.structure(tree)
+            jax.tree.map(np.testing.assert_array_equal, other, expected)
+    off = dj.drop_path(None, tree, 0.5, deterministic=True, **options)
+    mean = 0.5 if scaling == "standard" else 1
+    np.testing.assert_array_equal(off["a"], x * np.float32(mean))
+
+
+def test_trees_of_branches_keep_their_coins_alone_for_the_backward_pass():
+    tree, rates = (array((40, 3, 50)), array((40, 7, 50))), jnp.linspace(0, 1, 40)
+    y, back = jax.vjp(lambda tree: dj.drop_path(KEY, tree, rates), tree)
+    assert sum(leaf.size for leaf in jax.tree.leaves(back)) <= 40 * 6
+    kept = dj.drop_path_mask(KEY, (40,), rates)
+    gain = jnp.where(kept, 1 / (1 - rates), 0)[:, None, None]
+    slopes = back((jnp.ones_like(tree[0]), jnp.ones_like(tree[1])))[0]
+    for slope, leaf, x in zip(slopes, y, tree, strict=True):
+        np.testing.assert_allclose(leaf, gain * x, rtol=1e-6)
+        np.testing.assert_allclose(slope, jnp.broadcast_to(gain, x.shape), rtol=1e-6)
+    turned = dj.drop_path(KEY, [x.T for x in tree], rates, batch_axis=-1)
+    for leaf, other in zip(turned, y, strict=True):
+        np.testing.assert_array_equal(leaf.T, other)

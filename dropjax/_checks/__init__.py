@@ -41,9 +41,9 @@ from ._layers import missing_rngs_error as missing_rngs_error
 from ._layers import rngs_error as rngs_error
 from ._made import AN_ACTIVATION as AN_ACTIVATION
 from ._made import AXES_OR_NONE as AXES_OR_NONE
-from ._made import BATCH_OF_ROWS as BATCH_OF_ROWS
 from ._made import HOST_RATE as HOST_RATE
 from ._made import NOISE_RATE as NOISE_RATE
+from ._made import OF_DROP_PATH as OF_DROP_PATH
 from ._made import TREE_OF_RATES as TREE_OF_RATES
 from ._made import Check as Check
 from ._made import check_made as check_made
@@ -59,6 +59,7 @@ from ._options import check_inference as check_inference
 from ._options import check_mask_per as check_mask_per
 from ._options import check_mode as check_mode
 from ._options import check_noise as check_noise
+from ._options import check_path_scaling as check_path_scaling
 from ._options import check_positive as check_positive
 from ._options import check_range as check_range
 from ._options import check_scaling as check_scaling
@@ -86,6 +87,8 @@ from ._rates import check_scalar_rate as check_scalar_rate
 from ._rates import check_stddev as check_stddev
 from ._rates import check_stddev_shape as check_stddev_shape
 from ._rates import check_target as check_target
+from ._trees import check_examples as check_examples
+from ._trees import check_inexact_tree as check_inexact_tree
 from ._trees import check_information as check_information
 from ._trees import check_kernel as check_kernel
 from ._trees import check_layer_output as check_layer_output

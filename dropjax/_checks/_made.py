@@ -32,6 +32,7 @@ from dropjax._checks._options import (
     check_mask_per,
     check_mode,
     check_noise,
+    check_path_scaling,
     check_positive,
     check_range,
     check_scaling,
@@ -139,7 +140,6 @@ _CHECKS: Mapping[str, Check] = {
     "backward_range": _plain(check_ascending, "backward_range"),
     "broadcast_dropout": _plain(check_flag, "broadcast_dropout"),
     "renormalize": _plain(check_flag, "renormalize"),
-    "scale_by_keep": _plain(check_flag, "scale_by_keep"),
     "mode": _plain(check_mode),
     "samples": _plain(check_count, "samples"),
     "prefix_tokens": _plain(check_size, "prefix_tokens"),
@@ -174,8 +174,9 @@ AXES_OR_NONE: Mapping[str, Check] = {"broadcast_dims": _unless_none(_AXES)}
 AN_ACTIVATION: Mapping[str, Check] = {
     "activation": _plain(check_function, "activation")
 }
-BATCH_OF_ROWS: Mapping[str, Check] = {
+OF_DROP_PATH: Mapping[str, Check] = {
     "batch_axis": lambda axis, layer: (
         layer.mode == "batch" or check_axis(axis, None, "batch_axis")
-    )
+    ),
+    "scaling": _plain(check_path_scaling),
 }

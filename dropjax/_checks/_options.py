@@ -80,6 +80,16 @@ def check_scaling(scaling: Any) -> None:
         )
 
 
+def check_path_scaling(scaling: Any) -> None:
+    """Inverted, standard or none."""
+    if scaling not in ("inverted", "standard", "none"):
+        raise ValueError(
+            "scaling must be 'inverted' (survivors are scaled in training), 'standard' "
+            "(everything is scaled after it) or 'none' (nothing is scaled), got "
+            f"{scaling!r}"
+        )
+
+
 def check_choice(value: Any, choices: tuple[str, ...], name: str) -> None:
     """One of a few words."""
     if not isinstance(value, str) or value not in choices:

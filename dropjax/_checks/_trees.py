@@ -128,6 +128,32 @@ def check_tree(x: Any) -> None:
         )
 
 
+def check_inexact_tree(x: Any) -> None:
+    """A tree of floating-point or complex arrays, and at least one."""
+    leaves = tree_leaves_with_path(x)
+    if not leaves:
+        raise TypeError(f"x must be an array or a tree of arrays, got {structure(x)}")
+    for path, leaf in leaves:
+        if not is_array(leaf) or not jnp.issubdtype(leaf.dtype, jnp.inexact):
+            raise TypeError(
+                "x must be a tree of floating-point or complex arrays, got "
+                f"{describe(leaf)} at {at(path)!r}; leave it out of the tree"
+            )
+
+
+def check_examples(x: Any, sizes: Sequence[int], batch_axis: int) -> int:
+    """The number of examples, which is the same in every leaf."""
+    paths = [at(path) for path, _ in tree_leaves_with_path(x)]
+    for path, size in zip(paths, sizes, strict=True):
+        if size != sizes[0]:
+            raise ValueError(
+                "x must have the same number of examples in every leaf, along "
+                f"batch_axis={batch_axis}, got {sizes[0]} at {paths[0]!r} and {size} "
+                f"at {path!r}"
+            )
+    return sizes[0]
+
+
 def check_layer_output(x: Any, y: Any) -> Any:
     """A tree like x, or a tuple of that and what the layer returns besides."""
     wanted: Any = jax.tree.structure(x)

@@ -1,32 +1,42 @@
 """Drop path, or stochastic depth: an example skips a residual branch as a whole."""
 
+import math
 from collections.abc import Sequence
+from typing import TypeVar, cast
 
-from jaxtyping import Array, Bool, Inexact
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool
 
-from dropjax._apply import drop
+from dropjax._apply import apply_coins, drop, working_dtype
 from dropjax._checks import (
     check_array,
     check_axis,
     check_deterministic,
-    check_flag,
+    check_examples,
+    check_inexact_tree,
     check_mode,
+    check_path_scaling,
+    check_rate,
+    check_rate_shape,
     check_shape,
 )
-from dropjax._masks import coins_along, keep_mask
-from dropjax._types import DropPathMode, KeyLike, RateLike, Scaling
+from dropjax._masks import coins_along, is_drawn, keep_mask, keep_probability
+from dropjax._types import DropPathMode, DropPathScaling, KeyLike, RateLike, Scaling
+
+X = TypeVar("X")
 
 
 def drop_path(
     key: KeyLike,
-    x: Inexact[Array, "*shape"],
+    x: X,
     rate: RateLike,
     *,
     mode: DropPathMode = "row",
     batch_axis: int = 0,
-    scale_by_keep: bool = True,
+    scaling: DropPathScaling = "inverted",
     deterministic: bool = False,
-) -> Inexact[Array, "*shape"]:
+) -> X:
     r"""Drops a residual branch, for each example or for the whole batch.
 
     $$y_n = \frac{m_n}{1 - rate} x_n, \qquad m_n \sim \text{Bernoulli}(1 - rate)$$
@@ -37,23 +47,29 @@ def drop_path(
     do with DropConnect, whatever EfficientNet's code says. Rates that grow with depth,
     from 0 to `rate * l / L` in layer l of L, are the paper's.
 
+    With `scaling="standard"`, as in the paper, survivors are not scaled, and with
+    `deterministic=True` the branch is multiplied by its probability of survival,
+    `1 - rate`. With `scaling="none"` neither is: this is timm's `scale_by_keep=False`,
+    whose branches are weaker in training than after it.
+
     Args:
       key: a PRNG key, typed or raw. None where nothing is drawn.
-      x: a floating-point or complex array, the output of a residual branch.
+      x: a floating-point or complex array, the output of a residual branch; or a tree
+        of them, in which an example's coin is the same in every leaf.
       rate: the probability of dropping, in [0, 1], a number or an array that
-        broadcasts to the coins' shape.
+        broadcasts to the coins' shape. That of a tree is (examples,), or () where
+        `mode="batch"`.
       mode: "row" for a coin per example, "batch" for one coin.
       batch_axis: the axis of the examples.
-      scale_by_keep: if False, survivors are not scaled, so that the branch is weaker
-        in training than after it.
+      scaling: "inverted", "standard" or "none".
       deterministic: if True, nothing is dropped.
 
     Returns:
-      An array of x's shape and dtype; x itself where nothing is to be done.
+      Arrays of x's structure, shapes and dtypes; x itself where nothing is to be done.
 
     Raises:
-      ValueError: the mode is unknown, the axis or the rate is out of range, or the key
-        is missing.
+      ValueError: the mode or scaling is unknown, the axis or the rate is out of range,
+        leaves have different numbers of examples, or the key is missing.
       TypeError: x is not floating-point or complex, or an argument has a wrong type.
 
     Example:
@@ -66,12 +82,50 @@ def drop_path(
       Huang, Sun, Liu, Sedra and Weinberger, 2016, "Deep networks with stochastic
       depth", ECCV.
     """
-    coins = _coins(check_array(x).shape, mode, batch_axis)
-    # Unscaled in training is standard scaling, which is scaled after it.
-    scaled = check_flag(scale_by_keep, "scale_by_keep")
-    unscaled = not scaled and not check_deterministic(deterministic)
-    scaling: Scaling = "standard" if unscaled else "inverted"
-    return drop(key, x, rate, coins, scaling=scaling, deterministic=deterministic)
+    check_path_scaling(scaling)
+    deterministic = check_deterministic(deterministic)
+    # What is scaled in neither case is standard in training, and inverted after it.
+    unscaled: Scaling = "inverted" if deterministic else "standard"
+    scaled = unscaled if scaling == "none" else scaling
+    if not jax.tree_util.treedef_is_leaf(jax.tree.structure(x)):
+        return _drop_tree(key, x, rate, mode, batch_axis, scaled, deterministic)
+    alone = check_array(x)
+    coins = _coins(alone.shape, mode, batch_axis)
+    y = drop(key, alone, rate, coins, scaling=scaled, deterministic=deterministic)
+    return cast(X, y)
+
+
+def _drop_tree(
+    key: KeyLike,
+    x: X,
+    rate: RateLike,
+    mode: DropPathMode,
+    batch_axis: int,
+    scaling: Scaling,
+    deterministic: bool,
+) -> X:
+    """The same for a tree: one toss, of which each leaf has a view of its own rank."""
+    check_inexact_tree(x)
+    leaves, structure = jax.tree.flatten(x)
+    coins = [_coins(leaf.shape, mode, batch_axis) for leaf in leaves]
+    sizes = [math.prod(own) for own in coins]
+    shape = () if mode == "batch" else (check_examples(x, sizes, batch_axis),)
+    rate = check_rate(rate)
+    check_rate_shape(rate, shape)
+    mask = keep_mask(key, shape, rate) if is_drawn(rate, deterministic) else None
+
+    def drop_leaf(leaf: Array, coins: tuple[int, ...]) -> Array:
+        own = rate
+        if jnp.ndim(rate):
+            own = jnp.broadcast_to(rate, shape).reshape(coins)
+        if mask is None:
+            return drop(
+                None, leaf, own, coins, scaling=scaling, deterministic=deterministic
+            )
+        keep = keep_probability(own, working_dtype(leaf))
+        return apply_coins(None, leaf, mask.reshape(coins), keep, scaling=scaling)
+
+    return jax.tree.unflatten(structure, map(drop_leaf, leaves, coins))
 
 
 def drop_path_mask(

@@ -1,10 +1,10 @@
 """Drop path."""
 
 import flax.linen as nn
-from jaxtyping import Array, Inexact
+from jaxtyping import PyTree
 
-from dropjax._checks import BATCH_OF_ROWS
-from dropjax._types import DropPathMode, KeyLike, RateLike
+from dropjax._checks import OF_DROP_PATH
+from dropjax._types import DropPathMode, DropPathScaling, KeyLike, RateLike
 from dropjax.functional import drop_path
 from dropjax.linen._base import Drop, resolve
 
@@ -16,7 +16,7 @@ class DropPath(Drop):
       rate: the probability of dropping the branch, in [0, 1].
       mode: "row" for a coin per example, "batch" for one coin.
       batch_axis: the axis of the examples.
-      scale_by_keep: if False, survivors are not scaled.
+      scaling: "inverted", "standard", or "none", which scales nothing.
       deterministic: if True, nothing is dropped. Give it here or in the call.
       rng_collection: the collection of rngs that the key is taken from.
 
@@ -30,31 +30,32 @@ class DropPath(Drop):
     rate: RateLike
     mode: DropPathMode = "row"
     batch_axis: int = 0
-    scale_by_keep: bool = True
+    scaling: DropPathScaling = "inverted"
     deterministic: bool | None = None
     rng_collection: str = "dropout"
 
-    checks = BATCH_OF_ROWS
+    checks = OF_DROP_PATH
 
     @nn.compact
     def __call__(
         self,
-        inputs: Inexact[Array, "*shape"],
+        inputs: PyTree,
         deterministic: bool | None = None,
         rng: KeyLike = None,
         *,
         rate: RateLike | None = None,
-    ) -> Inexact[Array, "*shape"]:
+    ) -> PyTree:
         """Drops the branch, for each example or for the batch.
 
         Args:
-          inputs: a floating-point or complex array, the output of a residual branch.
+          inputs: the output of a residual branch, a floating-point or complex array
+            or a tree of them.
           deterministic: if True, nothing is dropped.
           rng: a key to use instead of one from the collection.
           rate: overrides the attribute; it may be traced, as from a schedule.
 
         Returns:
-          An array of the inputs' shape and dtype.
+          Arrays of the inputs' structure, shapes and dtypes.
         """
         key, rate, deterministic = resolve(self, rng, rate, deterministic)
         return drop_path(
@@ -63,6 +64,6 @@ class DropPath(Drop):
             rate,
             mode=self.mode,
             batch_axis=self.batch_axis,
-            scale_by_keep=self.scale_by_keep,
+            scaling=self.scaling,
             deterministic=deterministic,
         )

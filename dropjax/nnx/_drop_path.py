@@ -1,10 +1,10 @@
 """Drop path."""
 
 from flax import nnx
-from jaxtyping import Array, Inexact
+from jaxtyping import PyTree
 
-from dropjax._checks import BATCH_OF_ROWS
-from dropjax._types import DropPathMode, KeyLike, RateLike
+from dropjax._checks import OF_DROP_PATH
+from dropjax._types import DropPathMode, DropPathScaling, KeyLike, RateLike
 from dropjax.functional import drop_path
 from dropjax.nnx._base import Drop, Rngs
 
@@ -16,7 +16,7 @@ class DropPath(Drop, nnx.Module):
       rate: the probability of dropping the branch, in [0, 1].
       mode: "row" for a coin per example, "batch" for one coin.
       batch_axis: the axis of the examples.
-      scale_by_keep: if False, survivors are not scaled.
+      scaling: "inverted", "standard", or "none", which scales nothing.
       deterministic: if True, nothing is dropped.
       rng_collection: the stream of rngs that the keys are taken from.
       rngs: the source of keys; None if every call brings its own.
@@ -30,7 +30,7 @@ class DropPath(Drop, nnx.Module):
       >>> assert jnp.array_equal(y, jnp.broadcast_to(y[:, :1, :1], x.shape))
     """
 
-    checks = BATCH_OF_ROWS
+    checks = OF_DROP_PATH
 
     def __init__(
         self,
@@ -38,34 +38,35 @@ class DropPath(Drop, nnx.Module):
         *,
         mode: DropPathMode = "row",
         batch_axis: int = 0,
-        scale_by_keep: bool = True,
+        scaling: DropPathScaling = "inverted",
         deterministic: bool | None = False,
         rng_collection: str = "dropout",
         rngs: Rngs = None,
     ) -> None:
         self.mode = mode
         self.batch_axis = batch_axis
-        self.scale_by_keep = scale_by_keep
+        self.scaling = scaling
         self._set_drop(rate, deterministic, rng_collection, rngs)
 
     def __call__(
         self,
-        inputs: Inexact[Array, "*shape"],
+        inputs: PyTree,
         *,
         deterministic: bool | None = None,
         rngs: Rngs | KeyLike = None,
         rate: RateLike | None = None,
-    ) -> Inexact[Array, "*shape"]:
+    ) -> PyTree:
         """Drops the branch, for each example or for the batch.
 
         Args:
-          inputs: a floating-point or complex array, the output of a residual branch.
+          inputs: the output of a residual branch, a floating-point or complex array
+            or a tree of them.
           deterministic: overrides the attribute.
           rngs: overrides the layer's; it may also be a key.
           rate: overrides the attribute; it may be traced, as from a schedule.
 
         Returns:
-          An array of the inputs' shape and dtype.
+          Arrays of the inputs' structure, shapes and dtypes.
         """
         key, rate, deterministic = self._resolve(deterministic, rngs, rate)
         return drop_path(
@@ -74,6 +75,6 @@ class DropPath(Drop, nnx.Module):
             rate,
             mode=self.mode,
             batch_axis=self.batch_axis,
-            scale_by_keep=self.scale_by_keep,
+            scaling=self.scaling,
             deterministic=deterministic,
         )

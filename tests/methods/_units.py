@@ -66,6 +66,19 @@ ROWS = [
         (900, 2, 3),
         (900, 1, 1),
     ),
+    *(
+        activation(
+            f"drop_path-{scaling}",
+            dj.drop_path,
+            dj.drop_path_mask,
+            djl.DropPath,
+            djn.DropPath,
+            (300, 2, 3),
+            (300, 1, 1),
+            scaling=scaling,
+        )
+        for scaling in ("standard", "none")
+    ),
     activation(
         "variational_dropout",
         dj.variational_dropout,
