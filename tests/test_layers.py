@@ -458,3 +458,16 @@ def test_a_nested_linen_wrapper_may_be_called_twice_and_take_the_flag():
     twice = Twice().apply(variables, X, rngs={"dropout": KEY})
     assert not jnp.array_equal(twice, nn.Dense(30).apply(dense, once))
     assert twice.shape == X.shape
+
+
+@pytest.mark.parametrize("wrapper", ["DropConnect", "LayerDrop", "ConcreteDropout"])
+def test_a_wrapper_is_no_recurrent_cell(wrapper):
+    options = {"examples": 1} if wrapper == "ConcreteDropout" else {"rate": 0.5}
+    x, rngs = jnp.ones((2, 5, 3)), nnx.Rngs(0)
+    linen = nn.RNN(getattr(djl, wrapper)(nn.SimpleCell(3), **options))
+    with pytest.raises(TypeError, match="wrap the RNN itself"):
+        linen.init(jax.random.key(0), x)
+    cell = nnx.SimpleCell(3, 3, rngs=rngs)
+    layer = nnx.RNN(getattr(djn, wrapper)(cell, **options, rngs=rngs))
+    with pytest.raises(TypeError, match="wrap the RNN itself"):
+        layer(x)

@@ -1001,6 +1001,22 @@ GOLDEN = {
         "layer(x) must have the shape and dtype of x, (4, 6) and float32, got (2, 6) "
         "and float32",
     ),
+    "a wrapper in the place of a cell": (
+        lambda: nn.RNN(djl.DropConnect(nn.LSTMCell(4), 0.5)).init(KEY, X[None]),
+        TypeError,
+        "cell must be a recurrent cell, got DropConnect around LSTMCell; wrap the RNN "
+        "itself, as in DropConnect(RNN(cell), ...), which draws once for the whole "
+        "sequence, or wrap the cell in RecurrentDropout or Zoneout",
+    ),
+    "a wrapper in the place of NNX's cell": (
+        lambda: nnx.RNN(
+            djn.LayerDrop(nnx.GRUCell(6, 6, rngs=nnx.Rngs(0)), 0.5, rngs=nnx.Rngs(0))
+        )(X[None]),
+        TypeError,
+        "cell must be a recurrent cell, got LayerDrop around GRUCell; wrap the RNN "
+        "itself, as in LayerDrop(RNN(cell), ...), which draws once for the whole "
+        "sequence, or wrap the cell in RecurrentDropout or Zoneout",
+    ),
     "a layer that changes a leaf": (
         lambda: dj.layer_drop(KEY, both(X, X[0]), lambda x: both(x["a"], X[:, 0]), 0.5),
         ValueError,

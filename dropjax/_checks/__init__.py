@@ -29,6 +29,7 @@ from ._axes import check_noise_shape as check_noise_shape
 from ._axes import check_one_sharing as check_one_sharing
 from ._axes import check_spatial_axes as check_spatial_axes
 from ._axes import check_two_axes as check_two_axes
+from ._layers import cell_error as cell_error
 from ._layers import check_fixed_mask as check_fixed_mask
 from ._layers import check_layers as check_layers
 from ._layers import check_module as check_module

@@ -64,6 +64,16 @@ def check_own_params(variables: Mapping[str, PyTree], module: object) -> PyTree:
     return variables["params"]
 
 
+def cell_error(layer: Any) -> TypeError:
+    """A wrapper that is called once per step would draw, or skip, at every step."""
+    name, module = type(layer).__name__, type(layer.module).__name__
+    return TypeError(
+        f"cell must be a recurrent cell, got {name} around {module}; wrap the RNN "
+        f"itself, as in {name}(RNN(cell), ...), which draws once for the whole "
+        "sequence, or wrap the cell in RecurrentDropout or Zoneout"
+    )
+
+
 def rngs_error(rngs: object, wanted: str) -> TypeError:
     """A layer's source of keys is of the wrong type."""
     return TypeError(

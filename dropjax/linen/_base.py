@@ -8,6 +8,7 @@ from jaxtyping import Array, PyTree
 
 from dropjax._checks import (
     Check,
+    cell_error,
     check_deterministic,
     check_fixed_mask,
     check_made,
@@ -37,6 +38,11 @@ class Wrapper(Drop):
     checks: ClassVar[Mapping[str, Check]] = {
         "module": lambda module, _: check_module(module, nn.Module)
     }
+
+    @property
+    def num_feature_axes(self) -> int:
+        """What `nn.RNN` asks of its cell first, and no wrapper is one."""
+        raise cell_error(self)
 
     @nn.nowrap
     def share_scope(self) -> None:

@@ -11,6 +11,7 @@ from jaxtyping import Array, PyTree
 
 from dropjax._checks import (
     Check,
+    cell_error,
     check_fixed_mask,
     check_flag_given,
     check_made,
@@ -87,6 +88,17 @@ class Drop:
         """
         if deterministic is not None:
             self.deterministic = deterministic
+
+
+class Wrapper(Drop):
+    """A layer around a module."""
+
+    module: Any
+
+    @property
+    def num_feature_axes(self) -> int:
+        """What `nnx.RNN` asks of its cell first, and no wrapper is one."""
+        raise cell_error(self)
 
 
 def held(rate: RateLike | PyTree) -> RateLike | PyTree:

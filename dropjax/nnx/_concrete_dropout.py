@@ -11,10 +11,10 @@ from jaxtyping import Array, Float, Inexact
 from dropjax._checks import check_flag_given, check_inner_rate, check_wrapped_kernel
 from dropjax._types import Axes, KeyLike
 from dropjax.functional import concrete_dropout, concrete_dropout_regularizer
-from dropjax.nnx._base import Drop, Rngs
+from dropjax.nnx._base import Rngs, Wrapper
 
 
-class ConcreteDropout(Drop, nnx.Module):
+class ConcreteDropout(Wrapper, nnx.Module):
     """`dropjax.concrete_dropout` in front of a layer, which learns its own rate.
 
     The wrapped layer keeps its parameters; `logit` is one more. It returns the layer's

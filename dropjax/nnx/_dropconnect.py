@@ -8,11 +8,11 @@ from jaxtyping import PyTree
 
 from dropjax._checks import TREE_OF_RATES
 from dropjax._types import KeyLike, RateLike, Scaling
-from dropjax.nnx._base import Drop, Rngs
+from dropjax.nnx._base import Rngs, Wrapper
 from dropjax.transforms import Where, dropconnect, takes_deterministic
 
 
-class DropConnect(Drop, nnx.Module):
+class DropConnect(Wrapper, nnx.Module):
     """`dropjax.dropconnect` around any module: it runs with its weights dropped.
 
     One mask is drawn per call; around an `nnx.RNN`, that is one mask for the whole

@@ -10,11 +10,11 @@ from jaxtyping import PyTree
 from dropjax._checks import check_function, check_layer_output, check_tree
 from dropjax._types import KeyLike, RateLike
 from dropjax.functional._layer_drop import is_kept, run_or_skip
-from dropjax.nnx._base import Drop, Rngs
+from dropjax.nnx._base import Rngs, Wrapper
 from dropjax.transforms import takes_deterministic
 
 
-class LayerDrop(Drop, nnx.Module):
+class LayerDrop(Wrapper, nnx.Module):
     """`dropjax.layer_drop` around a module: it is run or skipped, and so is its work.
 
     A skipped module leaves its variables as they are, batch statistics, caches and
