@@ -190,7 +190,8 @@ def _fits(number: Any, dtype: np.dtype) -> bool:
     if not jnp.issubdtype(dtype, np.integer):
         return True
     limits = jnp.iinfo(jax.dtypes.canonicalize_dtype(dtype))
-    return bool(limits.min <= number <= limits.max and number == int(number))
+    exact = int(number) if isinstance(number, numbers.Integral) else float(number)
+    return limits.min <= exact <= limits.max and float(exact).is_integer()
 
 
 def check_key(key: KeyLike) -> Key[Array, ""]:
