@@ -26,6 +26,7 @@ from dropjax._checks import (
     check_rate,
     check_rate_shape,
     check_scaling,
+    is_symbolic,
 )
 from dropjax._masks import foregone, keep_probability, toss
 from dropjax._types import KeyLike, RateLike, Scaling
@@ -249,7 +250,8 @@ def toss_for(
 
 def are_stored(coins: tuple[int, ...], x: Array) -> bool:
     """Whether so many elements share each coin that it is better drawn once."""
-    return math.prod(coins) * _SHARERS <= x.size
+    sizes = [n for coin, n in zip(coins, x.shape, strict=True) if coin != n]
+    return any(map(is_symbolic, sizes)) or math.prod(sizes) >= _SHARERS
 
 
 @redrawn()

@@ -12,6 +12,8 @@ from jax import lax
 from jax.extend.random import define_prng_impl, threefry_prng_impl
 from jaxtyping import Array, Float, Key, UInt, UInt32
 
+from dropjax._checks import is_symbolic
+
 Word = UInt32[Array, "..."]
 
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
@@ -91,6 +93,8 @@ def key_and_index(
 
 def element_index(shape: tuple[int, ...], word: Word) -> tuple[Word, Word, Word]:
     """High and low word of each element's row-major index, and zeros of that shape."""
+    if any(map(is_symbolic, shape)):
+        return _index_of_any_size(shape, word)
     along_axes = functools.partial(_index_along_axes, shape)
     if math.prod(shape) > 2**32:
         return along_axes(word)
@@ -135,6 +139,18 @@ def _index_along_axes(shape: tuple[int, ...], key: Word) -> tuple[Word, Word, Wo
 def _hidden_zero(word: Word) -> Word:
     """A zero that depends on a word, as far as XLA can see."""
     return (word >> np.uint32(31)) >> np.uint32(1)
+
+
+def _index_of_any_size(shape: tuple[int, ...], key: Word) -> tuple[Word, Word, Word]:
+    """For exported programs, in which a size is known only when they run."""
+    with jax.enable_x64(True):
+        index = jnp.broadcast_to(_hidden_zero(key).astype(jnp.uint64), shape)
+        stride = jnp.ones((), jnp.uint64)
+        for axis in reversed(range(len(shape))):
+            index = index + lax.broadcasted_iota(jnp.uint64, shape, axis) * stride
+            stride = stride * jnp.asarray(shape[axis]).astype(jnp.uint64)
+        high = (index >> np.uint64(32)).astype(jnp.uint32)
+        return high, index.astype(jnp.uint32), jnp.zeros(shape, jnp.uint32)
 
 
 def _high_product(index: Word, stride: int) -> Word:

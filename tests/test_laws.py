@@ -467,6 +467,55 @@ def test_export_to_every_platform(method, generator):
     np.testing.assert_allclose(value, restored_value, rtol=1e-5)
 
 
+def export_symbolic(function, key, x, shape):
+    """A program for every shape, and the program for a shape that is known."""
+    implementation, data = jax.random.key_impl(key), jax.random.key_data(key)
+
+    def on_and_off(data, x):
+        key = jax.random.wrap_key_data(data, impl=implementation)
+        off = function(None, x, RATE, deterministic=True)
+        return function(key, x, RATE), off
+
+    jitted = jax.jit(on_and_off)
+    symbolic = jax.ShapeDtypeStruct(export.symbolic_shape(shape, like=x.shape), x.dtype)
+    exported = export.export(jitted)(data, symbolic)
+    restored = export.deserialize(exported.serialize())
+    return functools.partial(restored.call, data), functools.partial(jitted, data)
+
+
+def assert_same_for_each(method, programs, arrays):
+    for x in arrays:
+        both = zip(*(program(x) for program in programs), strict=True)
+        for symbolic, known in both:
+            assert_same(method, symbolic, known, f"shape {x.shape}")
+
+
+@every_face(lambda method: not method.weights)
+def test_export_with_a_symbolic_batch(method, face, key):
+    x = method.array()
+    programs = export_symbolic(getattr(method, face), key, x, "b, ...")
+    sizes = (1, 2, len(x)) if face == "function" else (2,)
+    assert_same_for_each(method, programs, [x[:size] for size in sizes])
+
+
+@every(lambda method: not method.weights)
+@every_generator
+def test_export_with_no_size_known(method, generator):
+    x = method.array()
+    draw = (
+        method.function,
+        GENERATORS[generator](3),
+        x,
+        "b, c, d, e"[: 3 * x.ndim - 2],
+    )
+    if method.counts:
+        with pytest.raises(ValueError, match="x must have a known size"):
+            export_symbolic(*draw)
+    else:
+        smaller = x[tuple(slice(max(1, size - 1)) for size in x.shape)]
+        assert_same_for_each(method, export_symbolic(*draw), [smaller, x])
+
+
 # Law 8: the backward pass keeps the key, not the mask.
 
 

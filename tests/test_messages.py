@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from jax import export
 
 import dropjax as dj
 import dropjax.linen as djl
@@ -59,7 +60,27 @@ def both(a, b):
     return {"a": a, "b": b}
 
 
+def traced(function, shape):
+    """What is said where a size is symbolic."""
+    x = jax.ShapeDtypeStruct(export.symbolic_shape(shape), "float32")
+    return lambda: jax.eval_shape(function, x)
+
+
 GOLDEN = {
+    "blocks of a symbolic map": (
+        traced(lambda x: dj.drop_block(KEY, x, 0.5), "8, b, 4"),
+        ValueError,
+        "x must have a known size where it decides how many blocks cover a position, "
+        "got the symbolic dimension b; export a program for each size that is needed, "
+        "or one with deterministic=True",
+    ),
+    "patches of a symbolic sequence": (
+        traced(lambda x: dj.patch_dropout(KEY, x, 0.5), "8, b, 4"),
+        ValueError,
+        "x must have a known size where it decides how many tokens are left, got the "
+        "symbolic dimension b; export a program for each size that is needed, or one "
+        "with deterministic=True",
+    ),
     "rate above": (
         lambda: dj.dropout(KEY, X, 1.5),
         ValueError,

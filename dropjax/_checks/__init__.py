@@ -11,6 +11,7 @@ from ._arrays import check_fill as check_fill
 from ._arrays import check_id as check_id
 from ._arrays import check_ids as check_ids
 from ._arrays import check_key as check_key
+from ._arrays import check_known as check_known
 from ._arrays import check_like as check_like
 from ._arrays import check_mask as check_mask
 from ._arrays import check_numbers as check_numbers
@@ -100,3 +101,4 @@ from ._trees import check_selected as check_selected
 from ._trees import check_tree as check_tree
 from ._trees import check_where as check_where
 from ._trees import prefix_error as prefix_error
+from ._words import is_symbolic as is_symbolic

@@ -16,6 +16,8 @@ from dropjax._checks._words import (
     is_array,
     is_int,
     is_key,
+    is_size,
+    is_symbolic,
     is_tree,
     misplaced,
     same_dtype,
@@ -235,11 +237,22 @@ def check_shape(shape: Any) -> tuple[int, ...]:
             f"{misplaced(shape, 'shape')}"
         )
     for size in shape:
-        if not is_int(size) or size < 0:
+        if not is_size(size) or (is_int(size) and size < 0):
             raise ValueError(
                 f"shape must hold integers of 0 or more, got {shown(tuple(shape))}"
             )
-    return tuple(int(size) for size in shape)
+    return tuple(int(size) if is_int(size) else size for size in shape)
+
+
+def check_known(size: int, decides: str) -> int:
+    """A size that is a number, where something is counted before the program runs."""
+    if is_symbolic(size):
+        raise ValueError(
+            f"x must have a known size where it decides {decides}, got the symbolic "
+            f"dimension {size}; export a program for each size that is needed, or "
+            "one with deterministic=True"
+        )
+    return size
 
 
 def check_feature_maps(shape: tuple[int, ...]) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from jaxtyping import Array
 
-from dropjax._checks._words import cut, describe, is_int, shown
+from dropjax._checks._words import cut, describe, is_int, is_size, shown
 from dropjax._types import Axes
 
 
@@ -94,13 +94,13 @@ def check_noise_shape(
                 f"size (not shared), got {shown(tuple(noise_shape))} for shape {shape}"
             )
     pairs = zip(noise_shape, shape, strict=True)
-    return tuple(size if wanted is None else int(wanted) for wanted, size in pairs)
+    return tuple(1 if wanted == 1 else size for wanted, size in pairs)
 
 
 def check_noise_sizes(noise_shape: Any) -> None:
     """Sizes, or None for that of an array that need not be known yet."""
     listed = isinstance(noise_shape, Sequence) and not isinstance(noise_shape, str)
-    if not listed or not all(n is None or is_int(n) for n in noise_shape):
+    if not listed or not all(n is None or is_size(n) for n in noise_shape):
         raise TypeError(
             "noise_shape must be a sequence of sizes, integers or None, got "
             f"{describe(noise_shape)}"

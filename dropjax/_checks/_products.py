@@ -16,6 +16,7 @@ from dropjax._checks._words import (
     describe,
     is_int,
     is_pair,
+    is_symbolic,
     same_dtype,
     shown,
 )
@@ -100,7 +101,8 @@ def check_prefix_tokens(shape: tuple[int, ...], prefix_tokens: Any) -> int:
         raise ValueError(
             f"x must have shape (*batch, tokens, features), got shape {shape}"
         )
-    if check_size(prefix_tokens, "prefix_tokens") > shape[-2]:
+    check_size(prefix_tokens, "prefix_tokens")
+    if not is_symbolic(shape[-2]) and prefix_tokens > shape[-2]:
         raise ValueError(
             "prefix_tokens must be a number of tokens from 0 to the sequence's "
             f"{shape[-2]}, got {shown(prefix_tokens)}"

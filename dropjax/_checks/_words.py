@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import export
 
 # How much of what was got a message shows.
 _LONGEST = 100
@@ -36,10 +37,8 @@ def same_dtype(x: Any, other: Any) -> bool:
 
 def broadcasts(shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
     """Whether an array of the one shape broadcasts to the other."""
-    try:
-        return np.broadcast_shapes(shape, wanted) == wanted
-    except ValueError:
-        return False
+    sizes = zip(reversed(shape), reversed(wanted), strict=False)
+    return len(shape) <= len(wanted) and all(n in (1, size) for n, size in sizes)
 
 
 def is_pair(pair: Any) -> bool:
@@ -58,6 +57,16 @@ def is_truth(value: object) -> bool:
         known = not isinstance(value, jax.core.Tracer)
         return known and value.shape == () and value.dtype == np.bool_
     return isinstance(value, bool | np.bool_) or (is_int(value) and value in (0, 1))
+
+
+def is_size(value: object) -> bool:
+    """The size of an axis: an integer, or a symbolic dimension of `jax.export`."""
+    return is_int(value) or is_symbolic(value)
+
+
+def is_symbolic(size: object) -> bool:
+    """Whether a size is known only when the exported program runs."""
+    return export.is_symbolic_dim(size)
 
 
 def describe(value: Any) -> str:

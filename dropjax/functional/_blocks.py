@@ -7,6 +7,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Key
 
+from dropjax._checks import check_known
 from dropjax._masks import toss
 
 # Six of Newton's steps reach float32's limit for every rate and block that was tried.
@@ -58,7 +59,7 @@ def covers(
     """How many blocks cover a position: the numbers, and the share of positions."""
     blocks = share = np.ones(1)
     for size, side in zip(shape, window, strict=True):
-        if side and size:
+        if side and check_known(size, "how many blocks cover a position"):
             position = np.arange(size)
             first = np.maximum(position - side + 1, 0)
             along = np.minimum(position, size - side) - first + 1

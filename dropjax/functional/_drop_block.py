@@ -1,5 +1,6 @@
 """Drop block: contiguous regions of a feature map are dropped together."""
 
+import math
 from collections.abc import Sequence
 
 import jax
@@ -22,6 +23,7 @@ from dropjax._checks import (
     check_rate,
     check_rate_shape,
     check_shape,
+    is_symbolic,
 )
 from dropjax._masks import foregone, keep_probability
 from dropjax._types import Fill, KeyLike, RateLike
@@ -198,9 +200,12 @@ def _window(
     own = check_channel_and_batch(channel_axis, batch_axis, len(shape))
     sides = iter(check_block(block_size, len(shape) - len(own), "block_size"))
     return tuple(
-        0 if axis in own else max(1, min(next(sides), n))
-        for axis, n in enumerate(shape)
+        0 if axis in own else _side(next(sides), n) for axis, n in enumerate(shape)
     )
+
+
+def _side(side: int, size: int) -> int:
+    return side if is_symbolic(size) else max(1, min(side, size))
 
 
 def _maps(
@@ -236,7 +241,8 @@ def _drop_blocks(
         return nan_where(keep, apply_mask(x, mask, fill=value))
     axes = tuple(axis for axis in range(x.ndim) if axis not in scaled_per)
     kept = jnp.sum(mask, axes, jnp.int32, keepdims=True)
-    share = kept.astype(working_dtype(x)) / max(1, mask.size // max(1, kept.size))
+    positions = math.prod(mask.shape[axis] for axis in axes) or 1
+    share = kept.astype(working_dtype(x)) / jnp.asarray(positions, working_dtype(x))
     return apply_mask(x, mask, keep=nan_seen(share, keep), fill=value)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Inexact, Key, UInt32
 
+from dropjax._checks import is_symbolic
 from dropjax._fast_prng import counter_key, counter_words
 from dropjax._masks import keep_probability
 from dropjax._random import Word
@@ -49,13 +50,24 @@ def in_groups(
     x: Inexact[Array, "examples *rest"], mask_per: int
 ) -> Inexact[Array, "groups masks mask_per *rest"]:
     """The examples by their masks, and the masks by the words of their coins."""
-    masks = max(-(-x.shape[0] // mask_per), 1)
-    together = min(masks, _TO_A_WORD)
-    groups = -(-masks // together)
+    together = masks_to_a_word(x.shape[0], mask_per) or 1
+    groups = groups_of(x.shape[0], mask_per) or 1
     missing = groups * together * mask_per - x.shape[0]
     if missing:
         x = jnp.pad(x, [(0, missing)] + [(0, 0)] * (x.ndim - 1))
     return x.reshape(groups, together, mask_per, *x.shape[1:])
+
+
+def groups_of(examples: int, mask_per: int) -> int:
+    """How many groups of masks that share their words there are."""
+    return -(-examples // (_TO_A_WORD * mask_per))
+
+
+def masks_to_a_word(examples: int, mask_per: int) -> int:
+    """How many masks share their words: all that there are, or as many as fit."""
+    if is_symbolic(examples):
+        return _TO_A_WORD
+    return min(-(-examples // mask_per), _TO_A_WORD)
 
 
 def coin_words(

@@ -8,6 +8,7 @@ from dropjax._checks import (
     check_flag,
     check_host_rate,
     check_key,
+    check_known,
     check_numbers,
     check_prefix_tokens,
 )
@@ -72,7 +73,8 @@ def patch_dropout(
     tokens = check_prefix_tokens(check_numbers(x).shape, prefix_tokens)
     rate = check_host_rate(rate, "how many tokens are left")
     ordered = check_flag(ordered, "ordered")
-    kept = tokens if check_deterministic(deterministic) else _kept(tokens, rate)
+    whole = check_deterministic(deterministic) or rate == 0
+    kept = tokens if whole else _kept(tokens, rate)
     batch = x.shape[:-2]
     if kept == tokens:
         every = jnp.arange(prefix_tokens + tokens, dtype=jnp.int32)
@@ -90,7 +92,8 @@ def patch_dropout(
 
 def _kept(tokens: int, rate: float) -> int:
     """To the nearest: `int(100 * (1 - 0.9))` is 9."""
-    return max(round(tokens * (1 - rate)), int(rate < 1 and tokens > 0))
+    known = check_known(tokens, "how many tokens are left")
+    return max(round(known * (1 - rate)), int(rate < 1 and known > 0))
 
 
 def _choose(

@@ -9,7 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Num
 
-from dropjax._checks import check_numbers, check_range, check_shape, check_two_axes
+from dropjax._checks import (
+    check_numbers,
+    check_range,
+    check_shape,
+    check_two_axes,
+    is_symbolic,
+)
 from dropjax._masks import spatial_axes
 from dropjax._types import Fill, KeyLike, RateLike
 from dropjax.functional._boxes import box_mask, erase, place
@@ -158,7 +164,7 @@ class _Rectangle:
         self, uniform: Float[Array, "numbers ..."], sizes: Sequence[int]
     ) -> Iterator[tuple[Int[Array, "..."], Int[Array, "..."]]]:
         of_area, of_ratio, *of_places = uniform
-        height, width = (np.float32(max(1, size)) for size in sizes)
+        height, width = map(_as_float, sizes)
         area = _between(of_area, *self.area)
         # Between these the rectangle is no higher and no wider than the map.
         least, most = jnp.log(area * (height / width)), jnp.log(height / width / area)
@@ -166,11 +172,17 @@ class _Rectangle:
         low, high = (jnp.clip(limit, least, most) for limit in wanted)
         root = jnp.exp(_between(of_ratio, low, high) / 2)
         side = jnp.sqrt(area * (height * width))
-        both = zip(of_places, sizes, (side * root, side / root), strict=True)
-        for number, size, exact in both:
-            extent = jnp.clip(jnp.round(exact), 1, size).astype(jnp.int32)
-            start = place(number, size + 1 - extent)
+        exact = zip((height, width), (side * root, side / root), strict=True)
+        for number, (size, wanted) in zip(of_places, exact, strict=True):
+            extent = jnp.clip(jnp.round(wanted), 1, size).astype(jnp.int32)
+            start = place(number, jnp.asarray(size, jnp.int32) + 1 - extent)
             yield start, start + extent
+
+
+def _as_float(size: int) -> Float[Array, ""]:
+    """A size that is known is a constant, with which the host has done its sums."""
+    known = not is_symbolic(size)
+    return np.float32(max(1, size)) if known else jnp.asarray(size, jnp.float32)
 
 
 def _between(

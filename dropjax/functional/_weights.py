@@ -24,10 +24,12 @@ from dropjax._types import KeyLike, RateLike, Scaling
 from dropjax.functional._dropout import dropout
 from dropjax.functional._examples import (
     coins,
+    groups_of,
     in_groups,
     mask_levels,
     masked_products,
     masked_rows,
+    masks_to_a_word,
     realized_rate,
     weight_words,
 )
@@ -217,9 +219,8 @@ def _own_biases(
     examples: int,
     share: int,
 ) -> Inexact[Array, "examples features_out"]:
-    masks = -(-examples // share)
-    words = weight_words(key, mask_levels(rate), -(-masks // 32), bias.shape)
-    mask = lax.collapse(coins(words, min(masks, 32)), 0, 2)
+    words = weight_words(key, mask_levels(rate), groups_of(examples, share), bias.shape)
+    mask = lax.collapse(coins(words, masks_to_a_word(examples, share)), 0, 2)
     mask = jnp.repeat(mask, share, axis=0)[:examples]
     scaled = jnp.broadcast_to(_scaled(bias, rate, scaling), mask.shape)
     return apply_mask(scaled, mask)

@@ -72,6 +72,7 @@ def _tree(name, shape, *, slow=False, **options):
         options,
         off=_off(options),
         folds=True,
+        weights=True,
         slow=slow,
     )
 
@@ -144,6 +145,7 @@ def _dense(name, *, slow=False, **options):
         public=public,
         options=options,
         product=True,
+        weights=True,
         folds=True,
         others=True,
         off=_off(options),
@@ -197,6 +199,7 @@ def _conv(name, window, *, slow=False, **options):
         public=public,
         options=options,
         product=True,
+        weights=True,
         folds=True,
         others=True,
         off=_off(options),

@@ -91,6 +91,10 @@ class Method:
     saved: int = 8
     # Whether x is a factor, seen through a product with the identity.
     product: bool = False
+    # Whether x stands for the weights of a model, whose sizes are always known.
+    weights: bool = False
+    # Whether a size along other axes than the batch's must be known to draw.
+    counts: bool = False
     # Whether its laws are for `make test-all`: they take minutes, or the row differs
     # from another by an option that has tests of its own.
     slow: bool = False

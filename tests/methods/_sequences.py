@@ -34,6 +34,7 @@ def _patch_dropout():
             "output": (6, 7, 4),
             "certain": False,
             "static": True,
+            "counts": True,
             "talks": (1,),
             "saved": 6 * 7 + 8,
         },

@@ -43,6 +43,7 @@ ROWS = [
         hole=_pretrained,
         others=True,
         once=False,  # The pretrained weights are, before they meet x.
+        weights=True,
         ulps=4,
     ),
     Method(
@@ -55,6 +56,7 @@ ROWS = [
         explicit=_targeted,
         certain=False,
         heals=False,
+        weights=True,
         talks=(0,),
         saved=16 * 24 + 8,
     ),

@@ -37,6 +37,7 @@ def block(name, dimensions, shape, coins, batch_axis=0, slow=False, **options):
         "explicit": functools.partial(by_share, per=per),
         "fair": False,
         "talks": tuple(axis for axis in range(len(shape)) if axis not in per),
+        "counts": True,
         "slow": slow,
     }
     return activation(
