@@ -64,7 +64,7 @@ def is_size(value: object) -> bool:
     return is_int(value) or is_symbolic(value)
 
 
-def is_symbolic(size: object) -> bool:
+def is_symbolic(size: Any) -> bool:
     """Whether a size is known only when the exported program runs."""
     return export.is_symbolic_dim(size)
 

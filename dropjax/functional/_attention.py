@@ -306,5 +306,5 @@ def _weigh(
 def _grouped(x: Array, groups: int, axis: int) -> Array:
     """The heads along a negative axis, by the head of keys and values they share."""
     heads = x.shape[axis]
-    shape = (*x.shape[:axis], groups, heads // max(1, groups), *x.shape[axis + 1 :])
+    shape = (*x.shape[:axis], groups, heads // (groups or 1), *x.shape[axis + 1 :])
     return x.reshape(shape)

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
 import numpy as np
@@ -173,14 +173,14 @@ class _Rectangle:
         root = jnp.exp(_between(of_ratio, low, high) / 2)
         side = jnp.sqrt(area * (height * width))
         exact = zip((height, width), (side * root, side / root), strict=True)
-        for number, (size, wanted) in zip(of_places, exact, strict=True):
-            extent = jnp.clip(jnp.round(wanted), 1, size).astype(jnp.int32)
+        for number, (size, ideal) in zip(of_places, exact, strict=True):
+            extent = jnp.clip(jnp.round(ideal), 1, size).astype(jnp.int32)
             start = place(number, jnp.asarray(size, jnp.int32) + 1 - extent)
             yield start, start + extent
 
 
-def _as_float(size: int) -> Float[Array, ""]:
-    """A size that is known is a constant, with which the host has done its sums."""
+def _as_float(size: int) -> Any:
+    """Of NumPy where it can be, so that no compiler rearranges what is made of it."""
     known = not is_symbolic(size)
     return np.float32(max(1, size)) if known else jnp.asarray(size, jnp.float32)
 
