@@ -108,7 +108,8 @@ def _index_counted(shape: tuple[int, ...], key: Word) -> tuple[Word, Word, Word]
     The zeros depend on the index, as far as XLA can see, so that the key's schedule is
     computed in the kernel that reads it.
     """
-    low = lax.iota(jnp.uint32, math.prod(shape)).reshape(shape)
+    # A zero like the key tells shard_map that these vary where the key does.
+    low = lax.iota(jnp.uint32, math.prod(shape)).reshape(shape) + jnp.zeros_like(key)
     return jnp.zeros_like(low), low, _hidden_zero(low)
 
 
@@ -133,7 +134,7 @@ def _index_along_axes(shape: tuple[int, ...], key: Word) -> tuple[Word, Word, Wo
         if shape[axis] > 2**32:
             high = high + along(_high_index(shape[axis]) * np.uint32(stride))
         stride *= shape[axis]
-    return high, low, jnp.zeros(shape, jnp.uint32)
+    return high, low, jnp.zeros_like(low)
 
 
 def _hidden_zero(word: Word) -> Word:
@@ -150,7 +151,8 @@ def _index_of_any_size(shape: tuple[int, ...], key: Word) -> tuple[Word, Word, W
             index = index + lax.broadcasted_iota(jnp.uint64, shape, axis) * stride
             stride = stride * jnp.asarray(shape[axis]).astype(jnp.uint64)
         high = (index >> np.uint64(32)).astype(jnp.uint32)
-        return high, index.astype(jnp.uint32), jnp.zeros(shape, jnp.uint32)
+        low = index.astype(jnp.uint32)
+        return high, low, jnp.zeros_like(low)
 
 
 def _high_product(index: Word, stride: int) -> Word:
