@@ -180,7 +180,7 @@ DEFAULTS = {
         **CHANNELS,
         "deterministic": False,
     },
-    dj.dropconnect: {"where": None, **COMMON},
+    dj.dropconnect: {"where": None, "block_size": None, **COMMON},
     dj.mixout: {"where": None, **COMMON},
     dj.selected: {"where": None},
     dj.attention_dropout: {

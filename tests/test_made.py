@@ -139,6 +139,8 @@ def accepted(layer, name, value):
     """What is wrong for others and is right for these."""
     if name == "activation":
         return value is None and layer.startswith("DropConnect")
+    if name == "block_size" and layer == "DropConnect":
+        return value in (None, (1,) * 9)
     return value is None and name in ("bias_rate", "memory_rate")
 
 

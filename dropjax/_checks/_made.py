@@ -20,6 +20,7 @@ from dropjax._checks._axes import (
     check_noise_sizes,
     check_one_sharing,
     check_sides,
+    check_weight_block,
 )
 from dropjax._checks._options import (
     check_ascending,
@@ -165,7 +166,10 @@ _CHECKS: Mapping[str, Check] = {
 }
 
 # What some layers ask more, or less, of.
-TREE_OF_RATES: Mapping[str, Check] = {"rate": _check_tree}
+OF_DROPCONNECT: Mapping[str, Check] = {
+    "rate": _check_tree,
+    "block_size": _plain(check_weight_block),
+}
 NOISE_RATE: Mapping[str, Check] = {"rate": _unless_none(_plain(check_noise_rate))}
 HOST_RATE: Mapping[str, Check] = {
     "rate": _unless_none(_plain(check_host_rate, "how many tokens are left"))
