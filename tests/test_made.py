@@ -56,6 +56,8 @@ WRONG = {
     "fill": ["noise", None, True, (0.5, None)],
     "inside": FLAGS,
     "per_channel": FLAGS,
+    "scale_by_keep": FLAGS,
+    "gamma_scale": [0.0, -1.0, float("inf"), "1", True, None],
     "area": [*RANGES, (0.0, 0.5), (0.5, 1.5)],
     "ratio": [*RANGES, (0.0, 1.0)],
     "forward_range": RANGES,

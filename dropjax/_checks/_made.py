@@ -135,6 +135,7 @@ _CHECKS: Mapping[str, Check] = {
     "gamma_scale": _plain(check_positive, "gamma_scale"),
     "inside": _plain(check_flag, "inside"),
     "per_channel": _plain(check_flag, "per_channel"),
+    "scale_by_keep": _plain(check_flag, "scale_by_keep"),
     "area": _plain(check_range, 0, 1, "area"),
     "ratio": _plain(check_range, 0, math.inf, "ratio"),
     "forward_range": _plain(check_ascending, "forward_range"),
