@@ -56,6 +56,7 @@ lint: $(VENV)/dev.installed
 	$(bin)/ruff check .
 	$(bin)/ruff format --check .
 	$(bin)/mypy
+	$(bin)/python -m pytest -q tests/test_types.py
 
 format: $(VENV)/dev.installed
 	$(bin)/ruff check --fix .
@@ -83,6 +84,9 @@ dist: $(VENV)/dev.installed
 	$(bin)/twine check --strict build/dist/*
 	$(bin)/python .ci/check_dist.py build/dist
 	$(bin)/python -m venv build/venv
+	build/venv/bin/python -m pip install --quiet jax jaxtyping
+	build/venv/bin/python -m pip install --quiet --no-deps build/dist/*.whl
+	build/venv/bin/python -I .ci/alone.py
 	build/venv/bin/python -m pip install --quiet build/dist/*.whl
 	build/venv/bin/python -I .ci/smoke.py
 

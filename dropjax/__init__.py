@@ -4,8 +4,12 @@ Every method answers two questions, who shares a coin and what fills the hole:
 
     key --bits--> coins --shared axes--> keep mask --apply--> array or parameter tree
 
-Pure functions are here; Flax layers are in `dropjax.linen` and `dropjax.nnx`.
+Pure functions are here; Flax layers are in `dropjax.linen` and `dropjax.nnx`, and
+transforms of gradients in `dropjax.optimizers`.
 """
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from . import inference as inference
 from . import losses as losses
@@ -127,3 +131,25 @@ __all__ = [
     "zoneout",
     "zoneout_mask",
 ]
+
+# Imported when they are first used, for they import flax and optax.
+_LAZY = ("linen", "nnx", "optimizers")
+
+if TYPE_CHECKING:
+    from . import linen as linen
+    from . import nnx as nnx
+    from . import optimizers as optimizers
+
+    __version__: str
+else:
+
+    def __getattr__(name: str) -> Any:
+        if name in _LAZY:
+            return importlib.import_module(f"{__name__}.{name}")
+        if name == "__version__":
+            return importlib.import_module("importlib.metadata").version(__name__)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY, "__version__"})

@@ -28,7 +28,7 @@ from dropjax._checks import (
     check_scaling,
     is_symbolic,
 )
-from dropjax._masks import foregone, keep_probability, over_blocks, toss
+from dropjax._masks import foregone, keep_probability, toss
 from dropjax._types import KeyLike, RateLike, Scaling
 
 # An element that draws its coin itself takes about an eighth of the time of a coin
@@ -40,7 +40,7 @@ def apply_mask(
     x: Num[Array, "*shape"],
     mask: Bool[Array, "..."],
     *,
-    keep: float | Float[Array, "..."] = 1.0,
+    keep: RateLike = 1.0,
     fill: ArrayLike = 0.0,
 ) -> Num[Array, "*shape"]:
     r"""Keeps and scales what the mask keeps, and fills the rest.
@@ -168,14 +168,10 @@ def drop(
     rate: RateLike,
     coins: tuple[int, ...],
     *,
-    block: tuple[int, ...] = (),
     scaling: Scaling,
     deterministic: bool,
 ) -> Inexact[Array, "*shape"]:
-    """Drops with coins of the given shape, which broadcast to the array's.
-
-    With a `block` each is for a block of such sides along the last axes.
-    """
+    """Drops with coins of the given shape, which broadcast to the array's."""
     rate = check_rate(rate)
     check_rate_shape(rate, coins)
     check_scaling(scaling)
@@ -183,10 +179,9 @@ def drop(
     certain = foregone(rate, deterministic)
     keep = keep_probability(rate, working_dtype(x))
     if certain is None:
-        options = {"coins": coins, "block": block, "scaling": scaling}
-        return _toss_and_apply(check_key(key), x, keep, **options)
+        return _toss_and_apply(check_key(key), x, keep, coins=coins, scaling=scaling)
     if deterministic and scaling == "standard" and not is_one(keep):
-        return _expect(None, x, over_blocks(keep, block, x.shape))
+        return _expect(None, x, keep)
     return x if certain else jnp.zeros_like(x)
 
 
@@ -210,18 +205,16 @@ def drop_by(
     return draw(check_key(key), x, keep, coins=coins, **options)
 
 
-@redrawn("coins", "block", "scaling")
+@redrawn("coins", "scaling")
 def _toss_and_apply(
     key: Key[Array, ""],
     x: Inexact[Array, "*shape"],
     keep: Float[Array, "..."],
     *,
     coins: tuple[int, ...],
-    block: tuple[int, ...],
     scaling: Scaling,
 ) -> Inexact[Array, "*shape"]:
-    mask = over_blocks(toss_for(x, key, keep, coins), block, x.shape)
-    return _apply(x, mask, over_blocks(keep, block, x.shape), scaling)
+    return _apply(x, toss_for(x, key, keep, coins), keep, scaling)
 
 
 @redrawn("scaling")
@@ -257,11 +250,8 @@ def toss_for(
 
 def are_stored(coins: tuple[int, ...], x: Array) -> bool:
     """Whether so many elements share each coin that it is better drawn once."""
-    shared = [(coin, n) for coin, n in zip(coins, x.shape, strict=True) if coin != n]
-    if any(is_symbolic(n) for _, n in shared):
-        return True
-    tossed = math.prod(coin for coin, _ in shared)
-    return tossed * _SHARERS <= math.prod(n for _, n in shared)
+    sizes = [n for coin, n in zip(coins, x.shape, strict=True) if coin != n]
+    return any(map(is_symbolic, sizes)) or math.prod(sizes) >= _SHARERS
 
 
 @redrawn()
@@ -272,9 +262,7 @@ def _expect(
     return apply_mask(scale(x, keep), jnp.broadcast_to(keep != 0, x.shape))
 
 
-def _divide(
-    x: Inexact[Array, "*shape"], keep: float | Float[Array, "..."]
-) -> Inexact[Array, "*shape"]:
+def _divide(x: Inexact[Array, "*shape"], keep: RateLike) -> Inexact[Array, "*shape"]:
     """X by the share kept, not yet rounded to its dtype."""
     keep = jnp.asarray(keep, working_dtype(x))
     # XLA turns division by a scalar into this product, but not everywhere; written
@@ -323,9 +311,7 @@ def nan_seen(
     return jnp.where(jnp.isnan(keep).any(), jnp.nan, share)
 
 
-def nan_where(
-    keep: Float[Array, "..."], y: Num[Array, "*shape"]
-) -> Num[Array, "*shape"]:
+def nan_where(keep: RateLike, y: Num[Array, "*shape"]) -> Num[Array, "*shape"]:
     """Y, and NaN where its rate is, which would be hidden where nothing is scaled."""
     if jnp.issubdtype(y.dtype, np.integer):
         return y

@@ -1,14 +1,26 @@
 """The words of the signatures: what a key, a rate and an axis may be."""
 
 from collections.abc import Sequence
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
+import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Key, UInt32
+
+if TYPE_CHECKING:
+    # Type checkers cannot resolve jaxtyping's, and pyright's strict mode complains.
+    PyTree: TypeAlias = Any
+else:
+    from jaxtyping import PyTree as PyTree
+
+Tree = TypeVar("Tree")
+"""A tree that comes back with the structure that it had."""
 
 KeyLike: TypeAlias = Key[Array, ""] | UInt32[Array, "words"] | None
 """A typed key, a raw one, or None where nothing is drawn."""
 
-RateLike: TypeAlias = float | Float[Array, "..."]
+RateLike: TypeAlias = (
+    float | np.floating[Any] | Float[Array, "..."] | Float[np.ndarray, "..."]
+)
 """The probability of dropping: a Python number, or an array of them."""
 
 Fill: TypeAlias = ArrayLike | Sequence[float] | Literal["random"]

@@ -14,10 +14,9 @@ from typing import Any, NamedTuple, TypeAlias
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax  # type: ignore[import-untyped]
 from jax import lax
 from jax.tree_util import keystr
-from jaxtyping import Array, Int, PyTree
+from jaxtyping import Array, Int
 
 from dropjax._apply import apply_mask, working_dtype
 from dropjax._checks import (
@@ -27,10 +26,16 @@ from dropjax._checks import (
     check_rate,
     check_same_paths,
     check_scaling,
+    missing_package_error,
 )
-from dropjax._types import KeyLike, RateLike, Scaling
+from dropjax._types import KeyLike, PyTree, RateLike, Scaling, Tree
 from dropjax.transforms import Where, dropconnect
 from dropjax.transforms._paths import named
+
+try:
+    import optax
+except ModuleNotFoundError as error:
+    raise missing_package_error(error, "optax", "dropjax.optimizers") from None
 
 __all__ = [
     "GradientDropoutState",
@@ -225,8 +230,8 @@ def child_mask(information: PyTree, rate: float) -> PyTree:
 
 
 def fisher_information(
-    log_likelihood: Callable[[PyTree, Any], Any], params: PyTree, examples: PyTree
-) -> PyTree:
+    log_likelihood: Callable[[Tree, Any], Any], params: Tree, examples: PyTree
+) -> Tree:
     r"""The diagonal of the empirical Fisher information of each weight.
 
     $$F(w) = \frac{1}{|D|} \sum_{(x, y) \in D}

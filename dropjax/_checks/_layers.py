@@ -3,9 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jaxtyping import Array, PyTree
+from jaxtyping import Array
 
 from dropjax._checks._words import describe
+from dropjax._types import PyTree
 
 
 def check_sower(module: object) -> None:

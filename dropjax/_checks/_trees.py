@@ -6,11 +6,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax.tree_util import keystr, tree_leaves_with_path
-from jaxtyping import Array, PyTree
+from jaxtyping import Array
 
 from dropjax._checks._arrays import check_array, check_like
 from dropjax._checks._words import (
-    cut,
     describe,
     is_array,
     listed,
@@ -18,6 +17,7 @@ from dropjax._checks._words import (
     same_dtype,
     shown,
 )
+from dropjax._types import PyTree
 
 
 def check_information(leaves: Sequence[Any]) -> None:
@@ -75,17 +75,6 @@ def check_leaf(leaf: Any, path: str) -> None:
         raise TypeError(
             f"{which} must be a floating-point or complex array, got {describe(leaf)}"
             f"{'' if path else misplaced(leaf, 'params')}"
-        )
-
-
-def check_block_fits(block: tuple[int, ...], leaf: Any, path: str) -> None:
-    """A block has no more axes than the leaf that it is of."""
-    if len(block) > len(leaf.shape):
-        which = f"params leaf {cut(repr(path))}" if path else "params"
-        raise ValueError(
-            f"block_size must have no more entries than {which} has axes, got {block} "
-            f"for shape {leaf.shape}; an integer n stands for (n, 1), and where can "
-            "leave the leaf out"
         )
 
 

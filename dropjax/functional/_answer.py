@@ -4,11 +4,11 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import jax
-from jaxtyping import Array, PyTree
+from jaxtyping import Array
 
 from dropjax._checks import check_count, check_inference, check_key
 from dropjax._masks import is_drawn
-from dropjax._types import Inference, KeyLike, MaskPer, Noise, RateLike
+from dropjax._types import Inference, KeyLike, MaskPer, Noise, PyTree, RateLike
 from dropjax.functional._samples import mean_of_samples, noise_is_drawn
 
 _OTHER_RATES = ("bias_rate", "selected_rate")

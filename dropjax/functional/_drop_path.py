@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import TypeVar, cast
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -22,21 +22,26 @@ from dropjax._checks import (
     check_shape,
 )
 from dropjax._masks import coins_along, is_drawn, keep_mask, keep_probability
-from dropjax._types import DropPathMode, DropPathScaling, KeyLike, RateLike, Scaling
-
-X = TypeVar("X")
+from dropjax._types import (
+    DropPathMode,
+    DropPathScaling,
+    KeyLike,
+    RateLike,
+    Scaling,
+    Tree,
+)
 
 
 def drop_path(
     key: KeyLike,
-    x: X,
+    x: Tree,
     rate: RateLike,
     *,
     mode: DropPathMode = "row",
     batch_axis: int = 0,
     scaling: DropPathScaling = "inverted",
     deterministic: bool = False,
-) -> X:
+) -> Tree:
     r"""Drops a residual branch, for each example or for the whole batch.
 
     $$y_n = \frac{m_n}{1 - rate} x_n, \qquad m_n \sim \text{Bernoulli}(1 - rate)$$
@@ -92,18 +97,18 @@ def drop_path(
     alone = check_array(x)
     coins = _coins(alone.shape, mode, batch_axis)
     y = drop(key, alone, rate, coins, scaling=scaled, deterministic=deterministic)
-    return cast(X, y)
+    return cast(Tree, y)
 
 
 def _drop_tree(
     key: KeyLike,
-    x: X,
+    x: Tree,
     rate: RateLike,
     mode: DropPathMode,
     batch_axis: int,
     scaling: Scaling,
     deterministic: bool,
-) -> X:
+) -> Tree:
     """The same for a tree: one toss, of which each leaf has a view of its own rank."""
     check_inexact_tree(x)
     leaves, structure = jax.tree.flatten(x)

@@ -6,7 +6,7 @@ from typing import Any, TypeAlias, TypeVar
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Bool, PyTree
+from jaxtyping import Array, Bool
 
 from dropjax._apply import nan_where
 from dropjax._checks import (
@@ -18,7 +18,7 @@ from dropjax._checks import (
     check_tree,
 )
 from dropjax._masks import foregone, keep_mask
-from dropjax._types import KeyLike, RateLike
+from dropjax._types import KeyLike, PyTree, RateLike
 
 X = TypeVar("X")
 Y = TypeVar("Y")

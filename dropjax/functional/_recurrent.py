@@ -5,11 +5,11 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-from jaxtyping import Array, Inexact, Key, PyTree
+from jaxtyping import Array, Inexact, Key
 
 from dropjax._checks import check_key
 from dropjax._masks import is_drawn
-from dropjax._types import KeyLike, RateLike
+from dropjax._types import KeyLike, PyTree, RateLike
 from dropjax.functional._dropout import dropout
 from dropjax.functional._zoneout import zoneout
 

@@ -3,11 +3,11 @@
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any, Generic, Literal, NamedTuple, TypeVar, get_args, overload
+from typing import Any, Generic, Literal, NamedTuple, get_args, overload
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Inexact, Key, PyTree
+from jaxtyping import Array, Float, Inexact, Key
 
 from dropjax._checks import (
     check_choice,
@@ -19,11 +19,9 @@ from dropjax._checks import (
     check_probabilities,
     warn_of_equal_passes,
 )
-from dropjax._types import KeyLike, Outputs
+from dropjax._types import KeyLike, Outputs, PyTree, Tree
 from dropjax.functional._loops import scan
 from dropjax.functional._samples import averaged_dtype, deviation
-
-Tree = TypeVar("Tree")
 
 
 @jax.tree_util.register_dataclass

@@ -5,6 +5,13 @@ A layer takes its key from the rng collection "dropout": give `apply` an
 collection "params" instead; without either it raises.
 """
 
+from dropjax._checks import missing_package_error
+
+try:
+    from . import _base as _base
+except ModuleNotFoundError as error:
+    raise missing_package_error(error, "flax", "dropjax.linen") from None
+
 from ._alpha_dropout import AlphaDropout as AlphaDropout
 from ._alpha_dropout import FeatureAlphaDropout as FeatureAlphaDropout
 from ._attention import AttentionDropout as AttentionDropout

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import flax.linen as nn
-from jaxtyping import Array, PyTree
+from jaxtyping import Array
 
 from dropjax._checks import (
     Check,
@@ -14,7 +14,7 @@ from dropjax._checks import (
     check_made,
     check_module,
 )
-from dropjax._types import KeyLike, RateLike
+from dropjax._types import KeyLike, PyTree, RateLike
 from dropjax.functional._answer import is_drawn_by
 from dropjax.linen._rates import Rated, modules_in, rate_of, share_scope
 

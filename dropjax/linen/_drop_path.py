@@ -1,10 +1,9 @@
 """Drop path."""
 
 import flax.linen as nn
-from jaxtyping import PyTree
 
 from dropjax._checks import OF_DROP_PATH
-from dropjax._types import DropPathMode, DropPathScaling, KeyLike, RateLike
+from dropjax._types import DropPathMode, DropPathScaling, KeyLike, RateLike, Tree
 from dropjax.functional import drop_path
 from dropjax.linen._base import Drop, resolve
 
@@ -39,12 +38,12 @@ class DropPath(Drop):
     @nn.compact
     def __call__(
         self,
-        inputs: PyTree,
+        inputs: Tree,
         deterministic: bool | None = None,
         rng: KeyLike = None,
         *,
         rate: RateLike | None = None,
-    ) -> PyTree:
+    ) -> Tree:
         """Drops the branch, for each example or for the batch.
 
         Args:

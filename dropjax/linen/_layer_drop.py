@@ -6,10 +6,9 @@ from typing import Any
 import flax.linen as nn
 from flax.core import lift
 from flax.linen.transforms import lift_direct_transform
-from jaxtyping import PyTree
 
 from dropjax._checks import check_layer_output, check_tree
-from dropjax._types import KeyLike, RateLike
+from dropjax._types import KeyLike, PyTree, RateLike
 from dropjax.functional._layer_drop import is_kept, run_or_skip
 from dropjax.linen._base import Wrapper, resolve
 from dropjax.linen._rates import rate_of

@@ -6,26 +6,26 @@ import functools
 import inspect
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, TypeVar, cast
 from uuid import UUID, uuid4
 from weakref import WeakSet
 
 import flax.linen as nn
 import jax
 from flax.core import Scope
-from jaxtyping import PyTree
 
 from dropjax._checks import check_layers, check_module
-from dropjax._types import RateLike
+from dropjax._types import PyTree, RateLike
 
 NewRate: TypeAlias = RateLike | PyTree | Callable[[str, Any], Any]
 WhereLayer: TypeAlias = Callable[[str, Any], bool]
 Method: TypeAlias = str | Callable[..., Any] | None
+Model = TypeVar("Model", bound=nn.Module)
 
 
 def set_rates(
-    module: nn.Module, rate: NewRate, *, where: WhereLayer | None = None
-) -> nn.Module:
+    module: Model, rate: NewRate, *, where: WhereLayer | None = None
+) -> Model:
     """The same model with other rates: all of them, or those of selected layers.
 
         model = djl.set_rates(model, 0.3)
@@ -59,8 +59,10 @@ def set_rates(
         change; None changes all.
 
     Returns:
-      A module to be used in place of the old one. Where rates are set twice, the
-      later, outer setting holds for the layers that it selects.
+      A module to be used in place of the old one. It has the methods and properties of
+      the old one, and type checkers take it for one, but it is no instance of its
+      class. Where rates are set twice, the later, outer setting holds for the layers
+      that it selects.
 
     Raises:
       ValueError: when it is called: the rate is outside [0, 1], or no layer is
@@ -78,9 +80,11 @@ def set_rates(
       >>> assert jnp.array_equal(y, nn.Dense(3).apply(dense, x))
     """
     changes = [_setting(type(module).__name__, rate, where)]
+    inner: nn.Module = module
     if isinstance(module, Rated):
-        changes, module = [*changes, *module.changes], module.rated_module
-    return _rated(type(module))(module, tuple(changes))  # type: ignore[arg-type]
+        changes, inner = [*changes, *module.changes], module.rated_module
+    rated = _rated(type(inner))(inner, tuple(changes))  # type: ignore[arg-type]
+    return cast(Model, rated)
 
 
 def rate_of(layer: nn.Module) -> Any:

@@ -6,6 +6,13 @@ new mask. Plain `jax.jit` lets no state out: a layer passed to it draws the same
 in every call, and a captured one raises.
 """
 
+from dropjax._checks import missing_package_error
+
+try:
+    from . import _base as _base
+except ModuleNotFoundError as error:
+    raise missing_package_error(error, "flax", "dropjax.nnx") from None
+
 from ._alpha_dropout import AlphaDropout as AlphaDropout
 from ._alpha_dropout import FeatureAlphaDropout as FeatureAlphaDropout
 from ._attention import AttentionDropout as AttentionDropout

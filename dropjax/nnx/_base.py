@@ -7,7 +7,7 @@ from typing import Any, ClassVar, TypeAlias
 import jax
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, PyTree
+from jaxtyping import Array
 
 from dropjax._checks import (
     Check,
@@ -18,7 +18,7 @@ from dropjax._checks import (
     missing_rngs_error,
     rngs_error,
 )
-from dropjax._types import KeyLike, RateLike
+from dropjax._types import KeyLike, PyTree, RateLike
 from dropjax.functional._answer import is_drawn_by
 
 Rngs: TypeAlias = nnx.Rngs | nnx.RngStream | None

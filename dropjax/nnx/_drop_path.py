@@ -1,10 +1,9 @@
 """Drop path."""
 
 from flax import nnx
-from jaxtyping import PyTree
 
 from dropjax._checks import OF_DROP_PATH
-from dropjax._types import DropPathMode, DropPathScaling, KeyLike, RateLike
+from dropjax._types import DropPathMode, DropPathScaling, KeyLike, RateLike, Tree
 from dropjax.functional import drop_path
 from dropjax.nnx._base import Drop, Rngs
 
@@ -50,12 +49,12 @@ class DropPath(Drop, nnx.Module):
 
     def __call__(
         self,
-        inputs: PyTree,
+        inputs: Tree,
         *,
         deterministic: bool | None = None,
         rngs: Rngs | KeyLike = None,
         rate: RateLike | None = None,
-    ) -> PyTree:
+    ) -> Tree:
         """Drops the branch, for each example or for the batch.
 
         Args:

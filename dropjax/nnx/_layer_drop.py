@@ -5,10 +5,9 @@ from typing import Any
 
 import jax
 from flax import nnx
-from jaxtyping import PyTree
 
 from dropjax._checks import check_function, check_layer_output, check_tree
-from dropjax._types import KeyLike, RateLike
+from dropjax._types import KeyLike, PyTree, RateLike
 from dropjax.functional._layer_drop import is_kept, run_or_skip
 from dropjax.nnx._base import Rngs, Wrapper
 from dropjax.transforms import takes_deterministic

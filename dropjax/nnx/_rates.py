@@ -5,10 +5,9 @@ from typing import Any, TypeAlias
 
 import jax
 from flax import nnx
-from jaxtyping import PyTree
 
 from dropjax._checks import check_layers, check_rate
-from dropjax._types import RateLike
+from dropjax._types import PyTree, RateLike
 from dropjax.nnx._base import Drop, held
 
 NewRate: TypeAlias = RateLike | PyTree | Callable[[str, Any], Any]

@@ -5,11 +5,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Inexact, PyTree
+from jaxtyping import Array, Inexact
 
 from dropjax._checks import check_flag_given, check_recurrent_cell
 from dropjax._masks import is_drawn
-from dropjax._types import RateLike
+from dropjax._types import PyTree, RateLike
 from dropjax.functional._recurrent import (
     KeyedCarry,
     drop_sequence,

@@ -6,7 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, Inexact, Key, PyTree
+from jaxtyping import Array, Float, Inexact, Key
 
 from dropjax._apply import is_one, nan_where, redrawn, working_dtype
 from dropjax._checks import (
@@ -17,21 +17,21 @@ from dropjax._checks import (
     check_scaling,
 )
 from dropjax._masks import foregone, keep_probability, toss
-from dropjax._types import KeyLike, RateLike, Scaling
+from dropjax._types import KeyLike, PyTree, RateLike, Scaling, Tree
 from dropjax.transforms._paths import named
 from dropjax.transforms._trees import Leaf, Where, map_selected, unless_same
 
 
 def mixout(
     key: KeyLike,
-    params: PyTree,
+    params: Tree,
     pretrained: PyTree,
     rate: RateLike | PyTree,
     *,
     where: Where | None = None,
     scaling: Scaling = "inverted",
     deterministic: bool = False,
-) -> PyTree:
+) -> Tree:
     r"""Sets weights back to pretrained ones at random, for fine-tuning.
 
     $$w' = u + \frac{m}{1 - rate} (w - u), \qquad m \sim \text{Bernoulli}(1 - rate)$$

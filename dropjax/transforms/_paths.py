@@ -4,7 +4,8 @@ from typing import Any
 
 import jax
 from jax.tree_util import GetAttrKey, keystr
-from jaxtyping import PyTree
+
+from dropjax._types import PyTree
 
 _BOXED = (GetAttrKey("value"),)
 

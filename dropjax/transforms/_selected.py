@@ -1,8 +1,7 @@
 """Which leaves of a tree the transforms of trees drop from."""
 
-from jaxtyping import PyTree
-
 from dropjax._checks import check_leaf
+from dropjax._types import PyTree
 from dropjax.transforms._trees import Where, chosen
 
 

@@ -5,8 +5,8 @@ from collections import defaultdict
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import PyTree
 
+from dropjax._types import PyTree
 from dropjax.transforms._paths import named, owners
 
 # The words in the names of what is no kernel.

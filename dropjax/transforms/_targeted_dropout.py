@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Bool, Float, Inexact, Key, PyTree
+from jaxtyping import Array, Bool, Float, Inexact, Key
 
 from dropjax._apply import apply_mask, nan_seen, redrawn, widened, working_dtype
 from dropjax._checks import (
@@ -15,20 +15,20 @@ from dropjax._checks import (
     check_target_by,
 )
 from dropjax._masks import foregone, keep_probability, toss
-from dropjax._types import KeyLike, RateLike
+from dropjax._types import KeyLike, PyTree, RateLike, Tree
 from dropjax.transforms._trees import Leaf, Where, map_selected, unless_same
 
 
 def targeted_dropout(
     key: KeyLike,
-    params: PyTree,
+    params: Tree,
     rate: RateLike | PyTree,
     *,
     target: RateLike = 0.5,
     by: Literal["weights", "units"] = "weights",
     where: Where | None = None,
     deterministic: bool = False,
-) -> PyTree:
+) -> Tree:
     r"""Drops weights that are small, at random, so that the net learns to miss them.
 
     $$W'_{io} = \begin{cases} 0 & (i, o) \in T \text{ and } m_{io} = 0 \\

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
-from jaxtyping import PyTree
 
 from dropjax._checks import (
     check_key,
@@ -17,7 +16,7 @@ from dropjax._checks import (
 )
 from dropjax._masks import is_drawn
 from dropjax._random import leaf_keys
-from dropjax._types import KeyLike, RateLike
+from dropjax._types import KeyLike, PyTree, RateLike, Tree
 from dropjax.transforms._paths import named
 from dropjax.transforms._selection import are_kernels
 
@@ -43,11 +42,11 @@ def map_selected(
     draw: Callable[[KeyLike, Leaf], Any],
     spare: Callable[[Any], Any],
     key: KeyLike,
-    params: PyTree,
+    params: Tree,
     rate: RateLike | PyTree,
     where: Where | None,
     deterministic: bool,
-) -> PyTree:
+) -> Tree:
     """Draws on the selected leaves, each with its own key, and spares the others."""
     leaves = _leaves(params, rate, where)
     check_selected(leaves, where)
@@ -63,7 +62,7 @@ def map_selected(
     return jax.tree.unflatten(jax.tree.structure(params), drawn)
 
 
-def unless_same(new: PyTree, old: PyTree) -> PyTree:
+def unless_same(new: Tree, old: Tree) -> Tree:
     """The old tree itself where no leaf of it is another one in the new tree."""
     pairs = zip(jax.tree.leaves(new), jax.tree.leaves(old), strict=True)
     return old if all(one is other for one, other in pairs) else new

@@ -1,0 +1,24 @@
+"""Runs functions and transforms where only jax and jaxtyping are installed."""
+
+import importlib.util
+import pathlib
+import sys
+
+import jax
+
+import dropjax
+
+folder = pathlib.Path(dropjax.__file__).parent
+assert folder.is_relative_to(sys.prefix), f"this is not the installed one: {folder}"
+for name in ("flax", "optax", "chex"):
+    assert importlib.util.find_spec(name) is None, f"{name} is here"
+key, x = jax.random.key(0), jax.numpy.ones((100, 100))
+assert 0.4 < (dropjax.dropout(key, x, 0.5) == 0).mean() < 0.6
+assert 0.4 < (dropjax.dropconnect(key, {"kernel": x}, 0.5)["kernel"] == 0).mean() < 0.6
+for part in ("linen", "nnx", "optimizers"):
+    try:
+        getattr(dropjax, part)
+    except ModuleNotFoundError:
+        continue
+    raise AssertionError(f"dropjax.{part} needs nothing")
+print("functions and transforms need jax and jaxtyping alone")
