@@ -28,7 +28,7 @@ from dropjax._checks import (
     check_scaling,
     is_symbolic,
 )
-from dropjax._masks import foregone, keep_probability, toss
+from dropjax._masks import foregone, keep_probability, over_blocks, toss
 from dropjax._types import KeyLike, RateLike, Scaling
 
 # An element that draws its coin itself takes about an eighth of the time of a coin
@@ -168,10 +168,14 @@ def drop(
     rate: RateLike,
     coins: tuple[int, ...],
     *,
+    block: tuple[int, ...] = (),
     scaling: Scaling,
     deterministic: bool,
 ) -> Inexact[Array, "*shape"]:
-    """Drops with coins of the given shape, which broadcast to the array's."""
+    """Drops with coins of the given shape, which broadcast to the array's.
+
+    With a `block` each is for a block of such sides along the last axes.
+    """
     rate = check_rate(rate)
     check_rate_shape(rate, coins)
     check_scaling(scaling)
@@ -179,9 +183,10 @@ def drop(
     certain = foregone(rate, deterministic)
     keep = keep_probability(rate, working_dtype(x))
     if certain is None:
-        return _toss_and_apply(check_key(key), x, keep, coins=coins, scaling=scaling)
+        options = {"coins": coins, "block": block, "scaling": scaling}
+        return _toss_and_apply(check_key(key), x, keep, **options)
     if deterministic and scaling == "standard" and not is_one(keep):
-        return _expect(None, x, keep)
+        return _expect(None, x, over_blocks(keep, block, x.shape))
     return x if certain else jnp.zeros_like(x)
 
 
@@ -205,16 +210,18 @@ def drop_by(
     return draw(check_key(key), x, keep, coins=coins, **options)
 
 
-@redrawn("coins", "scaling")
+@redrawn("coins", "block", "scaling")
 def _toss_and_apply(
     key: Key[Array, ""],
     x: Inexact[Array, "*shape"],
     keep: Float[Array, "..."],
     *,
     coins: tuple[int, ...],
+    block: tuple[int, ...],
     scaling: Scaling,
 ) -> Inexact[Array, "*shape"]:
-    return _apply(x, toss_for(x, key, keep, coins), keep, scaling)
+    mask = over_blocks(toss_for(x, key, keep, coins), block, x.shape)
+    return _apply(x, mask, over_blocks(keep, block, x.shape), scaling)
 
 
 @redrawn("scaling")
@@ -250,8 +257,11 @@ def toss_for(
 
 def are_stored(coins: tuple[int, ...], x: Array) -> bool:
     """Whether so many elements share each coin that it is better drawn once."""
-    sizes = [n for coin, n in zip(coins, x.shape, strict=True) if coin != n]
-    return any(map(is_symbolic, sizes)) or math.prod(sizes) >= _SHARERS
+    shared = [(coin, n) for coin, n in zip(coins, x.shape, strict=True) if coin != n]
+    if any(is_symbolic(n) for _, n in shared):
+        return True
+    tossed = math.prod(coin for coin, _ in shared)
+    return tossed * _SHARERS <= math.prod(n for _, n in shared)
 
 
 @redrawn()

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Bool, Float, Key
+from jaxtyping import Array, Bool, Float, Key, Shaped
 
 from dropjax._checks import (
     check_axes,
@@ -110,6 +110,26 @@ def coin_shape(
 def coins_along(shape: tuple[int, ...], own: tuple[int, ...]) -> tuple[int, ...]:
     """The shape of the coins that places along these axes have of their own."""
     return tuple(n if axis in own else 1 for axis, n in enumerate(shape))
+
+
+def coins_of_blocks(shape: tuple[int, ...], block: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of the coins that blocks share, of given sides along the last axes."""
+    sides = (1,) * (len(shape) - len(block)) + block
+    return tuple(-(-n // side) for n, side in zip(shape, sides, strict=True))
+
+
+def over_blocks(
+    coins: Shaped[Array, "..."], block: tuple[int, ...], shape: tuple[int, ...]
+) -> Shaped[Array, "..."]:
+    """What each block has, for each of its elements; it broadcasts to the shape."""
+    if not block or np.ndim(coins) == 0:
+        return coins
+    spread = lax.broadcast_to_rank(jnp.asarray(coins), len(shape))
+    for axis, side in zip(range(-len(block), 0), block, strict=True):
+        if side > 1 and spread.shape[axis] != 1:
+            spread = jnp.repeat(spread, side, axis)
+            spread = lax.slice_in_dim(spread, 0, shape[axis], axis=axis)
+    return spread
 
 
 def spatial_axes(

@@ -36,7 +36,7 @@ CALL_ARGUMENTS = {"bias", "deterministic"}
 LINEN_HAS_NOT = {"preferred_element_type", "rngs"}
 LAYER_DEFAULTS = {"dot_general", "conv_general_dilated"}
 # What happens to the dropped and the kept, which a mask does not say.
-NOT_OF_THE_MASK = {"scaling", "fill", "unknown_id", "protected"}
+NOT_OF_THE_MASK = {"scaling", "scale_by_keep", "fill", "unknown_id", "protected"}
 NOT_OF_THE_MASK |= {"renormalize", "activation"}
 FORBIDDEN = {"rng", "seed", "p", "keep_prob", "training", "train"}
 # Methods whose arguments between key and options are others than (x, rate).
@@ -180,7 +180,7 @@ DEFAULTS = {
         **CHANNELS,
         "deterministic": False,
     },
-    dj.dropconnect: {"where": None, **COMMON},
+    dj.dropconnect: {"where": None, "block_size": None, **COMMON},
     dj.mixout: {"where": None, **COMMON},
     dj.selected: {"where": None},
     dj.attention_dropout: {

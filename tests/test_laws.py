@@ -83,7 +83,10 @@ def full_mask(method, key, rate=RATE):
     if method.mask is None:
         return None
     shape = method.output or method.shape
-    return jnp.broadcast_to(method.mask(key, method.shape, rate), shape)
+    mask = np.asarray(method.mask(key, method.shape, rate))
+    for axis, side in enumerate(method.block):
+        mask = np.repeat(mask, side, axis).take(range(shape[axis]), axis)
+    return jnp.broadcast_to(mask, shape)
 
 
 def assert_same(method, y, expected, err_msg=""):

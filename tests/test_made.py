@@ -56,6 +56,8 @@ WRONG = {
     "fill": ["noise", None, True, (0.5, None)],
     "inside": FLAGS,
     "per_channel": FLAGS,
+    "scale_by_keep": FLAGS,
+    "gamma_scale": [0.0, -1.0, float("inf"), "1", True, None],
     "area": [*RANGES, (0.0, 0.5), (0.5, 1.5)],
     "ratio": [*RANGES, (0.0, 1.0)],
     "forward_range": RANGES,
@@ -139,6 +141,8 @@ def accepted(layer, name, value):
     """What is wrong for others and is right for these."""
     if name == "activation":
         return value is None and layer.startswith("DropConnect")
+    if name == "block_size" and layer == "DropConnect":
+        return value in (None, (1,) * 9)
     return value is None and name in ("bias_rate", "memory_rate")
 
 

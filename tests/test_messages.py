@@ -1235,6 +1235,28 @@ GOLDEN = {
         ValueError,
         "block_size must be one positive integer, or one for each spatial axis, got 0",
     ),
+    "blocks of weights of no size": (
+        lambda: dj.dropconnect(KEY, KERNEL, 0.5, block_size=(8, 0)),
+        ValueError,
+        "block_size must be a positive integer, for so many inputs of one output, or a "
+        "tuple of them, one for each of the last axes, or None, got (8, 0)",
+    ),
+    "blocks of more axes than a leaf": (
+        lambda: dj.dropconnect_mask(
+            KEY, {"a": {"b": X[0]}}, 0.5, where=lambda *leaf: True, block_size=8
+        ),
+        ValueError,
+        "block_size must have no more entries than params leaf 'a/b' has axes, got "
+        "(8, 1) for shape (6,); an integer n stands for (n, 1), and where can leave "
+        "the leaf out",
+    ),
+    "blocks of more axes than an array": (
+        lambda: dj.dropconnect(KEY, KERNEL, 0.5, block_size=(3, 3, 1, 1)),
+        ValueError,
+        "block_size must have no more entries than params has axes, got (3, 3, 1, 1) "
+        "for shape (6, 3); an integer n stands for (n, 1), and where can leave the "
+        "leaf out",
+    ),
     "blocks without a map": (
         lambda: dj.drop_block(KEY, X, 0.5),
         ValueError,

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 
 import equinox as eqx
 import flax.linen as nn
@@ -12,9 +13,12 @@ import optax
 import pytest
 from flax import nnx
 from flax.core import FrozenDict, freeze
+from jax import export
 from jax.sharding import NamedSharding, PartitionSpec
 
 import dropjax as dj
+import dropjax.linen as djl
+import dropjax.nnx as djn
 from dropjax.transforms._trees import named
 from tests.methods import array
 
@@ -274,3 +278,105 @@ def test_raw_keys(key):
     jax.tree.map(
         np.testing.assert_array_equal, dj.dropconnect(key, tree(), 0.5), expected
     )
+
+
+# Blocks of weights share a coin.
+
+
+def over_blocks(coins, block, shape):
+    """Each coin for its block, by NumPy, cut to the shape."""
+    spread = np.kron(np.asarray(coins), np.ones(block, coins.dtype))
+    return spread[tuple(map(slice, shape))]
+
+
+@pytest.mark.parametrize(
+    ("shape", "block_size", "block"),
+    [
+        ((24, 5), 8, (8, 1)),
+        ((21, 5), 8, (8, 1)),
+        ((21, 11), (4, 3), (4, 3)),
+        ((5, 6), (9, 9), (9, 9)),
+        ((3, 3, 9, 4), 4, (1, 1, 4, 1)),
+        ((3, 3, 9, 4), (3, 3, 1, 1), (3, 3, 1, 1)),
+        ((30, 7), (2,), (1, 2)),
+        ((30, 7), [np.int64(2), 2], (2, 2)),
+    ],
+)
+@pytest.mark.parametrize("rate", [0.4, jnp.float32(0.4)])
+def test_a_block_shares_a_coin_drawn_from_its_leafs_key(shape, block_size, block, rate):
+    params = {"a": {"kernel": array(shape)}, "b": {"kernel": array(shape, seed=1)}}
+    sizes = tuple(math.ceil(n / side) for n, side in zip(shape, block, strict=True))
+    small = jax.tree.map(lambda _: jnp.ones(sizes), params)
+    coins = dj.dropconnect_mask(KEY, small, 0.4)
+    expected = jax.tree.map(lambda coin: over_blocks(coin, block, shape), coins)
+    drop = lambda key, rate: dj.dropconnect(key, params, rate, block_size=block_size)  # noqa: E731
+    wanted = jax.tree.map(
+        lambda m, w: np.where(m, w * np.float32(1 / np.float32(0.6)), 0),
+        expected,
+        params,
+    )
+    for dropped in (drop(KEY, rate), jax.jit(drop)(KEY, rate)):
+        jax.tree.map(np.testing.assert_array_equal, dropped, wanted)
+    mask = dj.dropconnect_mask(KEY, params, rate, block_size=block_size)
+    jax.tree.map(np.testing.assert_array_equal, mask, expected)
+
+
+@pytest.mark.parametrize("block_size", [None, 1, (1, 1), ()])
+def test_blocks_of_one_weight_change_no_bit(block_size):
+    masked = dj.dropconnect(KEY, tree(), 0.3, block_size=block_size)
+    expected = dj.dropconnect(KEY, tree(), 0.3)
+    jax.tree.map(np.testing.assert_array_equal, masked, expected)
+
+
+@pytest.mark.parametrize("scaling", ["inverted", "standard"])
+def test_each_block_may_have_a_rate_of_its_own(scaling):
+    kernel = jnp.ones((10, 6))
+    rates = {"a": jnp.array([[0.0], [1.0], [0.5]]), "b": 1.0, "c": None}
+    params = dict.fromkeys(rates, kernel)
+    options = {"block_size": (4, 2), "scaling": scaling}
+    masked = dj.dropconnect(KEY, params, rates, **options)
+    mask = dj.dropconnect_mask(KEY, params, rates, block_size=(4, 2))
+    assert (masked["a"][:4] == 1).all()
+    assert (masked["a"][4:8] == 0).all()
+    half = 2 if scaling == "inverted" else 1
+    np.testing.assert_array_equal(masked["a"][8:] == half, mask["a"][8:])
+    assert (masked["b"] == 0).all()
+    assert masked["c"] is kernel
+    off = dj.dropconnect(None, params, rates, deterministic=True, **options)
+    means = np.repeat([1, 0, 0.5], 4)[:10, None] if scaling == "standard" else 1
+    np.testing.assert_array_equal(off["a"], np.broadcast_to(means, (10, 6)))
+    with pytest.raises(ValueError, match=r"broadcast to the coins' shape \(3, 3\)"):
+        dj.dropconnect(KEY, kernel, jnp.full((10, 6), 0.5), block_size=(4, 2))
+
+
+@pytest.mark.parametrize("scaling", ["inverted", "standard"])
+def test_gradients_of_blocks_are_selected(scaling):
+    kernel = array((10, 6))
+    options = {"block_size": (4, 4), "scaling": scaling}
+    loss = lambda w: (dj.dropconnect(KEY, w, 0.5, **options) ** 2).sum()  # noqa: E731
+    masked = dj.dropconnect(KEY, kernel, 0.5, **options)
+    gain = 2 if scaling == "inverted" else 1
+    np.testing.assert_array_equal(jax.grad(loss)(kernel), 2 * gain * masked)
+
+
+def test_layers_take_blocks():
+    options = {"block_size": 4, "where": lambda path, leaf: "kernel" in path}
+    x, linear = array((2, 10)), nnx.Linear(10, 6, rngs=nnx.Rngs(0))
+    params = {"kernel": linear.kernel[...], "bias": linear.bias[...]}
+    masked = dj.dropconnect(KEY, params, 0.5, **options)
+    expected = nn.Dense(6).apply({"params": masked}, x)
+    layer = djl.DropConnect(nn.Dense(6), 0.5, **options)
+    y = layer.apply({"params": params}, x, deterministic=False, rng=KEY)
+    np.testing.assert_array_equal(y, expected)
+    layer = djn.DropConnect(linear, 0.5, **options)
+    np.testing.assert_allclose(layer(x, rngs=KEY), expected, rtol=1e-6)
+
+
+def test_blocks_of_a_symbolic_kernel():
+    drop = lambda data, x: dj.dropconnect(data, x, 0.5, block_size=(4, 3))  # noqa: E731
+    shape = export.symbolic_shape("n, m")
+    kernel, data = jax.ShapeDtypeStruct(shape, jnp.float32), jax.random.key_data(KEY)
+    exported = export.export(jax.jit(drop))(data, kernel)
+    for shape in ((4, 3), (9, 7), (1, 1)):
+        x = array(shape)
+        np.testing.assert_array_equal(exported.call(data, x), drop(data, x))

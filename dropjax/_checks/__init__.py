@@ -30,6 +30,7 @@ from ._axes import check_noise_shape as check_noise_shape
 from ._axes import check_one_sharing as check_one_sharing
 from ._axes import check_spatial_axes as check_spatial_axes
 from ._axes import check_two_axes as check_two_axes
+from ._axes import check_weight_block as check_weight_block
 from ._installed import missing_package_error as missing_package_error
 from ._layers import cell_error as cell_error
 from ._layers import check_fixed_mask as check_fixed_mask
@@ -47,7 +48,7 @@ from ._made import AXES_OR_NONE as AXES_OR_NONE
 from ._made import HOST_RATE as HOST_RATE
 from ._made import NOISE_RATE as NOISE_RATE
 from ._made import OF_DROP_PATH as OF_DROP_PATH
-from ._made import TREE_OF_RATES as TREE_OF_RATES
+from ._made import OF_DROPCONNECT as OF_DROPCONNECT
 from ._made import Check as Check
 from ._made import check_made as check_made
 from ._options import check_ascending as check_ascending
@@ -90,6 +91,7 @@ from ._rates import check_scalar_rate as check_scalar_rate
 from ._rates import check_stddev as check_stddev
 from ._rates import check_stddev_shape as check_stddev_shape
 from ._rates import check_target as check_target
+from ._trees import check_block_fits as check_block_fits
 from ._trees import check_examples as check_examples
 from ._trees import check_inexact_tree as check_inexact_tree
 from ._trees import check_information as check_information

@@ -143,6 +143,18 @@ def check_sides(sizes: Any, name: str) -> None:
         )
 
 
+def check_weight_block(sizes: Any) -> tuple[int, ...]:
+    """The sides of a block along the last axes of weights; none for no blocks."""
+    each = (sizes, 1) if is_int(sizes) else () if sizes is None else sizes
+    if not isinstance(each, Sequence) or not all(is_int(n) and n > 0 for n in each):
+        raise ValueError(
+            "block_size must be a positive integer, for so many inputs of one output, "
+            "or a tuple of them, one for each of the last axes, or None, got "
+            f"{shown(sizes)}"
+        )
+    return () if is_int(sizes) and sizes == 1 else tuple(int(size) for size in each)
+
+
 def check_two_axes(spatial: int) -> None:
     """A rectangle has a height and a width."""
     if spatial != 2:

@@ -20,6 +20,7 @@ from dropjax._checks._axes import (
     check_noise_sizes,
     check_one_sharing,
     check_sides,
+    check_weight_block,
 )
 from dropjax._checks._options import (
     check_ascending,
@@ -134,6 +135,7 @@ _CHECKS: Mapping[str, Check] = {
     "gamma_scale": _plain(check_positive, "gamma_scale"),
     "inside": _plain(check_flag, "inside"),
     "per_channel": _plain(check_flag, "per_channel"),
+    "scale_by_keep": _plain(check_flag, "scale_by_keep"),
     "area": _plain(check_range, 0, 1, "area"),
     "ratio": _plain(check_range, 0, math.inf, "ratio"),
     "forward_range": _plain(check_ascending, "forward_range"),
@@ -165,7 +167,10 @@ _CHECKS: Mapping[str, Check] = {
 }
 
 # What some layers ask more, or less, of.
-TREE_OF_RATES: Mapping[str, Check] = {"rate": _check_tree}
+OF_DROPCONNECT: Mapping[str, Check] = {
+    "rate": _check_tree,
+    "block_size": _plain(check_weight_block),
+}
 NOISE_RATE: Mapping[str, Check] = {"rate": _unless_none(_plain(check_noise_rate))}
 HOST_RATE: Mapping[str, Check] = {
     "rate": _unless_none(_plain(check_host_rate, "how many tokens are left"))

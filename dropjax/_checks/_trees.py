@@ -10,6 +10,7 @@ from jaxtyping import Array
 
 from dropjax._checks._arrays import check_array, check_like
 from dropjax._checks._words import (
+    cut,
     describe,
     is_array,
     listed,
@@ -75,6 +76,17 @@ def check_leaf(leaf: Any, path: str) -> None:
         raise TypeError(
             f"{which} must be a floating-point or complex array, got {describe(leaf)}"
             f"{'' if path else misplaced(leaf, 'params')}"
+        )
+
+
+def check_block_fits(block: tuple[int, ...], leaf: Any, path: str) -> None:
+    """A block has no more axes than the leaf that it is of."""
+    if len(block) > len(leaf.shape):
+        which = f"params leaf {cut(repr(path))}" if path else "params"
+        raise ValueError(
+            f"block_size must have no more entries than {which} has axes, got {block} "
+            f"for shape {leaf.shape}; an integer n stands for (n, 1), and where can "
+            "leave the leaf out"
         )
 
 

@@ -1,12 +1,12 @@
 """DropConnect around any module."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import flax.linen as nn
 from flax.core import FrozenDict
 
-from dropjax._checks import TREE_OF_RATES, Check, check_own_params
+from dropjax._checks import OF_DROPCONNECT, Check, check_own_params
 from dropjax._types import KeyLike, PyTree, RateLike, Scaling
 from dropjax.linen._base import Wrapper, resolve
 from dropjax.linen._rates import rate_of
@@ -24,6 +24,8 @@ class DropConnect(Wrapper):
       module: the module to wrap.
       rate: the probability of dropping a weight, or a tree prefix of such rates.
       where: selects leaves by path and leaf, as in `dropjax.dropconnect`.
+      block_size: the sides of blocks of weights that share a coin, as in
+        `dropjax.dropconnect`.
       scaling: "inverted" or "standard".
       deterministic: if True, nothing is dropped. Give it here or in the call.
       rng_collection: the collection of rngs that the key is taken from.
@@ -39,11 +41,12 @@ class DropConnect(Wrapper):
 
     rate: RateLike | PyTree
     where: Where | None = None
+    block_size: int | Sequence[int] | None = None
     scaling: Scaling = "inverted"
     deterministic: bool | None = None
     rng_collection: str = "dropout"
 
-    checks: ClassVar[Mapping[str, Check]] = {**Wrapper.checks, **TREE_OF_RATES}
+    checks: ClassVar[Mapping[str, Check]] = {**Wrapper.checks, **OF_DROPCONNECT}
 
     @nn.compact
     def __call__(
@@ -83,6 +86,7 @@ class DropConnect(Wrapper):
                 check_own_params(variables, self.module),
                 rate,
                 where=self.where,
+                block_size=self.block_size,
                 scaling=self.scaling,
                 deterministic=deterministic,
             )

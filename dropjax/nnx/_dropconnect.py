@@ -1,11 +1,12 @@
 """DropConnect around any module."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 from flax import nnx
 
-from dropjax._checks import TREE_OF_RATES
+from dropjax._checks import OF_DROPCONNECT
 from dropjax._types import KeyLike, PyTree, RateLike, Scaling
 from dropjax.nnx._base import Rngs, Wrapper
 from dropjax.transforms import Where, dropconnect, takes_deterministic
@@ -23,6 +24,8 @@ class DropConnect(Wrapper, nnx.Module):
       rate: the probability of dropping a weight, or a tree prefix, in nested dicts, of
         the wrapped module's parameters, of such rates.
       where: selects leaves by path and leaf, as in `dropjax.dropconnect`.
+      block_size: the sides of blocks of weights that share a coin, as in
+        `dropjax.dropconnect`.
       scaling: "inverted" or "standard".
       deterministic: if True, nothing is dropped.
       rng_collection: the stream of rngs that the keys are taken from.
@@ -37,7 +40,7 @@ class DropConnect(Wrapper, nnx.Module):
       >>> assert layer(jnp.ones((2, 7, 3))).shape == (2, 7, 4)
     """
 
-    checks = TREE_OF_RATES
+    checks = OF_DROPCONNECT
 
     def __init__(
         self,
@@ -45,6 +48,7 @@ class DropConnect(Wrapper, nnx.Module):
         rate: RateLike | PyTree,
         *,
         where: Where | None = None,
+        block_size: int | Sequence[int] | None = None,
         scaling: Scaling = "inverted",
         deterministic: bool | None = False,
         rng_collection: str = "dropout",
@@ -52,6 +56,7 @@ class DropConnect(Wrapper, nnx.Module):
     ) -> None:
         self.module = module
         self.where = where
+        self.block_size = block_size
         self.scaling = scaling
         self._set_drop(rate, deterministic, rng_collection, rngs)
 
@@ -85,6 +90,7 @@ class DropConnect(Wrapper, nnx.Module):
             nnx.to_pure_dict(params),
             rate,
             where=self.where,
+            block_size=self.block_size,
             scaling=self.scaling,
             deterministic=deterministic,
         )

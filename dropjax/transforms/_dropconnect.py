@@ -1,14 +1,21 @@
 """DropConnect on trees: weights are set to zero."""
 
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
-from dropjax._checks import check_scaling
+from dropjax._apply import drop
+from dropjax._checks import (
+    check_array,
+    check_block_fits,
+    check_scaling,
+    check_weight_block,
+)
+from dropjax._masks import coins_of_blocks, keep_mask, over_blocks
 from dropjax._types import KeyLike, PyTree, RateLike, Scaling, Tree
-from dropjax.functional import dropout, dropout_mask
 from dropjax.transforms._trees import Leaf, Where, map_selected, unless_same
 
 
@@ -18,6 +25,7 @@ def dropconnect(
     rate: RateLike | PyTree,
     *,
     where: Where | None = None,
+    block_size: int | Sequence[int] | None = None,
     scaling: Scaling = "inverted",
     deterministic: bool = False,
 ) -> Tree:
@@ -35,6 +43,14 @@ def dropconnect(
     positions and class tokens are not. `dropjax.selected(params)` gives the paths of
     the selected leaves, and its documentation the rule.
 
+    With a `block_size`, neighbouring weights share a coin. For blocks of a x b,
+
+    $$W'_{ij} = \frac{W_{ij}}{1 - rate}
+      M_{\lfloor i / a \rfloor \lfloor j / b \rfloor}$$
+
+    This is quantization noise with zeros as the noise ("proxy"): `block_size=8` drops
+    blocks of 8 inputs of an output, and `(3, 3, 1, 1)` whole windows of a convolution.
+
     A leaf's key is made from `key` and the leaf's path, "layer/kernel", and nothing
     else: adding or removing a parameter changes no other mask. The path is the same in
     a dict, a FrozenDict, an `nnx.State` and a dataclass; the box of a variable has no
@@ -46,9 +62,15 @@ def dropconnect(
         dtype and sharding.
       rate: the probability of dropping a weight, in [0, 1]; or a tree prefix of
         `params` of such rates, in which None leaves its part of the tree whole. An
-        array is one rate, or one that broadcasts to the leaf.
+        array is one rate, or one that broadcasts to the leaf's coins: to the leaf, or
+        with a `block_size` to its blocks.
       where: a function of a leaf's path, as "layer/kernel", and the leaf, that is True
         for the leaves to mask. It replaces the default selection.
+      block_size: the sides of blocks of weights that share a coin, along the last axes
+        of every selected leaf. An integer n stands for (n, 1): n consecutive inputs of
+        one output, of a kernel whose last two axes are inputs and outputs. Where a
+        side does not divide an axis, the last block is cut off. None or 1 for no
+        blocks.
       scaling: "inverted" or "standard".
       deterministic: if True, nothing is dropped.
 
@@ -57,7 +79,8 @@ def dropconnect(
 
     Raises:
       ValueError: a rate is outside [0, 1] or the tree of rates is no prefix of
-        `params`, no leaf is selected, or there is no key although masks are drawn.
+        `params`, a block has more axes than a selected leaf, no leaf is selected, or
+        there is no key although masks are drawn.
       TypeError: a selected leaf is not a floating-point or complex array.
 
     Example:
@@ -65,16 +88,24 @@ def dropconnect(
       >>> masked = dropconnect(jax.random.key(0), params, 0.5)
       >>> assert set(np.unique(masked["dense"]["kernel"])) == {0.0, 2.0}
       >>> assert masked["dense"]["bias"] is params["dense"]["bias"]
+      >>> blocks = dropconnect(jax.random.key(0), params, 0.5, block_size=4)
+      >>> coins = blocks["dense"]["kernel"][::4]
+      >>> assert jnp.array_equal(blocks["dense"]["kernel"], jnp.repeat(coins, 4, 0))
 
     References:
       Wan, Zeiler, Zhang, LeCun and Fergus, 2013, "Regularization of neural networks
-      using DropConnect", ICML.
+      using DropConnect", ICML. Fan, Stock, Graham, Grave, Gribonval, Jegou and Joulin,
+      2021, "Training with quantization noise for extreme model compression", ICLR.
     """
     check_scaling(scaling)
-    drop = functools.partial(dropout, scaling=scaling, deterministic=deterministic)
+    block = check_weight_block(block_size)
+    drop_blocks = functools.partial(
+        drop, block=block, scaling=scaling, deterministic=deterministic
+    )
 
     def mask_leaf(key: KeyLike, leaf: Leaf) -> Any:
-        return drop(key, leaf.value, leaf.rate)
+        coins = _coins(leaf, block)
+        return drop_blocks(key, check_array(leaf.value), leaf.rate, coins)
 
     masked = map_selected(
         mask_leaf, lambda leaf: leaf, key, params, rate, where, deterministic
@@ -88,6 +119,7 @@ def dropconnect_mask(
     rate: RateLike | PyTree,
     *,
     where: Where | None = None,
+    block_size: int | Sequence[int] | None = None,
     deterministic: bool = False,
 ) -> PyTree:
     """The masks that `dropconnect` draws for these parameters: True is kept.
@@ -97,6 +129,7 @@ def dropconnect_mask(
       params: any pytree of arrays, or of their `jax.ShapeDtypeStruct`s.
       rate: the probability of dropping a weight, one or a tree prefix of `params`.
       where: selects leaves by path and leaf, as in `dropconnect`.
+      block_size: the sides of blocks of weights that share a coin.
       deterministic: if True, the masks are all True.
 
     Returns:
@@ -113,12 +146,19 @@ def dropconnect_mask(
       >>> assert abs(mask["kernel"].mean() - 0.5) < 0.03
       >>> assert mask["bias"].all()
     """
+    block = check_weight_block(block_size)
 
     def draw(key: KeyLike, leaf: Leaf) -> Any:
-        shape = leaf.value.shape
-        return dropout_mask(key, shape, leaf.rate, deterministic=deterministic)
+        coins, shape = _coins(leaf, block), leaf.value.shape
+        mask = keep_mask(key, coins, leaf.rate, deterministic=deterministic)
+        return jnp.broadcast_to(over_blocks(mask, block, shape), shape)
 
     def whole(leaf: Any) -> Any:
         return jnp.ones(np.shape(leaf), bool)
 
     return map_selected(draw, whole, key, params, rate, where, deterministic)
+
+
+def _coins(leaf: Leaf, block: tuple[int, ...]) -> tuple[int, ...]:
+    check_block_fits(block, leaf.value, leaf.path)
+    return coins_of_blocks(leaf.value.shape, block)

@@ -35,7 +35,7 @@ class _LinenWeights(nn.Module):
         return self.param("kernel", lambda key: self.kernel)
 
 
-def _tree(name, shape, *, slow=False, **options):
+def _tree(name, shape, *, coins=None, block=(), slow=False, **options):
     mask_options = {k: v for k, v in options.items() if k != "scaling"}
 
     def function(key, x, rate, deterministic=False):
@@ -48,7 +48,8 @@ def _tree(name, shape, *, slow=False, **options):
         masks = dj.dropconnect_mask(
             key, tree, rate, deterministic=deterministic, **mask_options
         )
-        return masks["kernel"]
+        corners = tuple(slice(None, None, side) for side in block)
+        return masks["kernel"][corners]
 
     def linen(key, x, rate, deterministic=False):
         layer = djl.DropConnect(_LinenWeights(x), rate, **options)
@@ -63,13 +64,14 @@ def _tree(name, shape, *, slow=False, **options):
     return Method(
         name,
         shape,
-        shape,
+        coins or shape,
         function,
         mask,
         linen,
         call_nnx,
         public,
         options,
+        block=block,
         off=_off(options),
         folds=True,
         weights=True,
@@ -210,6 +212,10 @@ def _conv(name, window, *, slow=False, **options):
 ROWS = [
     _tree("dropconnect", (30, 40)),
     _tree("dropconnect-standard", (30, 40), scaling="standard", slow=True),
+    # The last block of the second axis is cut off.
+    _tree(
+        "dropconnect-blocks", (96, 45), coins=(12, 23), block=(8, 2), block_size=(8, 2)
+    ),
     _dense("dropconnect_dense"),
     _dense("dropconnect_dense-standard", scaling="standard", slow=True),
     _dense("dropconnect_dense-example", mask_per="example", slow=True),

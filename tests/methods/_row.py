@@ -43,6 +43,8 @@ class Method:
     nnx: Callable[..., Any] | None = None
     public: tuple[Any, ...] = ()
     options: dict[str, Any] = field(default_factory=dict)
+    # The sides of the blocks that share a coin, where coins do not broadcast to x.
+    block: tuple[int, ...] = ()
     # The kind of numbers that it takes.
     kind: Any = np.inexact
     # What makes its inputs, (shape, dtype) -> x, where not all numbers are meant.
