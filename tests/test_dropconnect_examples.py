@@ -233,11 +233,16 @@ def test_a_rate_that_is_nan_is_seen(kind, share, scaling):
         x, kernel, function = x[:, 0], kernel[0], dj.dropconnect_dense
     options = {"mask_per": share, "scaling": scaling}
     nan = jnp.float32(jnp.nan)
-    assert np.isnan(function(KEY, x, kernel, nan, **options)).all()
-    options |= {"bias": bias}
-    assert np.isnan(function(KEY, x, kernel, 0.5, bias_rate=nan, **options)).all()
+
+    @jax.jit
+    def drop(rate, bias_rate=None):
+        rates = {"bias": bias, "bias_rate": bias_rate}
+        return function(KEY, x, kernel, rate, **rates, **options)
+
+    assert np.isnan(drop(nan)).all()
+    assert np.isnan(drop(0.5, nan)).all()
     each = jnp.full(kernel.shape, 0.5).at[..., 2].set(jnp.nan)
-    seen = np.isnan(function(KEY, x, kernel, each, **options))
+    seen = np.isnan(drop(each))
     assert seen[..., 2].all()
     assert not np.delete(seen, 2, -1).any()
 

@@ -299,7 +299,8 @@ def test_noise_under_vmap_scan_and_a_traced_nan():
     loop = jnp.stack([drop(key) for key in keys])
     np.testing.assert_allclose(jax.vmap(drop)(keys), loop, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(lax.map(drop, keys), loop, rtol=1e-5, atol=1e-6)
-    assert np.isnan(NOISE["dense"](KEY, x, kernel, jnp.float32(jnp.nan))).all()
+    noisy = jax.jit(lambda rate: NOISE["dense"](KEY, x, kernel, rate))
+    assert np.isnan(noisy(jnp.float32(jnp.nan))).all()
 
 
 LAYERS = {

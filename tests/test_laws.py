@@ -276,6 +276,17 @@ def test_a_rate_above_1_is_refused(method, face, rate, key):
         getattr(method, face)(key, method.array(), rate)
 
 
+@every_face(takes_traced_rates)
+def test_an_array_that_can_be_seen_is_refused_as_a_number_is(method, face, key):
+    x, drop = method.array(), getattr(method, face)
+    for rate in (-0.5, math.nan, *[1.5] * (not method.deviation)):
+        with pytest.raises(ValueError, match="must") as of_number:
+            drop(key, x, rate)
+        with pytest.raises(ValueError, match="must") as of_array:
+            drop(key, x, jnp.float32(rate))
+        assert str(of_array.value) == str(of_number.value)
+
+
 @every(takes_traced_rates)
 def test_traced_rates_need_no_retracing_and_are_finite_at_both_ends(method, key):
     x = method.array()
@@ -301,7 +312,8 @@ def test_traced_rates_need_no_retracing_and_are_finite_at_both_ends(method, key)
 
 @every_face(lambda method: takes_traced_rates(method) and method.smooth)
 def test_a_nan_rate_is_seen(method, face, key):
-    y = getattr(method, face)(key, method.array(), jnp.float32(jnp.nan))
+    drop = jax.jit(functools.partial(getattr(method, face), key, method.array()))
+    y = drop(jnp.float32(jnp.nan))
     assert np.isnan(y).any()
 
 

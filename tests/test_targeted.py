@@ -109,7 +109,8 @@ def test_laws_of_units():
         assert others == [0.0, 0.0]
     for rates in ((jnp.nan, 0.5), (0.5, jnp.nan)):
         rate, target = map(jnp.float32, rates)
-        assert np.isnan(drop(x, rate, target=target)).any()
+        traced = jax.jit(lambda rate, target: drop(x, rate, target=target))
+        assert np.isnan(traced(rate, target)).any()
     for dtype in (jnp.bfloat16, jnp.complex64):
         y = drop(x.astype(dtype), 0.5)
         assert (y.dtype, y.shape) == (dtype, x.shape)

@@ -8,12 +8,19 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from dropjax._checks._words import broadcasts, cut, describe, is_real, misplaced
+from dropjax._checks._words import (
+    broadcasts,
+    cut,
+    describe,
+    is_real,
+    misplaced,
+    values_of,
+)
 from dropjax._types import RateLike
 
 
 def check_rate(rate: RateLike, name: str = "rate") -> RateLike:
-    """A host number as a float in [0, 1], an array as it is."""
+    """A number as a float in [0, 1], an array as it is, checked where it is seen."""
     return _check_probability(rate, f"{name} is the probability of dropping", name)
 
 
@@ -59,11 +66,10 @@ def _check_probability(value: RateLike, meaning: str, name: str) -> RateLike:
             f"{name} must be a real number or a floating-point array, "
             f"got {describe(value)}{misplaced(value, name)}"
         )
-    if isinstance(value, jax.Array):
-        return value
-    if not np.all((np.asarray(value) >= 0) & (np.asarray(value) <= 1)):
+    values = values_of(value)
+    if values is not None and not np.all((values >= 0) & (values <= 1)):
         raise ValueError(f"{meaning} and must lie in [0, 1], got {cut(value)}")
-    return value if isinstance(value, np.ndarray) else float(value)
+    return value if isinstance(value, jax.Array | np.ndarray) else float(value)
 
 
 def check_scalar_rate(rate: RateLike) -> RateLike:
@@ -102,7 +108,8 @@ def check_target(target: RateLike) -> RateLike:
 def check_noise_rate(rate: RateLike) -> RateLike:
     """A rate whose noise has a finite variance."""
     rate = check_rate(rate)
-    if not isinstance(rate, jax.Array) and np.any(np.asarray(rate) == 1):
+    values = values_of(rate)
+    if values is not None and np.any(values == 1):
         raise ValueError(
             "rate must be below 1 for Gaussian noise, whose variance rate / (1 - rate) "
             f"has no bound there, got {cut(rate)}"
@@ -111,17 +118,16 @@ def check_noise_rate(rate: RateLike) -> RateLike:
 
 
 def check_stddev(stddev: RateLike) -> RateLike:
-    """A host number of 0 or more as a float, an array as it is."""
+    """A number of 0 or more as a float, an array as it is, checked where seen."""
     if isinstance(stddev, bool | np.bool_) or not is_real(stddev):
         raise TypeError(
             "stddev must be a real number or a floating-point array, "
             f"got {describe(stddev)}"
         )
-    if isinstance(stddev, jax.Array):
-        return stddev
-    if not np.all((np.asarray(stddev) >= 0) & np.isfinite(stddev)):
+    values = values_of(stddev)
+    if values is not None and not np.all((values >= 0) & (values < np.inf)):
         raise ValueError(f"stddev must be finite and 0 or more, got {cut(stddev)}")
-    return stddev if isinstance(stddev, np.ndarray) else float(stddev)
+    return stddev if isinstance(stddev, jax.Array | np.ndarray) else float(stddev)
 
 
 def check_stddev_shape(stddev: RateLike, coins: tuple[int, ...]) -> None:

@@ -26,6 +26,18 @@ def is_real(value: object) -> bool:
     return isinstance(value, numbers.Real)
 
 
+def values_of(value: Any) -> np.ndarray | None:
+    """The numbers, where the host can see them: not those that a program traces.
+
+    They are fetched explicitly, as `jax.transfer_guard` allows.
+    """
+    if isinstance(value, jax.Array):
+        traced = isinstance(value, jax.core.Tracer)
+        if traced or not value.is_fully_addressable:
+            return None
+    return np.asarray(jax.device_get(value))
+
+
 def same_dtype(x: Any, other: Any) -> bool:
     """Whether JAX has one dtype for both: without x64, NumPy's float64 is float32."""
     own, theirs = (
