@@ -1,5 +1,6 @@
 """Mixout over trees: DropConnect that falls back to pretrained weights."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -49,7 +50,7 @@ def test_around_zero_it_is_dropconnect_bit_for_bit():
     for scaling in ("inverted", "standard"):
         ours = dj.mixout(KEY, PARAMS, zeros, RATE, scaling=scaling)
         theirs = dj.dropconnect(KEY, PARAMS, RATE, scaling=scaling)
-        jax.tree.map(np.testing.assert_array_equal, ours, theirs)
+        chex.assert_trees_all_equal(ours, theirs)
 
 
 def test_standard_scaling_is_the_plain_mix_and_its_mean():

@@ -1,5 +1,6 @@
 """Masked updates: DropGrad, child tuning, learning rate dropout."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -47,7 +48,7 @@ def test_step_t_is_dropconnect_with_the_key_of_step_t(scaling):
         own = jax.random.fold_in(KEY, step)
         options = {"where": everything, "scaling": scaling}
         expected = dj.dropconnect(own, GRADIENTS, 0.3, **options)
-        jax.tree.map(np.testing.assert_array_equal, updates, expected)
+        chex.assert_trees_all_equal(updates, expected)
     assert state.step == 3
     assert not jnp.array_equal(outputs[0]["kernel"], outputs[1]["kernel"])
 
@@ -106,7 +107,7 @@ def test_a_raw_key_stays_raw_for_checkpoints():
     outputs, state = run(gradient_dropout(raw, 0.3), 2)
     assert state.key.dtype == jnp.uint32
     expected, _ = run(gradient_dropout(KEY, 0.3), 2)
-    jax.tree.map(np.testing.assert_array_equal, outputs, expected)
+    chex.assert_trees_all_equal(outputs, expected)
 
 
 def test_going_on_from_a_saved_state_is_the_same_run():
@@ -117,7 +118,7 @@ def test_going_on_from_a_saved_state_is_the_same_run():
     state = jax.tree.unflatten(structure, [jnp.array(leaf) for leaf in leaves])
     for expected in whole[2:]:
         updates, state = transform.update(GRADIENTS, state)
-        jax.tree.map(np.testing.assert_array_equal, updates, expected)
+        chex.assert_trees_all_equal(updates, expected)
 
 
 def test_behind_the_optimizer_it_drops_steps_but_no_momentum():
@@ -219,7 +220,7 @@ def test_child_tuning_leaves_the_rest_of_the_net_as_it_was():
         updates, state = optimizer.update(jax.grad(mean_loss)(now), state)
         now = optax.apply_updates(now, updates)
     moved = jax.tree.map(lambda new, old: new != old, now, params)
-    jax.tree.map(np.testing.assert_array_equal, moved, mask)
+    chex.assert_trees_all_equal(moved, mask)
 
 
 def test_child_tuning_with_the_optimizer_of_nnx():
@@ -238,7 +239,7 @@ def test_child_tuning_with_the_optimizer_of_nnx():
     slopes = nnx.grad(lambda model: ((model(x) - y) ** 2).mean())(model)
     optimizer.update(model, slopes)
     moved = jax.tree.map(lambda new, old: new != old, nnx.state(model), params)
-    jax.tree.map(np.testing.assert_array_equal, moved, mask)
+    chex.assert_trees_all_equal(moved, mask)
 
 
 def test_fisher_information_of_half_precision_does_not_stall():

@@ -4,6 +4,7 @@ import copy
 import inspect
 import pickle
 
+import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -115,7 +116,7 @@ def test_linen_all_rates_of_setup_and_compact_submodules():
 
 def test_linen_variables_stay_where_they_are():
     fresh = djl.set_rates(Net(), 0.4).init(KEY, X, True)
-    jax.tree.map(np.testing.assert_array_equal, fresh, VARIABLES)
+    chex.assert_trees_all_equal(fresh, VARIABLES)
 
 
 def test_linen_where_selects_by_path_and_layer():
@@ -461,7 +462,7 @@ def test_linen_wrappers_are_found_when_they_are_initialized(wrapper):
     mine = lambda path, layer: isinstance(layer, wrapper)  # noqa: E731
     for where in (None, mine):
         got = djl.set_rates(layer, 0.1, where=where).init(KEY, X)
-        jax.tree.map(np.testing.assert_array_equal, got, expected)
+        chex.assert_trees_all_equal(got, expected)
 
 
 def test_linen_a_wrapper_hands_the_flag_on():

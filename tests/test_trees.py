@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import math
 
+import chex
 import equinox as eqx
 import flax.linen as nn
 import jax
@@ -54,7 +55,7 @@ def test_the_mask_tree_is_what_was_applied():
     jax.tree.map(lambda m, y: np.testing.assert_array_equal(m, y != 0), mask, masked)
     shapes = jax.eval_shape(lambda: params)
     again = dj.dropconnect_mask(KEY, shapes, 0.5)
-    jax.tree.map(np.testing.assert_array_equal, mask, again)
+    chex.assert_trees_all_equal(mask, again)
 
 
 def test_default_selection_goes_by_axes_dtype_and_name():
@@ -104,7 +105,7 @@ def test_adding_a_parameter_changes_no_other_mask():
     before = dj.dropconnect(KEY, params, 0.5)
     after = dj.dropconnect(KEY, {"a": array((5, 5)), **params, "z": params}, 0.5)
     for layer in params:
-        jax.tree.map(np.testing.assert_array_equal, before[layer], after[layer])
+        chex.assert_trees_all_equal(before[layer], after[layer])
 
 
 def test_leaves_of_one_shape_have_masks_of_their_own():
@@ -127,7 +128,7 @@ def test_rates_may_be_a_tree_prefix():
     )
     assert (low["dense"]["kernel"] != 0).mean() > 0.8
     assert (high["dense"]["kernel"] != 0).mean() < 0.2
-    jax.tree.map(np.testing.assert_array_equal, low["conv"], high["conv"])
+    chex.assert_trees_all_equal(low["conv"], high["conv"])
 
 
 def test_nothing_to_be_done_returns_params_itself():
@@ -316,16 +317,16 @@ def test_a_block_shares_a_coin_drawn_from_its_leafs_key(shape, block_size, block
         params,
     )
     for dropped in (drop(KEY, rate), jax.jit(drop)(KEY, rate)):
-        jax.tree.map(np.testing.assert_array_equal, dropped, wanted)
+        chex.assert_trees_all_equal(dropped, wanted)
     mask = dj.dropconnect_mask(KEY, params, rate, block_size=block_size)
-    jax.tree.map(np.testing.assert_array_equal, mask, expected)
+    chex.assert_trees_all_equal(mask, expected)
 
 
 @pytest.mark.parametrize("block_size", [None, 1, (1, 1), ()])
 def test_blocks_of_one_weight_change_no_bit(block_size):
     masked = dj.dropconnect(KEY, tree(), 0.3, block_size=block_size)
     expected = dj.dropconnect(KEY, tree(), 0.3)
-    jax.tree.map(np.testing.assert_array_equal, masked, expected)
+    chex.assert_trees_all_equal(masked, expected)
 
 
 @pytest.mark.parametrize("scaling", ["inverted", "standard"])
