@@ -441,7 +441,7 @@ def test_scratch_memory(rate):
         assert scratch(both, (256, 4096), (4096, 4096), (256, 4096)) < 1024
 
 
-@pytest.mark.parametrize(("mask_per", "most"), [("example", 5), (4, 2.5)])
+@pytest.mark.parametrize(("mask_per", "most"), [("example", 5.5), (4, 2.5)])
 def test_the_backward_pass_keeps_no_masks(mask_per, most):
     """What each step keeps would take 3.5 MiB more, and 10."""
 

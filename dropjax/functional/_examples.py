@@ -1,7 +1,6 @@
-"""A mask per example: coins drawn where they are used, 32 examples to a word."""
+"""The coins of a mask per example, 32 examples to a word."""
 
 import functools
-from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import jax
@@ -15,13 +14,10 @@ from dropjax._fast_prng import counter_key, counter_words
 from dropjax._masks import keep_probability
 from dropjax._random import Word
 from dropjax._types import RateLike
-from dropjax.functional._loops import scan
 
 _BITS = 16
 _LEVELS = 2**_BITS
 _TO_A_WORD = 32
-_UNROLLED = 16
-_LONGEST = 128
 
 Levels: TypeAlias = int | UInt32[Array, "..."]
 """Of the 2^16 numbers that a coin may toss, how many keep: known, or traced."""
@@ -95,13 +91,13 @@ def coin_words(
             less = _majority(words[which], less, _spread(level, bit))
         return less
 
-    less = _zeros_beside(jnp.zeros_like(weight), key, level)
+    less = zeros_beside(jnp.zeros_like(weight), key, level)
     # A loop: eight generators written out take seconds to compile.
     less = lax.fori_loop(0, _pairs(levels), compare, less)
     return less | _spread(level, np.uint32(_BITS))
 
 
-def _zeros_beside(zeros: Array, *others: Array) -> Array:
+def zeros_beside(zeros: Array, *others: Array) -> Array:
     """What a loop starts from, told under shard_map that it will vary as the others."""
 
     def mixed(zeros: Array, *others: Array) -> Array:
@@ -159,97 +155,3 @@ def _weight_words(
     index = lax.iota(jnp.uint32, size).reshape(shape)
     given: Any = levels if known is None else known
     return coin_words(key, given, groups, index)
-
-
-def masked_rows(
-    key: Key[Array, ""],
-    x: Inexact[Array, "groups examples features_in"],
-    kernel: Inexact[Array, "features_in features_out"],
-    levels: Levels,
-) -> Inexact[Array, "groups examples features_out"]:
-    """Every example's product with its own masked kernel, some rows at a time."""
-    own = counter_key(key)
-    if isinstance(levels, int):
-        return _masked_rows(own, x, kernel, None, known=levels)
-    if levels.ndim:
-        levels = jnp.broadcast_to(levels, kernel.shape)
-    return _masked_rows(own, x, kernel, levels, known=None)
-
-
-@functools.partial(jax.jit, static_argnames="known")
-def _masked_rows(
-    key: Key[Array, ""], x: Array, kernel: Array, levels: Word | None, known: int | None
-) -> Array:
-    groups, examples, features = x.shape
-    width = kernel.shape[-1]
-    each = levels if levels is not None and levels.ndim else None
-    count = _rows_at_once(features)
-
-    # Checkpoints: the backward pass draws the coins again.
-    @jax.checkpoint
-    def block(y: Array, rows: tuple[Array, ...]) -> tuple[Array, None]:
-        index, x, kernel, *own = rows
-        level: Any = known if known is not None else own[0][None] if own else levels
-        column = lax.broadcasted_iota(jnp.uint32, (1, width), 1)
-        weight = index[:, None] * np.uint32(width) + column
-        words = jnp.swapaxes(coin_words(key, level, groups, weight), 0, 1)
-        # In a loop of its own, lest the words be drawn anew for each example.
-        return lax.scan(_add_rows, y, _split((words, x, kernel), _UNROLLED))
-
-    index = lax.iota(jnp.uint32, features)
-    rows = (index, jnp.moveaxis(x, -1, 0), kernel, *([] if each is None else [each]))
-    y = jnp.zeros((groups, examples, width), x.dtype)
-    y = _zeros_beside(y, key, *rows, *([] if levels is None else [levels]))
-    return lax.scan(block, y, _split(rows, count))[0]
-
-
-@jax.checkpoint
-def _add_rows(y: Array, rows: tuple[Array, Array, Array]) -> tuple[Array, None]:
-    for words, x, weights in zip(*rows, strict=True):
-        # Selected before the product, lest x's gradient see what is dropped.
-        own = jnp.broadcast_to(weights, y.shape)
-        own = jnp.where(coins(words, y.shape[1]), own, jnp.zeros_like(own))
-        y = y + x[:, :, None] * own
-    return y, None
-
-
-def _split(arrays: tuple[Array, ...], count: int) -> tuple[Array, ...]:
-    """The first axes in blocks of so many, the last one filled up with zeros."""
-
-    def split(array: Array) -> Array:
-        missing = -array.shape[0] % count
-        if missing:
-            array = jnp.pad(array, [(0, missing)] + [(0, 0)] * (array.ndim - 1))
-        return array.reshape(array.shape[0] // count, count, *array.shape[1:])
-
-    return tuple(split(array) for array in arrays)
-
-
-def _rows_at_once(features: int) -> int:
-    """How many rows' coins are drawn at once: few left over, then many."""
-    choices = range(_UNROLLED, _LONGEST + 1, _UNROLLED)
-    return min(choices, key=lambda count: (-features % count, -count))
-
-
-def masked_products(
-    product: Callable[[Array, Array], Array],
-    key: Key[Array, ""],
-    x: Inexact[Array, "groups masks mask_per ..."],
-    kernel: Inexact[Array, "..."],
-    levels: Levels,
-) -> Inexact[Array, "groups masks mask_per ..."]:
-    """Any product of examples with their masked kernels, a mask of each group a step.
-
-    What is stored is one kernel and its coins for each group of 32 masks.
-    """
-    words = weight_words(key, levels, x.shape[0], kernel.shape)
-
-    @jax.checkpoint
-    def step(bit: Word, x: Array) -> tuple[Word, Array]:
-        masked = jnp.where(
-            (words & bit) != 0, kernel[None], jnp.zeros_like(kernel)[None]
-        )
-        return bit << np.uint32(1), jax.vmap(product)(x, masked)
-
-    _, y = scan(step, jnp.uint32(1), jnp.moveaxis(x, 1, 0))
-    return jnp.moveaxis(y, 0, 1)

@@ -27,13 +27,12 @@ from dropjax.functional._examples import (
     groups_of,
     in_groups,
     mask_levels,
-    masked_products,
-    masked_rows,
     masks_to_a_word,
     realized_rate,
     weight_words,
 )
 from dropjax.functional._moments import layer_moments
+from dropjax.functional._rows import masked_products, masked_rows
 from dropjax.functional._samples import gaussian_sample
 
 
