@@ -80,7 +80,7 @@ def apply_mask(
     fill = jnp.full_like(wide, check_fill(fill, x))
     # Rounded last: XLA selects bfloat16 in float32 on a CPU, and would round twice.
     chosen = lax.select(jnp.broadcast_to(mask, x.shape), wide, fill)
-    return chosen.astype(x.dtype)
+    return _as_weak_as(x, chosen.astype(x.dtype))
 
 
 def redrawn(
@@ -97,10 +97,11 @@ def redrawn(
         @functools.partial(jax.jit, static_argnames=static)
         @functools.wraps(function)
         def redraw(key: KeyLike, x: Array, *others: Array, **options: object) -> Array:
-            draw: Callable[..., Array] = functools.partial(function, **options)
-            if forgetful:
-                draw = _drawn_again(draw)
-            return sharded_like(x, draw)(key, x, *others)
+            def draw(key: KeyLike, x: Array, *others: Array) -> Array:
+                return _as_weak_as(x, function(key, x, *others, **options))
+
+            drawn = _drawn_again(draw) if forgetful else draw
+            return sharded_like(x, drawn)(key, x, *others)
 
         return redraw
 
@@ -146,6 +147,16 @@ def _behind_barrier(key: Key[Array, ""] | None) -> Key[Array, ""] | None:
         return None
     words = lax.optimization_barrier(jax.random.key_data(key))
     return jax.random.wrap_key_data(words, impl=jax.random.key_impl(key))
+
+
+def _as_weak_as(x: Array, y: Array) -> Array:
+    """Y, which gives way to other dtypes if x does.
+
+    JAX has no other word for it than an assignment, of which XLA leaves nothing.
+    """
+    if jax.typeof(y).weak_type or not jax.typeof(x).weak_type:
+        return y
+    return jnp.zeros_like(x, shape=y.shape).at[...].set(y)
 
 
 def sharded_like(

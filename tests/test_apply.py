@@ -190,3 +190,10 @@ def test_conv_masks_bias_too_and_every_default_matters():
     by_default = {"strides": 1, "padding": "SAME", "dilation": 1}
     np.testing.assert_array_equal(drop(), drop(**by_default, feature_group_count=1))
     assert not jnp.array_equal(drop(), drop(scaling="standard"))
+
+
+def test_a_weakly_typed_array_stays_weakly_typed():
+    x = jnp.full((4, 4), 2.0)
+    for keep in (1.0, 0.5, jnp.float32(0.5)):
+        assert jax.typeof(dj.apply_mask(x, x > 0, keep=keep)).weak_type
+    assert not jax.typeof(dj.apply_mask(x.astype(x.dtype), x > 0)).weak_type

@@ -162,6 +162,23 @@ def test_shape_and_dtype_are_kept(method, face, dtype, key):
     assert (still.shape, still.dtype) == (off.shape, x.dtype)
 
 
+def weakly_typed(x):
+    """The same numbers, of a type that gives way as a Python number's does."""
+    zero = 0 if jnp.issubdtype(x.dtype, np.integer) else 0.0
+    return jnp.full(x.shape, zero).at[...].set(x)
+
+
+@every_face(anything)
+def test_weak_types_stay_weak(method, face, key):
+    x, drop = method.array(), getattr(method, face)
+    weak = weakly_typed(x)
+    assert jax.typeof(weak).weak_type
+    y, off = drop(key, weak, RATE), drop(key, weak, RATE, deterministic=True)
+    assert jax.typeof(y).weak_type == jax.typeof(off).weak_type
+    assert jax.typeof(off).weak_type or method.product
+    np.testing.assert_array_equal(y, drop(key, x, RATE))
+
+
 @every(anything, dtype=taken("float64", "complex128"))
 def test_double_precision_is_kept_and_has_the_same_mask(method, dtype, key):
     half = {"float64": "float32", "complex128": "complex64"}[dtype]
@@ -560,6 +577,14 @@ def test_the_backward_pass_hides_its_key_and_none_of_its_numbers(method, generat
     words = jax.random.key_data(key).size
     assert any(line.endswith(f" : tensor<{words}xui32>") for line in hidden)
     assert not any("f32>" in line for line in hidden)
+
+
+@every_activation
+def test_no_residual_of_a_weakly_typed_array(method, key):
+    x = weakly_typed(method.array())
+    _, back = jax.vjp(lambda x: method.function(key, x, RATE), x)
+    saved = sum(leaf.size for leaf in jax.tree.leaves(back))
+    assert saved <= (16 if "drop_block" in method.name else method.saved)
 
 
 @every(lambda method: method.off and not method.product)
