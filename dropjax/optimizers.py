@@ -297,7 +297,8 @@ def _masked_out(updates: PyTree) -> tuple[str, ...]:
         for path, node in found
         if is_absent(node)
     ]
-    return tuple(f"{path}/" for path in paths)
+    # Of every path where the whole tree is left out.
+    return tuple(f"{path}/" if path else "" for path in paths)
 
 
 def _is_inexact(path: str, leaf: Any) -> bool:

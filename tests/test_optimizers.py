@@ -283,6 +283,13 @@ def test_a_part_of_the_tree_without_leaves_is_passed_on():
     assert state.step == 1
 
 
+def test_a_fixed_mask_of_updates_that_are_all_left_out():
+    updates = {"a": jnp.ones(3)}
+    transform = optax.masked(mask_updates({"a": jnp.zeros(3, bool)}), False)
+    masked, _ = transform.update(updates, transform.init(updates))
+    assert masked["a"].all()
+
+
 @pytest.mark.parametrize(
     "within",
     [
