@@ -232,13 +232,32 @@ def test_options_are_checked_together(face):
         (djl.RecurrentDropout, nn.Dense(2), "cell must be one of flax's"),
         (djl.Zoneout, nn.RNN(nn.GRUCell(2)), "cell must be one of flax's"),
         (djn.LayerDrop, 2, "module must be a function"),
+        (djn.DropConnect, 2, "module must be a function"),
+        (djn.ConcreteDropout, 2, "module must be a function"),
         (djn.RecurrentDropout, nn.GRUCell(2), "cell must be one of flax's"),
         (djn.Zoneout, None, "cell must be one of flax's"),
     ],
 )
 def test_what_is_wrapped_is_checked(layer, module, message):
     with pytest.raises(TypeError, match=message):
-        layer(module, 10 if layer is djl.ConcreteDropout else 0.5)
+        layer(module, 10 if layer.__name__ == "ConcreteDropout" else 0.5)
+
+
+class OwnLinen(djl.Dropout):
+    mode: str = "train"
+
+
+class OwnNNX(djn.Dropout):
+    def __init__(self, rate, **options):
+        self.mode = "train"
+        super().__init__(rate, **options)
+
+
+@pytest.mark.parametrize("layer", [OwnLinen, OwnNNX])
+def test_options_of_a_subclass_are_its_own(layer):
+    assert layer(0.5).mode == "train"
+    with pytest.raises(ValueError, match="rate is the probability"):
+        layer(1.5)
 
 
 def test_a_wrong_layer_leaves_the_rngs_as_they_were():

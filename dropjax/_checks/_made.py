@@ -4,6 +4,8 @@ Each option has the check of the functions, so that a layer says the same when i
 made as it would when it is called.
 """
 
+import functools
+import inspect
 import math
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
@@ -55,10 +57,18 @@ Check: TypeAlias = Callable[[Any, Any], object]
 
 def check_made(layer: Any, own: Mapping[str, Check]) -> None:
     """The options of a layer; its own checks come before those of all layers."""
+    options = _options_of(type(layer))
     for name, value in vars(layer).items():
         check = own.get(name) or _CHECKS.get(name)
-        if check is not None:
+        if check is not None and name in options:
             check(value, layer)
+
+
+@functools.cache
+def _options_of(layer: type) -> frozenset[str]:
+    """The options that dropjax gives it: a user's subclass may have others."""
+    ours = next(it for it in layer.__mro__ if it.__module__.startswith("dropjax."))
+    return frozenset(inspect.signature(ours.__init__).parameters)
 
 
 def _plain(check: Callable[..., object], *given: Any) -> Check:

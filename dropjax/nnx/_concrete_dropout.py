@@ -8,7 +8,12 @@ from flax import nnx
 from flax.typing import Dtype
 from jaxtyping import Array, Float, Inexact
 
-from dropjax._checks import check_flag_given, check_inner_rate, check_wrapped_kernel
+from dropjax._checks import (
+    check_flag_given,
+    check_function,
+    check_inner_rate,
+    check_wrapped_kernel,
+)
 from dropjax._types import Axes, KeyLike
 from dropjax.functional import concrete_dropout, concrete_dropout_regularizer
 from dropjax.nnx._base import Rngs, Wrapper
@@ -64,7 +69,7 @@ class ConcreteDropout(Wrapper, nnx.Module):
         rngs: Rngs = None,
     ) -> None:
         rate = check_inner_rate(init_rate, "init_rate")
-        self.module = module
+        self.module = check_function(module, "module")
         self.examples = examples
         self.logit = nnx.Param(jnp.asarray(math.log(rate / (1 - rate)), param_dtype))
         self.temperature = temperature

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 from flax import nnx
 
-from dropjax._checks import OF_DROPCONNECT
+from dropjax._checks import OF_DROPCONNECT, check_function
 from dropjax._types import KeyLike, PyTree, RateLike, Scaling
 from dropjax.nnx._base import Rngs, Wrapper
 from dropjax.transforms import Where, dropconnect, takes_deterministic
@@ -54,7 +54,7 @@ class DropConnect(Wrapper, nnx.Module):
         rng_collection: str = "dropout",
         rngs: Rngs = None,
     ) -> None:
-        self.module = module
+        self.module = check_function(module, "module")
         self.where = where
         self.block_size = block_size
         self.scaling = scaling
