@@ -180,6 +180,11 @@ def test_what_was_swapped_is_named(case):
     assert str(caught.value) == message
 
 
+def test_a_tree_whose_keys_cannot_be_sorted():
+    with pytest.raises(TypeError, match="x must be an array, got"):
+        dj.dropout(KEY, {1: X, "a": X}, 0.5)
+
+
 def test_the_stored_elements_of_a_sparse_array():
     x = sparse.BCOO.fromdense(jnp.eye(40))
     y = sparse.BCOO((dj.dropout(KEY, x.data, 0.5), x.indices), shape=x.shape)

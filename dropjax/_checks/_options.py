@@ -86,7 +86,7 @@ def check_path_scaling(scaling: Any) -> None:
         raise ValueError(
             "scaling must be 'inverted' (survivors are scaled in training), 'standard' "
             "(everything is scaled after it) or 'none' (nothing is scaled), got "
-            f"{scaling!r}"
+            f"{shown(scaling)}"
         )
 
 

@@ -31,10 +31,10 @@ def values_of(value: Any) -> np.ndarray | None:
 
     They are fetched explicitly, as `jax.transfer_guard` allows.
     """
-    if isinstance(value, jax.Array):
-        traced = isinstance(value, jax.core.Tracer)
-        if traced or not value.is_fully_addressable:
-            return None
+    if not isinstance(value, jax.Array):
+        return np.asarray(value)
+    if isinstance(value, jax.core.Tracer) or not value.is_fully_addressable:
+        return None
     return np.asarray(jax.device_get(value))
 
 
@@ -111,7 +111,10 @@ def listed(names: Sequence[str]) -> str:
 
 def is_tree(value: Any) -> bool:
     """A container with arrays in it, which nobody wants to see printed."""
-    leaves = jax.tree.leaves(value)
+    try:
+        leaves = jax.tree.leaves(value)
+    except (TypeError, ValueError):  # JAX cannot sort the keys of every dict.
+        return False
     return any(leaf is not value and hasattr(leaf, "dtype") for leaf in leaves)
 
 
