@@ -96,7 +96,8 @@ def drop_block(
       ValueError: the rate is outside [0, 1], an axis is out of range or named twice,
         the block's size does not fit the number of axes, gamma_scale is not positive,
         or the key is missing.
-      TypeError: x is not floating-point or complex, or an argument has a wrong type.
+      TypeError: x is not floating-point or complex, nor of integers that are not
+        scaled, or an argument has a wrong type.
 
     Example:
       >>> x = jnp.ones((64, 20, 20, 8))
