@@ -13,7 +13,7 @@ with --add, so are those of earlier runs on the same machine and versions.
 
 On a GPU it runs the same rows unattended: calls are queued and waited for in batches,
 inputs rotate through more memory than the cache holds, and the bandwidth reached is
-added. That path has not yet been run on a GPU.
+added.
 """
 
 import argparse
