@@ -147,3 +147,15 @@ def test_names_that_are_like_names_of_others():
     assert set(dj.selected(tree)) == set(matrices)
     assert dj.selected({"b": jnp.ones((4, 6)), "w": jnp.ones((4, 5, 6))}) == ("w",)
     assert dj.selected({"a": jnp.ones((4, 4)), "b": jnp.ones((4, 4))}) == ("a", "b")
+
+
+def test_factors_of_lora_say_nothing_of_what_is_beside_them():
+    for name in ("w", "weight", "kernel"):
+        tree = {name: jnp.ones((4, 64)), "lora_A": jnp.ones((4, 4))}
+        assert dj.selected(tree | {"lora_B": jnp.ones((4, 64))}) == (name,)
+
+
+def test_stacked_scales_are_known_by_their_names():
+    tree = {"rms": {"weight": jnp.ones((4, 16))}, "w": jnp.ones((4, 16))}
+    tree |= {"ls1": jnp.ones((4, 16)), "temperature": jnp.ones((8, 1, 1))}
+    assert dj.selected(tree) == ("w",)

@@ -196,11 +196,11 @@ def _fits(number: Any, dtype: np.dtype) -> bool:
     return limits.min <= exact <= limits.max and float(exact).is_integer()
 
 
-def check_key(key: KeyLike) -> Key[Array, ""]:
+def check_key(key: KeyLike, name: str = "key") -> Key[Array, ""]:
     """One key, typed: a raw key becomes one of JAX's default implementation."""
     if key is None:
         raise ValueError(
-            "key is None, but this call draws a mask: pass a key, "
+            f"{name} is None, but this call draws a mask: pass a key, "
             "as in jax.random.key(0), or deterministic=True"
         )
     if not isinstance(key, jax.Array | np.ndarray):

@@ -18,13 +18,14 @@ from dropjax._checks import (
     check_attention_mask,
     check_attention_weights,
     check_flag,
+    check_key,
     check_own_einsum,
     check_rate,
     check_rate_shape,
     check_shape,
     check_sower,
 )
-from dropjax._masks import keep_mask, toss
+from dropjax._masks import is_drawn, keep_mask, toss
 from dropjax._types import KeyLike, RateLike
 
 
@@ -198,6 +199,9 @@ def dot_product_attention(
     check_own_einsum(qk_attn_weights_einsum, "qk_attn_weights_einsum")
     check_own_einsum(attn_weights_value_einsum, "attn_weights_value_einsum")
     rate = check_rate(dropout_rate, "dropout_rate")
+    if is_drawn(rate, deterministic):
+        # `key` is what queries are compared with.
+        dropout_rng = check_key(dropout_rng, "dropout_rng")
     if dtype is not None:
         arrays = {"query": query, "key": key, "value": value}
         query, key, value = (

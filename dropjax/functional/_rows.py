@@ -104,7 +104,7 @@ def _words_of_rows(
     return jnp.swapaxes(coin_words(key, level, groups, weight), 0, 1)
 
 
-def _add_rows(y: Array, rows: tuple[Array, Array, Array]) -> tuple[Array, None]:
+def _add_rows(y: Array, rows: tuple[Array, ...]) -> tuple[Array, None]:
     for first in range(0, _UNROLLED, _REMADE):
         y = _add_some(y, tuple(part[first : first + _REMADE] for part in rows))
     return y, None

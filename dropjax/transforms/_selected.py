@@ -25,7 +25,7 @@ def selected(params: PyTree, *, where: Where | None = None) -> tuple[str, ...]:
     - a leaf with fewer than two axes when leading axes of size 1 are not counted. They
       are counted in what is named as weights are, "w", "weight" or "kernel".
 
-    A leaf whose name ends in "kernel" or "proj" is a kernel wherever it is, as in
+    A leaf whose name ends in "kernel" or "proj" is a kernel even in an embedding, as in
     "patch_embed/kernel". Where there are no names at all, as in a list of arrays, only
     the axes can decide, and an embedding table is selected. A lone array is always
     selected.

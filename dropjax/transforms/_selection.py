@@ -14,8 +14,9 @@ _BIASES = {"b", "bias", "biases", "beta", "offset", "offsets", "shift"}
 _BIASES |= {"bq", "bk", "bv", "bo"}
 _SCALES = {"g", "gain", "gamma", "scale", "scales", "lambda", "alpha", "magnitude"}
 _SCALES |= {"slope", "slopes", "log", "mean", "var", "variance", "average"}
+_SCALES |= {"ls", "temperature", "temperatures"}
 _NORMS = {"norm", "norms", "ln", "bn", "gn", "layernorm", "batchnorm", "groupnorm"}
-_NORMS |= {"rmsnorm", "instancenorm", "ema"}
+_NORMS |= {"rmsnorm", "rms", "instancenorm", "ema"}
 _TABLES = {"emb", "wte", "wpe", "table", "tables", "codebook", "codebooks", "pe"}
 _TABLES |= {"pos", "posemb", "position", "positions", "positional"}
 _TOKENS = {"cls", "token", "tokens", "register", "registers", "prompt", "latents"}
@@ -42,7 +43,7 @@ def are_kernels(params: PyTree) -> list[bool]:
     leaves = [leaf for _, leaf in located]
     biases = defaultdict(list)
     for path, leaf in zip(paths, leaves, strict=True):
-        if _BIASES & set(_words(path[-1])):
+        if _BIASES & set(_words(path[-1])) and not any(map(_is_lora, path)):
             biases[tuple(path[:-1])].append(getattr(leaf, "shape", ()))
     return [
         _may_be_kernel(path, leaf)
