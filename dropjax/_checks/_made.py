@@ -57,7 +57,8 @@ Check: TypeAlias = Callable[[Any, Any], object]
 
 def check_made(layer: Any, own: Mapping[str, Check]) -> None:
     """The options of a layer; its own checks come before those of all layers."""
-    options = _options_of(type(layer))
+    kind: Any = type(layer)
+    options = _options_of(kind)
     for name, value in vars(layer).items():
         check = own.get(name) or _CHECKS.get(name)
         if check is not None and name in options:
@@ -67,7 +68,7 @@ def check_made(layer: Any, own: Mapping[str, Check]) -> None:
 @functools.cache
 def _options_of(layer: type) -> frozenset[str]:
     """The options that dropjax gives it: a user's subclass may have others."""
-    ours = next(it for it in layer.__mro__ if it.__module__.startswith("dropjax."))
+    ours: Any = next(it for it in layer.__mro__ if it.__module__.startswith("dropjax."))
     return frozenset(inspect.signature(ours.__init__).parameters)
 
 
