@@ -5,6 +5,7 @@ import inspect
 import pathlib
 import traceback
 
+import flax.errors
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -97,7 +98,7 @@ def test_messages_are_bounded(function, name):
         message = ""
         try:
             jax.eval_shape(functools.partial(call, function, arguments))
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, flax.errors.TraceContextError) as error:
             last = traceback.extract_tb(error.__traceback__)[-1]
             ours = PACKAGE in pathlib.Path(last.filename).parents
             # What JAX says of a dtype or a precision is as long as it likes.

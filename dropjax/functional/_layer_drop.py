@@ -125,7 +125,10 @@ def run_or_skip(
     def skip(x: X) -> tuple[Y, PyTree]:
         return _instead_of(x, y), _unchanged(before, after)
 
-    return lax.cond(kept, jitted, skip, x) if traced else skip(x)
+    if traced:
+        return lax.cond(kept, jitted, skip, x)
+    # JAX's arrays, as of a layer that is run; x itself where nothing was tossed.
+    return skip(x if kept is False else jax.tree.map(jnp.asarray, x))
 
 
 def _instead_of(x: Any, y: Any) -> Any:
