@@ -92,7 +92,7 @@ def drop_path(
     # What is scaled in neither case is standard in training, and inverted after it.
     unscaled: Scaling = "inverted" if deterministic else "standard"
     scaled = unscaled if scaling == "none" else scaling
-    if not jax.tree_util.treedef_is_leaf(jax.tree.structure(x)):
+    if not jax.tree_util.all_leaves([x]):
         return _drop_tree(key, x, rate, mode, batch_axis, scaled, deterministic)
     alone = check_array(x)
     coins = _coins(alone.shape, mode, batch_axis)
