@@ -29,6 +29,7 @@ def read(path):
 
 
 CONTENT, ROWS = read(RESULTS / "cpu.json")
+GPU = json.loads((RESULTS / "gpu.json").read_text())
 
 
 def cells_of(contender):
@@ -59,7 +60,26 @@ def test_the_table_names_its_machine():
     assert said in TEXT
     assert machine["cpu"] in TEXT
     assert (machine["cores"], machine["torch_threads"]) == (2, 2)
-    assert not set(re.findall(r"jax (\d[\d.]*\d)", TEXT)) - {versions["jax"]}
+    found = set(re.findall(r"jax (\d[\d.]*\d)", TEXT))
+    assert found == {versions["jax"], GPU["versions"]["jax"]}
+
+
+def test_what_is_said_of_a_gpu_is_of_its_record():
+    times = {}
+    for dtype, shape in (("float32", "16384x4096"), ("bfloat16", "16384x8192")):
+        name = f"dropout {dtype} {shape} rate 0.1 forward"
+        (row,) = (row for row in GPU["rows"] if row["name"] == name)
+        assert row["settings"]["mib"] == 256
+        times[dtype] = {
+            who: f"{entry['times_faster']:.1f}x"
+            for who, entry in row["contenders"].items()
+        }
+    single, half = times["float32"], times["bfloat16"]
+    fast = "dropjax, fast key"
+    assert f"{single[fast]} as fast as flax in float32 and {half[fast]}" in TEXT
+    assert f"we are {single['dropjax']} and {half['dropjax']} as fast" in TEXT
+    device = GPU["machine"]["device"]
+    assert f"{device}, jax {GPU['versions']['jax']}, {GPU['date']}" in TEXT
 
 
 def test_the_floor_was_as_noisy_as_is_said():
