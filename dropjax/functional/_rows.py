@@ -23,7 +23,7 @@ from dropjax.functional._examples import (
 )
 from dropjax.functional._loops import scan
 
-# Sixteen: with two to eight, XLA of jax 0.10 makes a loop that is twenty times slower.
+# With two to eight, XLA of jax 0.10 makes loops that are ten times slower or more.
 _UNROLLED = 16
 # Of these, what the backward pass makes again at once.
 _REMADE = 8
