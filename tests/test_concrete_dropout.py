@@ -73,7 +73,7 @@ def test_certain_rates_are_finite_with_finite_gradients(logit):
 
 
 def test_the_noise_is_finite_for_every_word(monkeypatch):
-    room = importlib.import_module("dropjax.functional._concrete_dropout")
+    room = importlib.import_module("dropjax.functional.activations._concrete_dropout")
     words = jnp.array([0, 1 << 9, 2**31, 2**32 - 1], jnp.uint32)
     monkeypatch.setattr(room, "random_words", lambda key, shape: words)
     noise = np.asarray(room._noise(KEY, (4,), np.dtype(np.float32)))

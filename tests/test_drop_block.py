@@ -12,7 +12,7 @@ from flax import nnx
 import dropjax as dj
 import dropjax.linen as djl
 import dropjax.nnx as djn
-from dropjax.functional._blocks import covers, solve_seedless
+from dropjax.functional.maps._blocks import covers, solve_seedless
 
 KEY = jax.random.key(2018)
 RATES = (0.0, 1e-4, 0.01, 0.1, 0.3, 0.5, 0.9, 0.999)

@@ -17,9 +17,9 @@ import dropjax as dj
 import dropjax.linen as djl
 import dropjax.nnx as djn
 from dropjax._random import leaf_keys
-from dropjax.functional._conv import conv as convolution
-from dropjax.functional._conv import conv_by_patches
-from dropjax.functional._examples import realized_rate
+from dropjax.functional.weights._conv import conv as convolution
+from dropjax.functional.weights._conv import conv_by_patches
+from dropjax.functional.weights._examples import realized_rate
 from tests.methods import array
 
 KEY = jax.random.key(2013)

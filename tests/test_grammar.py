@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+import graphlib
 import inspect
 import pathlib
 import subprocess
@@ -64,6 +65,8 @@ MASKLESS |= {dj.layer_drop, dj.patch_dropout, dj.shake_drop}
 MASKLESS |= {dj.weighted_channel_dropout, dj.targeted_dropout}
 MASKLESS |= {dj.gaussian_dropout, dj.gaussian_noise}
 ROOMS = ["_types", "_checks", "_random", "_registry", "_fast_prng", "_masks", "_apply"]
+ROOMS += ["_loops"]
+CHAPTERS = {"activations", "maps", "branches", "sequences", "weights"}
 
 
 def name_of(thing):
@@ -398,6 +401,21 @@ def test_imports_go_the_way_of_the_data():
             assert all(ROOMS.index(n) < ROOMS.index(room[0]) for n in own), path
         elif room[0] == "functional":
             assert own <= {*ROOMS, "functional"}, path
+
+
+@pytest.mark.parametrize("room", ["functional", "linen", "nnx"])
+def test_each_room_has_the_same_chapters(room):
+    folder = pathlib.Path(dj.__file__).parent / room
+    assert {path.parent.name for path in folder.glob("*/__init__.py")} == CHAPTERS
+
+
+def test_no_imports_go_in_circles():
+    package = pathlib.Path(dj.__file__).parent
+    graph = {}
+    for path in package.rglob("_*.py"):
+        name = ".".join(path.relative_to(package.parent).with_suffix("").parts)
+        graph[name] = {it for it in imports(path) if it.startswith("dropjax.")}
+    tuple(graphlib.TopologicalSorter(graph).static_order())
 
 
 def test_importing_dropjax_imports_no_flax_and_configures_nothing():

@@ -12,7 +12,7 @@ import dropjax as dj
 import dropjax.linen as djl
 import dropjax.nnx as djn
 from dropjax import inference, losses, optimizers, schedules
-from dropjax.functional._recurrent import KeyedCarry
+from dropjax.functional.sequences._recurrent import KeyedCarry
 
 KEY = jax.random.key(0)
 X = jnp.ones((4, 6))

@@ -14,7 +14,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 import dropjax as dj
 import dropjax.linen as djl
 import dropjax.nnx as djn
-from dropjax.functional._samples import averaged_dtype
+from dropjax.functional.weights._samples import averaged_dtype
 from dropjax.inference import monte_carlo
 from tests.methods import array
 

@@ -9,7 +9,7 @@ import pytest
 from jax import lax
 
 import dropjax as dj
-from dropjax.functional import _rows
+from dropjax.functional.weights import _rows
 from tests.methods import array
 
 KEYS = {"threefry": jax.random.key(5), "fast": jax.random.key(5, impl=dj.fast_prng)}

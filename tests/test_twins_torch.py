@@ -13,9 +13,9 @@ import pytest
 
 import dropjax as dj
 from dropjax._masks import toss
-from dropjax.functional._blocks import covers, solve_seedless
+from dropjax.functional.maps._blocks import covers, solve_seedless
 from tests.methods import array
-from tests.methods._units import alpha
+from tests.methods._activations import alpha
 from tests.test_twins_units import kept_by, sides
 
 pytestmark = pytest.mark.torch

@@ -12,7 +12,7 @@ import pytest
 
 import dropjax as dj
 from tests.methods import array
-from tests.methods._units import alpha
+from tests.methods._activations import alpha
 
 KEY = jax.random.key(4)
 

@@ -19,9 +19,9 @@ from dropjax._checks import (
     check_probabilities,
     warn_of_equal_passes,
 )
+from dropjax._loops import scan
 from dropjax._types import KeyLike, Outputs, PyTree, Tree
-from dropjax.functional._loops import scan
-from dropjax.functional._samples import averaged_dtype, deviation
+from dropjax.functional.weights._samples import averaged_dtype, deviation
 
 
 @jax.tree_util.register_dataclass

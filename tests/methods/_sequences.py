@@ -1,14 +1,35 @@
-"""Tokens: their ids, themselves, and what they attend to."""
+"""Sequences, tokens, attention and recurrent states."""
 
 import dataclasses
+import functools
 
+import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 
 import dropjax as dj
 import dropjax.linen as djl
 import dropjax.nnx as djn
+from dropjax.functional.sequences._recurrent import KeyedCarry, sequence_keys
 from tests.methods._row import Method, activation
+
+
+def _by_share(mask, x, rate):
+    share = mask[:, :1, :, :1].mean(2, keepdims=True, dtype=x.real.dtype)
+    share = jnp.broadcast_to(share, x.shape)
+    gain = jnp.where(share == 0, 0, 1 / share).astype(x.dtype)
+    return jnp.where(mask, x * gain, 0)
+
+
+attention = functools.partial(
+    activation,
+    function=dj.attention_dropout,
+    mask=dj.attention_dropout_mask,
+    linen=djl.AttentionDropout,
+    nnx=djn.AttentionDropout,
+)
 
 
 def _patches(face):
@@ -66,7 +87,149 @@ def _own_weights(key, shape, rate, **flag):
     return jnp.swapaxes(own, -1, -2)[..., None]
 
 
+OLD = 0.25
+
+
+def old(x):
+    return jnp.full_like(x, OLD)
+
+
+def _linear(x):
+    return x
+
+
+def _zeros(key, shape, dtype, *others):
+    return jnp.zeros(shape, dtype)
+
+
+def _identity(key, shape, dtype, *others):
+    return jnp.eye(*shape, dtype=dtype)
+
+
+def _step(wrapper, shows_inputs):
+    """A step of a simple cell that shows its inputs, or its state, as they are."""
+    of_inputs, of_state = (_identity, _zeros) if shows_inputs else (_zeros, _identity)
+    options = {"kernel_init": of_inputs, "recurrent_kernel_init": of_state}
+    options["activation_fn"] = _linear
+
+    def carried(key, x):
+        keys = None if key is None else sequence_keys(key, x.shape[:-1])
+        return KeyedCarry(old(x) if shows_inputs else x, keys), x
+
+    def linen(key, x, rate, deterministic=False):
+        width = x.shape[-1]
+        weights = [
+            make(None, (width, width), x.dtype) for make in (of_inputs, of_state)
+        ]
+        params = {"i": {"kernel": weights[0], "bias": jnp.zeros(width, x.dtype)}}
+        params["h"] = {"kernel": weights[1]}
+        cell = getattr(djl, wrapper)(
+            nn.SimpleCell(width, **options), rate, deterministic=deterministic
+        )
+        return cell.apply({"params": params}, *carried(key, x))[1]
+
+    def call_nnx(key, x, rate, deterministic=False):
+        dtypes = {"dtype": x.dtype, "param_dtype": x.dtype}
+        width = x.shape[-1]
+        plain = nnx.SimpleCell(width, width, **dtypes, **options, rngs=nnx.Rngs(0))
+        cell = getattr(djn, wrapper)(plain, rate, deterministic=deterministic)
+        return cell(*carried(key, x))[1]
+
+    return linen, call_nnx
+
+
+def _per_sequence(of_sequence):
+    """The masks that each sequence of a batch draws from a key of its own."""
+
+    def mask(key, shape, rate, deterministic=False):
+        if key is None:
+            return dj.keep_mask(None, shape, rate, deterministic=deterministic)
+        draw = lambda key: dj.keep_mask(of_sequence(key), shape[-1:], rate)  # noqa: E731
+        return jax.vmap(draw)(sequence_keys(key, shape[:1]))
+
+    return mask
+
+
+# The slowest of all; tests/test_recurrent.py has these layers too.
+def _recurrent_dropout():
+    function, call_nnx = _step("RecurrentDropout", shows_inputs=False)
+    return Method(
+        "recurrent_dropout",
+        (24, 16),
+        (24, 16),
+        function,
+        _per_sequence(lambda key: jax.random.fold_in(key, 1)),
+        nnx=call_nnx,
+        public=(djn.RecurrentDropout, djl.RecurrentDropout),
+        several=False,
+        others=True,
+        product=True,
+        slow=True,
+    )
+
+
+# The old state fills the hole, and after training the mean is taken.
+ZONED = {
+    "hole": old,
+    "scales": False,
+    "off": lambda x, rate: x * np.float32(1 - rate) + old(x) * np.float32(rate),
+}
+
+
+def _zoneout():
+    def function(key, x, rate, deterministic=False):
+        return dj.zoneout(key, x, old(x), rate, deterministic=deterministic)
+
+    return Method(
+        "zoneout",
+        (40, 30),
+        (40, 30),
+        function,
+        dj.zoneout_mask,
+        public=(dj.zoneout, dj.zoneout_mask),
+        others=True,
+        **ZONED,
+    )
+
+
+def _zoneout_layers():
+    function, call_nnx = _step("Zoneout", shows_inputs=True)
+    return Method(
+        "zoneout-layers",
+        (24, 16),
+        (24, 16),
+        function,
+        _per_sequence(lambda key: jax.random.fold_in(jax.random.split(key)[1], 0)),
+        nnx=call_nnx,
+        public=(djn.Zoneout, djl.Zoneout),
+        refuses=False,
+        several=False,
+        others=True,
+        product=True,
+        slow=True,
+        **ZONED,
+    )
+
+
 ROWS = [
+    activation(
+        "variational_dropout",
+        dj.variational_dropout,
+        dj.variational_dropout_mask,
+        djl.VariationalDropout,
+        djn.VariationalDropout,
+        (30, 4, 40),
+        (30, 1, 40),
+    ),
+    activation(
+        "embedding_dropout",
+        dj.embedding_dropout,
+        dj.embedding_dropout_mask,
+        djl.EmbeddingDropout,
+        djn.EmbeddingDropout,
+        (1000, 3),
+        (1000, 1),
+    ),
     activation(
         "word_dropout",
         dj.word_dropout,
@@ -78,7 +241,12 @@ ROWS = [
         {"kind": np.integer, "scales": False},
         unknown_id=0,
     ),
-    _patch_dropout(),
+    attention(
+        name="attention_dropout-broadcast_dropout",
+        shape=(2, 3, 30, 40),
+        coins=(1, 1, 30, 40),
+        broadcast_dropout=True,
+    ),
     Method(
         "dot_product_attention",
         (2, 15, 9, 3),
@@ -91,4 +259,18 @@ ROWS = [
         once=False,  # The weights are, before they weigh.
         product=True,
     ),
+    activation(
+        "drop_head",
+        dj.drop_head,
+        dj.drop_head_mask,
+        djl.DropHead,
+        djn.DropHead,
+        (40, 2, 30, 3),
+        (40, 1, 30, 1),
+        {"explicit": _by_share, "talks": (2,)},
+    ),
+    _patch_dropout(),
+    _recurrent_dropout(),
+    _zoneout(),
+    _zoneout_layers(),
 ]

@@ -1,0 +1,117 @@
+"""Drop-Activation: nonlinearities are dropped, not activations."""
+
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float, Inexact, Key
+
+from dropjax._apply import redrawn, working_dtype
+from dropjax._checks import (
+    check_array,
+    check_deterministic,
+    check_function,
+    check_key,
+    check_like,
+    check_rate,
+    check_rate_shape,
+)
+from dropjax._masks import foregone, keep_probability, toss
+from dropjax._types import KeyLike, RateLike
+from dropjax.functional.sequences._zoneout import zoneout, zoneout_mask
+
+
+def drop_activation(
+    key: KeyLike,
+    x: Inexact[Array, "*shape"],
+    rate: RateLike,
+    *,
+    activation: Callable[[Array], Array] = jax.nn.relu,
+    deterministic: bool = False,
+) -> Inexact[Array, "*shape"]:
+    r"""An activation function that is left out at random, element by element.
+
+    $$y_i = m_i f(x_i) + (1 - m_i) x_i, \qquad m_i \sim \text{Bernoulli}(1 - rate)$$
+
+    After training, `deterministic=True`, it is its mean over masks, `(1 - rate) * f(x)
+    + rate * x`: of ReLU, a leaky ReLU of slope `rate`. It takes the activation's place
+    in the net, so that a rate of 0 gives f(x), and 1 gives x.
+
+    Args:
+      key: a PRNG key, typed or raw. None where nothing is drawn.
+      x: a floating-point or complex array of any shape.
+      rate: the probability of dropping the nonlinearity, in [0, 1], 0.05 in the paper,
+        a number or an array that broadcasts to x's shape.
+      activation: the function f, element by element.
+      deterministic: if True, the mean is taken.
+
+    Returns:
+      An array of x's shape and dtype.
+
+    Raises:
+      ValueError: as `dropout`.
+      TypeError: as `dropout`.
+
+    Example:
+      >>> x = -jnp.ones((100, 100))
+      >>> y = drop_activation(jax.random.key(0), x, 0.05)
+      >>> assert set(np.unique(y)) == {-1.0, 0.0}
+      >>> leaky = drop_activation(None, x, 0.05, deterministic=True)
+      >>> assert jnp.allclose(leaky, -0.05)
+
+    References:
+      Liang, Khoo and Yang, 2018, "Drop-Activation: implicit parameter reduction and
+      harmonious regularization".
+    """
+    x, activation = check_array(x), check_function(activation, "activation")
+    rate, off = check_rate(rate), check_deterministic(deterministic)
+    check_rate_shape(rate, x.shape)
+    seen = x
+    if foregone(rate, deterministic=False) is None:
+        keep = keep_probability(rate, working_dtype(x))
+        # Zoneout's coins again, which jax.debug_key_reuse is not to see as two uses.
+        own = None if off else jax.random.clone(check_key(key))
+        seen = _seen_where_kept(own, jnp.asarray(x), keep)
+    y = check_like(x, activation(seen), "activation(x)")
+    return zoneout(key, y, x, rate, deterministic=off)
+
+
+@redrawn()
+def _seen_where_kept(
+    key: Key[Array, ""] | None, x: Inexact[Array, "*shape"], keep: Float[Array, "..."]
+) -> Inexact[Array, "*shape"]:
+    """X, to which a gradient comes back only where the activation is kept.
+
+    Elsewhere the activation may have no slope, and 0 times that is NaN.
+    """
+    if key is None:
+        kept = jnp.broadcast_to(keep != 0, x.shape)
+    else:
+        kept = toss(key, keep, x.shape)
+    return lax.select(kept, x, lax.stop_gradient(x))
+
+
+def drop_activation_mask(
+    key: KeyLike, shape: Sequence[int], rate: RateLike, *, deterministic: bool = False
+) -> Bool[Array, "*shape"]:
+    """The mask that `drop_activation` draws: True where the nonlinearity is kept.
+
+    Args:
+      key: a PRNG key, typed or raw. None where nothing is drawn.
+      shape: the shape of the array.
+      rate: the probability of dropping a nonlinearity, a number or an array.
+      deterministic: if True, the mask is all True.
+
+    Returns:
+      A boolean array of the given shape.
+
+    Raises:
+      ValueError: as `drop_activation`.
+      TypeError: as `drop_activation`.
+
+    Example:
+      >>> mask = drop_activation_mask(jax.random.key(0), (100, 100), 0.05)
+      >>> assert abs(mask.mean() - 0.95) < 0.02
+    """
+    return zoneout_mask(key, shape, rate, deterministic=deterministic)

@@ -1,0 +1,140 @@
+"""One box per example: what cutout and random erasing have in common."""
+
+from collections.abc import Iterator, Sequence
+from typing import ClassVar, Protocol
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int, Key, Num
+
+from dropjax._apply import apply_mask, nan_where, redrawn
+from dropjax._checks import (
+    check_batch,
+    check_channel_fill,
+    check_deterministic,
+    check_key,
+    check_numbers,
+    check_rate,
+    check_rate_shape,
+)
+from dropjax._masks import coins_along, foregone, keep_probability, toss
+from dropjax._types import Fill, KeyLike, RateLike
+from dropjax.functional.maps._fill import filling
+
+
+class Box(Protocol):
+    """How boxes are made of chance: hashable, so that it is compiled once."""
+
+    numbers: ClassVar[int]
+    """Of uniform numbers, beside one for each axis."""
+
+    def spans(
+        self, uniform: Float[Array, "numbers ..."], sizes: Sequence[int]
+    ) -> Iterator[tuple[Int[Array, "..."], Int[Array, "..."]]]:
+        """The first position and the one past the last, for each spatial axis."""
+
+
+def place(
+    uniform: Float[Array, "..."], places: int | Int[Array, "..."]
+) -> Int[Array, "..."]:
+    """One of so many places, counted from 0."""
+    last = jnp.asarray(places, jnp.int32) - 1
+    scaled = uniform * (last + 1).astype(jnp.float32)
+    return jnp.clip(scaled.astype(jnp.int32), 0, jnp.maximum(last, 0))
+
+
+def erase(
+    key: KeyLike,
+    x: Num[Array, "*shape"],
+    rate: RateLike,
+    box: Box,
+    fill: Fill,
+    *,
+    spatial: tuple[int, ...],
+    channel_axis: int,
+    batch_axis: int | None,
+    deterministic: bool,
+) -> Num[Array, "*shape"]:
+    """Fills one box in each example whose coin says so."""
+    x, rate = check_numbers(x), check_rate(rate)
+    examples = _examples(x.shape, batch_axis)
+    check_rate_shape(rate, examples)
+    value = check_channel_fill(fill, x, channel_axis)
+    if foregone(rate, check_deterministic(deterministic)):
+        return x
+    keep = keep_probability(rate, jnp.dtype("float32"))
+    options = {"box": box, "spatial": spatial, "examples": examples}
+    return _erase(check_key(key), x, keep, value, **options)
+
+
+def box_mask(
+    key: KeyLike,
+    shape: tuple[int, ...],
+    rate: RateLike,
+    box: Box,
+    *,
+    spatial: tuple[int, ...],
+    batch_axis: int | None,
+    deterministic: bool,
+) -> Bool[Array, "..."]:
+    """The mask that `erase` draws, with one channel."""
+    rate, examples = check_rate(rate), _examples(shape, batch_axis)
+    check_rate_shape(rate, examples)
+    maps = _maps(shape, spatial, examples)
+    if foregone(rate, check_deterministic(deterministic)):
+        return jnp.ones(maps, bool)
+    keep = keep_probability(rate, jnp.dtype("float32"))
+    options = {"box": box, "spatial": spatial, "examples": examples}
+    return _mask(check_key(key), keep, shape=maps, **options)
+
+
+def _examples(shape: tuple[int, ...], batch_axis: int | None) -> tuple[int, ...]:
+    return coins_along(shape, check_batch(batch_axis, len(shape)))
+
+
+def _maps(
+    shape: tuple[int, ...], spatial: tuple[int, ...], examples: tuple[int, ...]
+) -> tuple[int, ...]:
+    """The shape with one channel: all positions of all examples."""
+    sizes = enumerate(zip(shape, examples, strict=True))
+    return tuple(size if axis in spatial else own for axis, (size, own) in sizes)
+
+
+@redrawn("box", "spatial", "examples")
+def _erase(
+    key: Key[Array, ""],
+    x: Num[Array, "*shape"],
+    keep: Float[Array, "..."],
+    fill: Num[Array, "..."] | None,
+    *,
+    box: Box,
+    spatial: tuple[int, ...],
+    examples: tuple[int, ...],
+) -> Num[Array, "*shape"]:
+    maps = _maps(x.shape, spatial, examples)
+    mask = _draw(key, keep, shape=maps, box=box, spatial=spatial, examples=examples)
+    return nan_where(keep, apply_mask(x, mask, fill=filling(key, x, fill)))
+
+
+def _draw(
+    key: Key[Array, ""],
+    keep: Float[Array, "..."],
+    *,
+    shape: tuple[int, ...],
+    box: Box,
+    spatial: tuple[int, ...],
+    examples: tuple[int, ...],
+) -> Bool[Array, "*shape"]:
+    coins, places = jax.random.split(key)
+    outside = jnp.broadcast_to(toss(coins, keep, examples, stored=True), shape)
+    numbers = (box.numbers + len(spatial), *examples)
+    uniform = jax.random.uniform(places, numbers, jnp.float32)
+    spans = box.spans(uniform, [shape[axis] for axis in spatial])
+    for axis, (start, stop) in zip(spatial, spans, strict=True):
+        position = lax.broadcasted_iota(jnp.int32, shape, axis)
+        outside = outside | (position < start) | (position >= stop)
+    return outside
+
+
+_mask = jax.jit(_draw, static_argnames=("shape", "box", "spatial", "examples"))

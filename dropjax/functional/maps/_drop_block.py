@@ -1,0 +1,250 @@
+"""Drop block: contiguous regions of a feature map are dropped together."""
+
+import math
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Key, Num
+
+from dropjax._apply import apply_mask, nan_seen, nan_where, redrawn, working_dtype
+from dropjax._checks import (
+    check_array,
+    check_axis,
+    check_batch,
+    check_block,
+    check_channel_and_batch,
+    check_channel_fill,
+    check_deterministic,
+    check_flag,
+    check_key,
+    check_numbers,
+    check_positive,
+    check_rate,
+    check_rate_shape,
+    check_shape,
+    is_symbolic,
+)
+from dropjax._masks import foregone, keep_probability
+from dropjax._types import Fill, KeyLike, RateLike
+from dropjax.functional.maps._blocks import draw
+from dropjax.functional.maps._fill import filling
+
+
+def drop_block(
+    key: KeyLike,
+    x: Num[Array, "*shape"],
+    rate: RateLike,
+    *,
+    block_size: int | Sequence[int] = 7,
+    channel_axis: int = -1,
+    batch_axis: int | None = 0,
+    per_channel: bool = True,
+    gamma_scale: float = 1.0,
+    fill: Fill = 0.0,
+    scale_by_keep: bool = True,
+    deterministic: bool = False,
+) -> Num[Array, "*shape"]:
+    r"""Drops blocks of a feature map, and scales each example by the share it keeps.
+
+    $$y_{nsc} = \frac{m_{nsc}}{\bar m_n} x_{nsc}, \qquad
+      m_{nsc} = \prod_{t \,:\, s \in B_t} (1 - z_{ntc}), \quad
+      z_{ntc} \sim \text{Bernoulli}(\gamma)$$
+
+    for example n, position s and channel c. Seeds z are tossed at each place t where a
+    whole block B_t fits into the map, and $\bar m_n$ is the mean of the mask over the
+    example. With $k_s$ the number of blocks that cover position s, of S positions,
+    gamma is the solution of
+
+    $$\frac{1}{S} \sum_s (1 - \gamma)^{k_s} = 1 - rate$$
+
+    so that the share dropped is the rate in the mean over masks, to 2^-23 times the
+    positions of a block. The paper's gamma ignores that blocks overlap and drops less;
+    torchvision uses it. timm tosses seeds where no whole block fits, too, and drops
+    more.
+
+    timm's other options are here too: `gamma_scale` multiplies gamma, after which the
+    share dropped is no longer the rate, and its `with_noise=True`, which fills the
+    holes with standard normal noise and scales nothing, is `fill="random"` with
+    `scale_by_keep=False`.
+
+    Any number of spatial axes, blocks of even sizes, and rates that change while
+    training (the paper's grow from 0 to `rate`) are fine.
+
+    Args:
+      key: a PRNG key, typed or raw. None where nothing is drawn.
+      x: a floating-point or complex array, by default (batch, *spatial, channels), or
+        where nothing is scaled also one of integers.
+      rate: the share to be dropped, in [0, 1], a number, or an array that broadcasts
+        to the shape of x with spatial axes, and shared channels, of size 1.
+      block_size: the side of the blocks, or one for each spatial axis; no more than
+        the map's is used.
+      channel_axis: the axis of the feature maps; 1 for PyTorch's layout.
+      batch_axis: the axis of the examples, None if there is none.
+      per_channel: if False, the channels of an example share their blocks.
+      gamma_scale: a positive factor of gamma, which is then clipped to 1.
+      fill: what takes the dropped places: a number, one for each channel, an array of
+        x's dtype that broadcasts to x's shape, or "random" for noise, standard normal
+        or for integers uniform over the dtype.
+      scale_by_keep: if False, survivors are not scaled.
+      deterministic: if True, nothing is dropped.
+
+    Returns:
+      An array of x's shape and dtype; x itself where nothing is to be done.
+
+    Raises:
+      ValueError: the rate is outside [0, 1], an axis is out of range or named twice,
+        the block's size does not fit the number of axes, gamma_scale is not positive,
+        or the key is missing.
+      TypeError: x is not floating-point or complex, nor of integers that are not
+        scaled, or an argument has a wrong type.
+
+    Example:
+      >>> x = jnp.ones((64, 20, 20, 8))
+      >>> y = drop_block(key, x, 0.2, block_size=5)
+      >>> assert abs((y == 0).mean() - 0.2) < 0.01
+      >>> assert jnp.allclose(y.mean((1, 2, 3)), 1, atol=1e-5)
+
+    References:
+      Ghiasi, Lin and Le, 2018, "DropBlock: a regularization method for convolutional
+      networks", NeurIPS.
+    """
+    scaled, rate = check_flag(scale_by_keep, "scale_by_keep"), check_rate(rate)
+    x = check_array(x) if scaled else check_numbers(x)
+    window = _window(x.shape, block_size, channel_axis, batch_axis)
+    maps = _maps(x.shape, window, channel_axis, per_channel)
+    check_rate_shape(rate, maps)
+    gamma_scale = check_positive(gamma_scale, "gamma_scale")
+    value = check_channel_fill(fill, x, channel_axis)
+    certain = foregone(rate, check_deterministic(deterministic))
+    if certain:
+        return x
+    if certain is False and gamma_scale == 1 and value is not None:
+        return jnp.full_like(x, value)
+    keep = keep_probability(rate, jnp.dtype("float32"))
+    examples = check_batch(batch_axis, x.ndim)
+    return _drop_blocks(
+        check_key(key),
+        x,
+        keep,
+        value,
+        window=window,
+        maps=maps,
+        gamma_scale=gamma_scale,
+        scaled_per=examples if scaled else None,
+    )
+
+
+def drop_block_mask(
+    key: KeyLike,
+    shape: Sequence[int],
+    rate: RateLike,
+    *,
+    block_size: int | Sequence[int] = 7,
+    channel_axis: int = -1,
+    batch_axis: int | None = 0,
+    per_channel: bool = True,
+    gamma_scale: float = 1.0,
+    deterministic: bool = False,
+) -> Bool[Array, "..."]:
+    """The mask that `drop_block` draws for an array of this shape.
+
+    Args:
+      key: a PRNG key, typed or raw. None where nothing is drawn.
+      shape: the shape of the array to be masked.
+      rate: the share to be dropped, in [0, 1], a number or an array.
+      block_size: the side of the blocks, or one for each spatial axis.
+      channel_axis: the axis of the feature maps.
+      batch_axis: the axis of the examples, None if there is none.
+      per_channel: if False, the channels of an example share their blocks.
+      gamma_scale: a positive factor of gamma, the probability of a block.
+      deterministic: if True, the mask is all True.
+
+    Returns:
+      A boolean array, True where an element is kept, of `shape`, or with one channel
+      if the channels share.
+
+    Raises:
+      ValueError: as `drop_block`.
+      TypeError: as `drop_block`.
+
+    Example:
+      >>> mask = drop_block_mask(key, (4, 20, 20, 8), 0.2, per_channel=False)
+      >>> assert mask.shape == (4, 20, 20, 1)
+    """
+    shape, rate = check_shape(shape), check_rate(rate)
+    window = _window(shape, block_size, channel_axis, batch_axis)
+    maps = _maps(shape, window, channel_axis, per_channel)
+    check_rate_shape(rate, maps)
+    gamma_scale = check_positive(gamma_scale, "gamma_scale")
+    certain = foregone(rate, check_deterministic(deterministic))
+    if certain or (certain is False and gamma_scale == 1):
+        sizes = zip(maps, shape, window, strict=True)
+        return jnp.full([n if side else m for m, n, side in sizes], certain)
+    keep = keep_probability(rate, jnp.dtype("float32"))
+    options = {"window": window, "maps": maps, "gamma_scale": gamma_scale}
+    return _block_mask(check_key(key), keep, shape=shape, **options)
+
+
+def draws_at_one(gamma_scale: float, fill: Fill) -> bool:
+    """Whether a rate of 1 leaves something to draw: blocks, or noise."""
+    return gamma_scale != 1 or isinstance(fill, str)
+
+
+def _window(
+    shape: tuple[int, ...],
+    block_size: int | Sequence[int],
+    channel_axis: int,
+    batch_axis: int | None,
+) -> tuple[int, ...]:
+    """The block's side along each axis, no more than the map's; 0 if not spatial."""
+    own = check_channel_and_batch(channel_axis, batch_axis, len(shape))
+    sides = iter(check_block(block_size, len(shape) - len(own), "block_size"))
+    return tuple(
+        0 if axis in own else _side(next(sides), n) for axis, n in enumerate(shape)
+    )
+
+
+def _side(side: int, size: int) -> int:
+    return side if is_symbolic(size) else max(1, min(side, size))
+
+
+def _maps(
+    shape: tuple[int, ...],
+    window: tuple[int, ...],
+    channel_axis: int,
+    per_channel: bool,
+) -> tuple[int, ...]:
+    """The shape of x with one position per map."""
+    own = check_flag(per_channel, "per_channel")
+    shared = () if own else check_axis(channel_axis, len(shape), "channel_axis")
+    sizes = zip(range(len(shape)), shape, window, strict=True)
+    return tuple(1 if side or axis in shared else n for axis, n, side in sizes)
+
+
+@redrawn("window", "maps", "gamma_scale", "scaled_per")
+def _drop_blocks(
+    key: Key[Array, ""],
+    x: Num[Array, "*shape"],
+    keep: Float[Array, "..."],
+    fill: Num[Array, "..."] | None,
+    *,
+    window: tuple[int, ...],
+    maps: tuple[int, ...],
+    gamma_scale: float,
+    scaled_per: tuple[int, ...] | None,
+) -> Num[Array, "*shape"]:
+    mask = draw(
+        key, keep, shape=x.shape, window=window, maps=maps, gamma_scale=gamma_scale
+    )
+    value = filling(key, x, fill)
+    if scaled_per is None:
+        return nan_where(keep, apply_mask(x, mask, fill=value))
+    axes = tuple(axis for axis in range(x.ndim) if axis not in scaled_per)
+    kept = jnp.sum(mask, axes, jnp.int32, keepdims=True)
+    positions = math.prod(mask.shape[axis] for axis in axes) or 1
+    share = kept.astype(working_dtype(x)) / jnp.asarray(positions, working_dtype(x))
+    return apply_mask(x, mask, keep=nan_seen(share, keep), fill=value)
+
+
+_block_mask = jax.jit(draw, static_argnames=("shape", "window", "maps", "gamma_scale"))

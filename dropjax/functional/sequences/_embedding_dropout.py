@@ -1,0 +1,88 @@
+"""Embedding dropout: a word is kept or dropped wherever it stands."""
+
+from collections.abc import Sequence
+
+from jaxtyping import Array, Bool, Inexact
+
+from dropjax._types import KeyLike, RateLike, Scaling
+from dropjax.functional.activations._dropout import dropout, dropout_mask
+
+
+def embedding_dropout(
+    key: KeyLike,
+    x: Inexact[Array, "*words features"],
+    rate: RateLike,
+    *,
+    scaling: Scaling = "inverted",
+    deterministic: bool = False,
+) -> Inexact[Array, "*words features"]:
+    r"""Drops whole rows of an embedding table.
+
+    $$y_{wc} = \frac{m_w}{1 - rate} x_{wc}, \qquad m_w \sim \text{Bernoulli}(1 - rate)$$
+
+    for word w and feature c. A word that is dropped is dropped everywhere in the
+    batch, unlike `word_dropout`, which tosses a coin per place. Where the table is
+    large and the batch is small, mask the vectors that were looked up instead, with
+    the coins of their words, as in the second example.
+
+    Args:
+      key: a PRNG key, typed or raw. None where nothing is drawn.
+      x: a table (words, features), floating-point or complex; the last axis shares.
+      rate: the probability of dropping, in [0, 1], a number or an array that
+        broadcasts to the coins' shape.
+      scaling: "inverted" or "standard", as in `dropout`.
+      deterministic: if True, nothing is dropped.
+
+    Returns:
+      An array of x's shape and dtype; x itself where nothing is to be done.
+
+    Raises:
+      ValueError: as `dropout`.
+      TypeError: as `dropout`.
+
+    Example:
+      >>> table = jnp.ones((1000, 16))
+      >>> tokens = jnp.array([3, 1, 3, 7])
+      >>> y = embedding_dropout(key, table, 0.5)[tokens]
+      >>> assert jnp.array_equal(y[0], y[2])
+      >>> mask = embedding_dropout_mask(key, table.shape, 0.5)[tokens]
+      >>> assert jnp.array_equal(y, apply_mask(table[tokens], mask, keep=0.5))
+
+    References:
+      Gal and Ghahramani, 2016, "A theoretically grounded application of dropout in
+      recurrent neural networks", NeurIPS. Merity, Keskar and Socher, 2018,
+      "Regularizing and optimizing LSTM language models", ICLR.
+    """
+    return dropout(
+        key, x, rate, broadcast_dims=-1, scaling=scaling, deterministic=deterministic
+    )
+
+
+def embedding_dropout_mask(
+    key: KeyLike,
+    shape: Sequence[int],
+    rate: RateLike,
+    *,
+    deterministic: bool = False,
+) -> Bool[Array, "*words 1"]:
+    """The mask that `embedding_dropout` draws for a table of this shape.
+
+    Args:
+      key: a PRNG key, typed or raw. None where nothing is drawn.
+      shape: the shape of the table.
+      rate: the probability of dropping, in [0, 1], a number or an array.
+      deterministic: if True, the mask is all True.
+
+    Returns:
+      A boolean array, True where a row is kept, of size 1 along the last axis.
+
+    Raises:
+      ValueError: as `embedding_dropout`.
+      TypeError: as `embedding_dropout`.
+
+    Example:
+      >>> assert embedding_dropout_mask(key, (1000, 16), 0.5).shape == (1000, 1)
+    """
+    return dropout_mask(
+        key, shape, rate, broadcast_dims=-1, deterministic=deterministic
+    )

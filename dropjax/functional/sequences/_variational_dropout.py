@@ -1,0 +1,100 @@
+"""Variational dropout: one mask for all the steps of a sequence."""
+
+from collections.abc import Sequence
+
+from jaxtyping import Array, Bool, Inexact
+
+from dropjax._checks import check_array, check_axis, check_shape
+from dropjax._types import KeyLike, RateLike, Scaling
+from dropjax.functional.activations._dropout import dropout, dropout_mask
+
+
+def variational_dropout(
+    key: KeyLike,
+    x: Inexact[Array, "*shape"],
+    rate: RateLike,
+    *,
+    time_axis: int = -2,
+    scaling: Scaling = "inverted",
+    deterministic: bool = False,
+) -> Inexact[Array, "*shape"]:
+    r"""Drops a feature of a sequence in all of its steps, or in none.
+
+    $$y_{ntc} = \frac{m_{nc}}{1 - rate} x_{ntc}, \qquad
+      m_{nc} \sim \text{Bernoulli}(1 - rate)$$
+
+    for example n, step t and feature c. It is `dropout` with
+    `broadcast_dims=time_axis`, also known as locked dropout. For sequences of shape
+    (batch, steps, features) it is `spatial_dropout` under the name that the field
+    gives it there. The Gaussian noise of a learned variance that Kingma, Salimans and
+    Welling (2015) call variational dropout is another method.
+
+    Args:
+      key: a PRNG key, typed or raw. None where nothing is drawn.
+      x: a floating-point or complex array, by default (*batch, steps, features).
+      rate: the probability of dropping, in [0, 1], a number or an array that
+        broadcasts to the coins' shape.
+      time_axis: the axis of the steps; 0 for PyTorch's default layout.
+      scaling: "inverted" or "standard", as in `dropout`.
+      deterministic: if True, nothing is dropped.
+
+    Returns:
+      An array of x's shape and dtype; x itself where nothing is to be done.
+
+    Raises:
+      ValueError: as `dropout`.
+      TypeError: as `dropout`.
+
+    Example:
+      >>> x = jnp.ones((8, 20, 32))
+      >>> y = variational_dropout(key, x, 0.5)
+      >>> assert jnp.array_equal(y, jnp.broadcast_to(y[:, :1], x.shape))
+
+    References:
+      Gal and Ghahramani, 2016, "A theoretically grounded application of dropout in
+      recurrent neural networks", NeurIPS. Merity, Keskar and Socher, 2018,
+      "Regularizing and optimizing LSTM language models", ICLR.
+    """
+    shared = check_axis(time_axis, check_array(x).ndim, "time_axis")
+    return dropout(
+        key,
+        x,
+        rate,
+        broadcast_dims=shared,
+        scaling=scaling,
+        deterministic=deterministic,
+    )
+
+
+def variational_dropout_mask(
+    key: KeyLike,
+    shape: Sequence[int],
+    rate: RateLike,
+    *,
+    time_axis: int = -2,
+    deterministic: bool = False,
+) -> Bool[Array, "..."]:
+    """The mask that `variational_dropout` draws for an array of this shape.
+
+    Args:
+      key: a PRNG key, typed or raw. None where nothing is drawn.
+      shape: the shape of the array to be masked.
+      rate: the probability of dropping, in [0, 1], a number or an array.
+      time_axis: the axis of the steps.
+      deterministic: if True, the mask is all True.
+
+    Returns:
+      A boolean array, True where a feature is kept, of size 1 along the time axis.
+
+    Raises:
+      ValueError: as `variational_dropout`.
+      TypeError: as `variational_dropout`.
+
+    Example:
+      >>> assert variational_dropout_mask(key, (8, 20, 32), 0.5).shape == (8, 1, 32)
+    """
+    shape = check_shape(shape)
+    shared = check_axis(time_axis, len(shape), "time_axis")
+    return dropout_mask(
+        key, shape, rate, broadcast_dims=shared, deterministic=deterministic
+    )

@@ -1,0 +1,139 @@
+"""DropConnect of a convolution: a weight, not an activation, is kept or dropped."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.typing import DTypeLike
+from jaxtyping import Array, Inexact
+
+from dropjax._checks import check_array, check_conv_shapes, check_mask_per, check_noise
+from dropjax._masks import is_drawn
+from dropjax._types import KeyLike, MaskPer, Noise, RateLike, Scaling
+from dropjax.functional.weights._conv import Padding, Window, conv, conv_by_patches
+from dropjax.functional.weights._dense import fixed, given
+from dropjax.functional.weights._samples import noise_is_drawn
+from dropjax.functional.weights._weights import (
+    add_bias,
+    gaussian_product,
+    masked_product,
+    own_products,
+    settled,
+)
+
+
+def dropconnect_conv(
+    key: KeyLike,
+    x: Inexact[Array, "*batch_spatial features_in"],
+    kernel: Inexact[Array, "*window features_per_group features_out"],
+    rate: RateLike,
+    *,
+    bias: Inexact[Array, " features_out"] | None = None,
+    bias_rate: RateLike | None = None,
+    strides: Window = 1,
+    padding: Padding = "SAME",
+    dilation: Window = 1,
+    input_dilation: Window = 1,
+    feature_group_count: int = 1,
+    mask_per: MaskPer = "batch",
+    noise: Noise = "bernoulli",
+    scaling: Scaling = "inverted",
+    precision: lax.PrecisionLike = None,
+    preferred_element_type: DTypeLike | None = None,
+    conv_general_dilated: Callable[..., Array] | None = None,
+    deterministic: bool = False,
+) -> Inexact[Array, "*batch_spatial features_out"]:
+    r"""A convolution whose weights are dropped, for the whole batch or per example.
+
+    $$y = x * \left(\frac{M \odot W}{1 - rate}\right) + b, \qquad
+      M_i \sim \text{Bernoulli}(1 - rate)$$
+
+    over as many spatial axes as the kernel has (1, 2, 3 or more), channels last. Masks,
+    scaling and what the backward pass keeps are as in `dropconnect_dense`.
+
+    With `mask_per="example"` or a number, the patches of each example are multiplied
+    with its masked kernel; the patches and kernels of one mask in 32 are in memory at a
+    time. On a CPU it takes one to three times as long as a plain convolution. With a
+    `conv_general_dilated` of your own, that one is called.
+
+    `noise="gaussian"` costs two convolutions, and gives every place noise of its own.
+
+    Args:
+      key: a PRNG key, typed or raw. None where nothing is drawn.
+      x: the inputs, (*batch, *spatial, features_in), of W's dtype; the batch axes may
+        be none, one or several.
+      kernel: the weights W, (*window, features_in / groups, features_out).
+      rate: the probability of dropping a weight, in [0, 1], a number or an array that
+        broadcasts to the kernel.
+      bias: b, added after the convolution. None for none.
+      bias_rate: the probability of dropping an element of the bias; None keeps it
+        whole.
+      strides: the window's steps, one number or one per spatial axis.
+      padding: "SAME", "VALID", "CIRCULAR", "REFLECT", "CAUSAL" (one spatial axis), a
+        number, or one number or (low, high) pair per spatial axis. With an
+        input_dilation, numbers: a name would not say what of it is padded.
+      dilation: the kernel's, one number or one per spatial axis.
+      input_dilation: the input's; d makes a transposed convolution of stride d.
+      feature_group_count: the number of groups of features.
+      mask_per: who shares a mask: "batch", "example", or a number of examples.
+      noise: "bernoulli" for masks, or "gaussian".
+      scaling: "inverted" or "standard", as in `dropout`.
+      precision: as in `jax.lax.conv_general_dilated`.
+      preferred_element_type: as in `jax.lax.conv_general_dilated`.
+      conv_general_dilated: a replacement for `jax.lax.conv_general_dilated`. Its
+        backward pass is its own: the masked kernel is then kept for it.
+      deterministic: if True, nothing is dropped.
+
+    Returns:
+      An array of shape (*batch, *spatial, features_out).
+
+    Raises:
+      ValueError: a rate is outside [0, 1], shapes, strides, dilations or padding do
+        not fit, or there is no key.
+      TypeError: x, kernel and bias are not of one floating-point or complex dtype.
+
+    Example:
+      >>> key, x, w = jax.random.key(0), jnp.ones((2, 8, 8, 3)), jnp.ones((3, 3, 3, 4))
+      >>> y = dropconnect_conv(key, x, w, 0.5, strides=2)
+      >>> assert y.shape == (2, 4, 4, 4)
+      >>> whole = dropconnect_conv(None, x, w, 0.5, strides=2, deterministic=True)
+      >>> assert abs(y.mean() / whole.mean() - 1) < 0.3
+
+    References:
+      Wan, Zeiler, Zhang, LeCun and Fergus, 2013, "Regularization of neural networks
+      using DropConnect", ICML.
+    """
+    x, kernel = jnp.asarray(check_array(x)), jnp.asarray(check_array(kernel, "kernel"))
+    check_conv_shapes(x, kernel, bias, feature_group_count)
+    options = {
+        "strides": strides,
+        "padding": padding,
+        "dilation": dilation,
+        "input_dilation": input_dilation,
+        "feature_group_count": feature_group_count,
+        **given(precision, preferred_element_type),
+    }
+
+    def product(x: Array, kernel: Array) -> Array:
+        convolve = conv_general_dilated or lax.conv_general_dilated
+        return conv(x, kernel, conv_general_dilated=convolve, **options)
+
+    check_noise(noise, mask_per)
+    redraw = conv_general_dilated is None
+    drawn = noise_is_drawn(rate, bias, bias_rate, deterministic)
+    if noise == "gaussian" and drawn:
+        return gaussian_product(
+            product, key, x, kernel, rate, bias, bias_rate, redraw, scaling
+        )
+    share, batched = check_mask_per(mask_per), x.ndim >= kernel.ndim
+    rate = settled(rate, "rate", share)
+    if share is None or not is_drawn(rate, deterministic):
+        y = masked_product(
+            product, key, x, kernel, rate, redraw, scaling, deterministic
+        )
+    else:
+        jax.eval_shape(product, x, kernel)  # What is wrong with it is said as always.
+        own = fixed(conv_by_patches, **options) if redraw else product
+        y = own_products(own, key, x, kernel, rate, share, redraw, scaling, batched)
+    return add_bias(y, key, bias, bias_rate, share, batched, scaling, deterministic)

@@ -1,0 +1,196 @@
+"""The paper's inference: activations averaged over Gaussian pre-activations."""
+
+from collections.abc import Callable
+
+from jax import lax
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from dropjax._checks import check_count, check_function, check_key
+from dropjax._types import KeyLike, RateLike, Scaling
+from dropjax.functional.weights._conv import Padding, Window
+from dropjax.functional.weights._moments import Moments, conv_moments, dense_moments
+from dropjax.functional.weights._samples import (
+    gaussian_sample,
+    mean_of_samples,
+    noise_is_drawn,
+)
+
+
+def dropconnect_gaussian(
+    key: KeyLike,
+    x: Float[Array, "*batch features_in"],
+    kernel: Float[Array, "features_in features_out"],
+    rate: RateLike,
+    activation: Callable[[Array], Array],
+    *,
+    num_samples: int,
+    bias: Float[Array, " features_out"] | None = None,
+    bias_rate: RateLike | None = None,
+    scaling: Scaling = "inverted",
+    precision: lax.PrecisionLike = None,
+    preferred_element_type: DTypeLike | None = None,
+    dot_general: Callable[..., Array] | None = None,
+) -> Float[Array, "..."]:
+    r"""The mean activation of a DropConnect layer, by the paper's inference.
+
+    $$y = \frac{1}{S} \sum_{s=1}^{S} a(\mu + \sigma \epsilon_s), \qquad
+      \epsilon_s \sim \mathcal{N}(0, 1)$$
+
+    with $\mu$ and $\sigma^2$ of `dropconnect_moments`: a sum of many dropped weights is
+    close to a Gaussian. It costs two dense products, whatever the number of samples
+    S, and S activations; one sample at a time is in memory, and the backward pass
+    draws them again. `dropjax.inference` has closed forms for some activations.
+
+    Args:
+      key: a PRNG key, typed or raw. None where nothing is drawn.
+      x: the inputs, of W's dtype.
+      kernel: the weights W.
+      rate: the probability of dropping a weight, in [0, 1], a number or an array that
+        broadcasts to the kernel.
+      activation: a, a function of the pre-activations, (*batch, features_out). What it
+        returns is averaged, and may be of another shape.
+      num_samples: S, 1 or more.
+      bias: b, added after the product. None for none.
+      bias_rate: the probability of dropping an element of the bias; None keeps it.
+      scaling: "inverted" or "standard", as in `dropout`.
+      precision: of both products, as in `jax.lax.dot_general`.
+      preferred_element_type: of both products, as in `jax.lax.dot_general`.
+      dot_general: a replacement for `jax.lax.dot_general`, called twice.
+
+    Returns:
+      An array of the activation's shape and dtype; the mean is made in float32 or
+      better.
+
+    Raises:
+      ValueError: a rate is outside [0, 1], shapes do not fit, `num_samples` is not
+        positive, or there is no key.
+      TypeError: x, kernel and bias are not of one floating-point dtype.
+
+    Example:
+      >>> key, x, w = jax.random.key(0), jnp.ones((2, 50)), jnp.ones((50, 3))
+      >>> y = dropconnect_gaussian(key, x, w, 0.5, jax.nn.relu, num_samples=1000)
+      >>> assert y.shape == (2, 3) and (abs(y - 50) < 2).all()
+
+    References:
+      Wan, Zeiler, Zhang, LeCun and Fergus, 2013, "Regularization of neural networks
+      using DropConnect", ICML, section 3.2 and algorithm 2.
+    """
+    moments = dense_moments(
+        x,
+        kernel,
+        rate,
+        bias=bias,
+        bias_rate=bias_rate,
+        scaling=scaling,
+        precision=precision,
+        preferred_element_type=preferred_element_type,
+        dot_general=dot_general,
+    )
+    drawn = noise_is_drawn(rate, bias, bias_rate)
+    return mean_activation(key, moments, activation, num_samples, drawn)
+
+
+def dropconnect_conv_gaussian(
+    key: KeyLike,
+    x: Float[Array, "*batch_spatial features_in"],
+    kernel: Float[Array, "*window features_per_group features_out"],
+    rate: RateLike,
+    activation: Callable[[Array], Array],
+    *,
+    num_samples: int,
+    bias: Float[Array, " features_out"] | None = None,
+    bias_rate: RateLike | None = None,
+    strides: Window = 1,
+    padding: Padding = "SAME",
+    dilation: Window = 1,
+    input_dilation: Window = 1,
+    feature_group_count: int = 1,
+    scaling: Scaling = "inverted",
+    precision: lax.PrecisionLike = None,
+    preferred_element_type: DTypeLike | None = None,
+    conv_general_dilated: Callable[..., Array] | None = None,
+) -> Float[Array, "..."]:
+    r"""The mean activation of a DropConnect convolution, by the paper's inference.
+
+    $$y = \frac{1}{S} \sum_{s=1}^{S} a(\mu + \sigma \epsilon_s), \qquad
+      \epsilon_s \sim \mathcal{N}(0, 1)$$
+
+    with $\mu$ and $\sigma^2$ of `dropconnect_conv_moments`, and otherwise as
+    `dropconnect_gaussian`. Every place has noise of its own: for an activation that
+    takes places one by one, as ReLU does, that they share weights changes no mean.
+
+    Args:
+      key: a PRNG key, typed or raw. None where nothing is drawn.
+      x: the inputs, (*batch, *spatial, features_in), of W's dtype.
+      kernel: the weights W, (*window, features_in / groups, features_out).
+      rate: the probability of dropping a weight, in [0, 1], a number or an array that
+        broadcasts to the kernel.
+      activation: a, a function of the pre-activations, (*batch, *spatial,
+        features_out). What it returns is averaged, and may be of another shape.
+      num_samples: S, 1 or more.
+      bias: b, added after the convolution. None for none.
+      bias_rate: the probability of dropping an element of the bias; None keeps it.
+      strides: the window's steps, as in `dropconnect_conv`.
+      padding: as in `dropconnect_conv`.
+      dilation: the kernel's, as in `dropconnect_conv`.
+      input_dilation: the input's, as in `dropconnect_conv`.
+      feature_group_count: the number of groups of features.
+      scaling: "inverted" or "standard", as in `dropout`.
+      precision: of both, as in `jax.lax.conv_general_dilated`.
+      preferred_element_type: of both, as in `jax.lax.conv_general_dilated`.
+      conv_general_dilated: a replacement for `jax.lax.conv_general_dilated`, called
+        twice.
+
+    Returns:
+      An array of the activation's shape and dtype; the mean is made in float32 or
+      better.
+
+    Raises:
+      ValueError: a rate is outside [0, 1], shapes or options do not fit, `num_samples`
+        is not positive, or there is no key.
+      TypeError: x, kernel and bias are not of one floating-point dtype.
+
+    Example:
+      >>> key, x, w = jax.random.key(0), jnp.ones((2, 8, 8, 3)), jnp.ones((3, 3, 3, 4))
+      >>> y = dropconnect_conv_gaussian(key, x, w, 0.5, jax.nn.relu, num_samples=10)
+      >>> assert y.shape == (2, 8, 8, 4)
+
+    References:
+      Wan, Zeiler, Zhang, LeCun and Fergus, 2013, "Regularization of neural networks
+      using DropConnect", ICML, section 3.2 and algorithm 2.
+    """
+    moments = conv_moments(
+        x,
+        kernel,
+        rate,
+        bias=bias,
+        bias_rate=bias_rate,
+        strides=strides,
+        padding=padding,
+        dilation=dilation,
+        input_dilation=input_dilation,
+        feature_group_count=feature_group_count,
+        scaling=scaling,
+        precision=precision,
+        preferred_element_type=preferred_element_type,
+        conv_general_dilated=conv_general_dilated,
+    )
+    drawn = noise_is_drawn(rate, bias, bias_rate)
+    return mean_activation(key, moments, activation, num_samples, drawn)
+
+
+def mean_activation(
+    key: KeyLike,
+    moments: Moments,
+    activation: Callable[[Array], Array],
+    num_samples: int,
+    drawn: bool,
+) -> Array:
+    """The activations' mean over samples; of the mean, where nothing is drawn."""
+    num_samples = check_count(num_samples, "num_samples")
+    check_function(activation, "activation")
+    if not drawn:
+        return activation(moments[0])
+    sample = lambda key: activation(gaussian_sample(key, *moments))  # noqa: E731
+    return mean_of_samples(check_key(key), sample, num_samples)

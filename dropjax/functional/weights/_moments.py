@@ -1,0 +1,273 @@
+"""What DropConnect does to a layer's outputs on average, without drawing a mask."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+from jax import lax
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from dropjax._apply import apply_mask, single_or_wider
+from dropjax._checks import (
+    check_array,
+    check_bias_rate,
+    check_conv_shapes,
+    check_dense_shapes,
+    check_rate,
+    check_rate_shape,
+    check_real,
+    check_scaling,
+)
+from dropjax._masks import keep_probability
+from dropjax._types import RateLike, Scaling
+from dropjax.functional.weights._conv import Padding, Window, conv
+from dropjax.functional.weights._dense import dense, given
+
+Moments = tuple[Float[Array, "*outputs"], Float[Array, "*outputs"]]
+
+
+def dropconnect_moments(
+    x: Float[Array, "*batch features_in"],
+    kernel: Float[Array, "features_in features_out"],
+    rate: RateLike,
+    *,
+    bias: Float[Array, " features_out"] | None = None,
+    bias_rate: RateLike | None = None,
+    scaling: Scaling = "inverted",
+    precision: lax.PrecisionLike = None,
+    preferred_element_type: DTypeLike | None = None,
+    dot_general: Callable[..., Array] | None = None,
+) -> Moments:
+    r"""The mean and the variance of `dropconnect_dense` over its masks.
+
+    $$\mu = x W + b, \qquad \sigma^2 = \frac{rate}{1 - rate} (x \odot x)(W \odot W)$$
+
+    with `scaling="inverted"`; with "standard", $\mu = (1 - rate) x W + b$ and
+    $\sigma^2 = rate (1 - rate) (x \odot x)(W \odot W)$. A bias that is dropped, at
+    `bias_rate`, adds to both in the same way. The cost is two dense products.
+
+    Args:
+      x: the inputs, of W's dtype.
+      kernel: the weights W.
+      rate: the probability of dropping a weight, in [0, 1], a number or an array that
+        broadcasts to the kernel. At 1 nothing is left: both moments are 0.
+      bias: b, added after the product. None for none.
+      bias_rate: the probability of dropping an element of the bias; None keeps it.
+      scaling: "inverted" or "standard", as in `dropout`.
+      precision: of both products, as in `jax.lax.dot_general`.
+      preferred_element_type: of both products, as in `jax.lax.dot_general`.
+      dot_general: a replacement for `jax.lax.dot_general`, called twice.
+
+    Returns:
+      The mean and the variance, each of shape (*batch, features_out).
+
+    Raises:
+      ValueError: a rate is outside [0, 1], or shapes do not fit.
+      TypeError: x, kernel and bias are not of one floating-point dtype.
+
+    Example:
+      >>> x, w = jnp.ones((2, 5)), jnp.ones((5, 3))
+      >>> mean, variance = dropconnect_moments(x, w, 0.5)
+      >>> assert (mean == 5).all() and (variance == 5).all()
+
+    References:
+      Wan, Zeiler, Zhang, LeCun and Fergus, 2013, "Regularization of neural networks
+      using DropConnect", ICML, section 3.2.
+    """
+    mean, variance = dense_moments(
+        x,
+        kernel,
+        rate,
+        bias=bias,
+        bias_rate=bias_rate,
+        scaling=scaling,
+        precision=precision,
+        preferred_element_type=preferred_element_type,
+        dot_general=dot_general,
+    )
+    return mean, variance.astype(mean.dtype)
+
+
+def dropconnect_conv_moments(
+    x: Float[Array, "*batch_spatial features_in"],
+    kernel: Float[Array, "*window features_per_group features_out"],
+    rate: RateLike,
+    *,
+    bias: Float[Array, " features_out"] | None = None,
+    bias_rate: RateLike | None = None,
+    strides: Window = 1,
+    padding: Padding = "SAME",
+    dilation: Window = 1,
+    input_dilation: Window = 1,
+    feature_group_count: int = 1,
+    scaling: Scaling = "inverted",
+    precision: lax.PrecisionLike = None,
+    preferred_element_type: DTypeLike | None = None,
+    conv_general_dilated: Callable[..., Array] | None = None,
+) -> Moments:
+    r"""The mean and the variance of `dropconnect_conv` over its masks.
+
+    $$\mu = x * W + b, \qquad
+      \sigma^2 = \frac{rate}{1 - rate} (x \odot x) * (W \odot W)$$
+
+    with `scaling="inverted"`, and otherwise as in `dropconnect_moments`. The places of
+    one example share weights: their outputs are correlated, and these are the moments
+    of each by itself.
+
+    Args:
+      x: the inputs, (*batch, *spatial, features_in), of W's dtype.
+      kernel: the weights W, (*window, features_in / groups, features_out).
+      rate: the probability of dropping a weight, in [0, 1], a number or an array that
+        broadcasts to the kernel.
+      bias: b, added after the convolution. None for none.
+      bias_rate: the probability of dropping an element of the bias; None keeps it.
+      strides: the window's steps, as in `dropconnect_conv`.
+      padding: as in `dropconnect_conv`.
+      dilation: the kernel's, as in `dropconnect_conv`.
+      input_dilation: the input's, as in `dropconnect_conv`.
+      feature_group_count: the number of groups of features.
+      scaling: "inverted" or "standard", as in `dropout`.
+      precision: of both, as in `jax.lax.conv_general_dilated`.
+      preferred_element_type: of both, as in `jax.lax.conv_general_dilated`.
+      conv_general_dilated: a replacement for `jax.lax.conv_general_dilated`, called
+        twice.
+
+    Returns:
+      The mean and the variance, each of shape (*batch, *spatial, features_out).
+
+    Raises:
+      ValueError: a rate is outside [0, 1], or shapes or options do not fit.
+      TypeError: x, kernel and bias are not of one floating-point dtype.
+
+    Example:
+      >>> x, w = jnp.ones((2, 8, 8, 3)), jnp.ones((3, 3, 3, 4))
+      >>> mean, variance = dropconnect_conv_moments(x, w, 0.5, padding="VALID")
+      >>> assert (mean == 27).all() and (variance == 27).all()
+
+    References:
+      Wan, Zeiler, Zhang, LeCun and Fergus, 2013, "Regularization of neural networks
+      using DropConnect", ICML, section 3.2.
+    """
+    mean, variance = conv_moments(
+        x,
+        kernel,
+        rate,
+        bias=bias,
+        bias_rate=bias_rate,
+        strides=strides,
+        padding=padding,
+        dilation=dilation,
+        input_dilation=input_dilation,
+        feature_group_count=feature_group_count,
+        scaling=scaling,
+        precision=precision,
+        preferred_element_type=preferred_element_type,
+        conv_general_dilated=conv_general_dilated,
+    )
+    return mean, variance.astype(mean.dtype)
+
+
+def dense_moments(
+    x: Array,
+    kernel: Array,
+    rate: RateLike,
+    *,
+    bias: Array | None,
+    bias_rate: RateLike | None,
+    scaling: Scaling,
+    precision: lax.PrecisionLike,
+    preferred_element_type: DTypeLike | None,
+    dot_general: Callable[..., Array] | None,
+) -> Moments:
+    """The moments of a dense layer, the variance in what it was made in."""
+    x, kernel = jnp.asarray(check_real(x)), jnp.asarray(check_array(kernel, "kernel"))
+    check_dense_shapes(x, kernel, bias)
+    options = given(precision, preferred_element_type)
+    product = functools.partial(dense, dot_general=dot_general, **options)
+    return layer_moments(product, x, kernel, rate, bias, bias_rate, scaling)
+
+
+def conv_moments(
+    x: Array,
+    kernel: Array,
+    rate: RateLike,
+    *,
+    bias: Array | None,
+    bias_rate: RateLike | None,
+    feature_group_count: int,
+    scaling: Scaling,
+    precision: lax.PrecisionLike,
+    preferred_element_type: DTypeLike | None,
+    conv_general_dilated: Callable[..., Array] | None,
+    **window: Any,
+) -> Moments:
+    """The moments of a convolution, the variance in what it was made in."""
+    x, kernel = jnp.asarray(check_real(x)), jnp.asarray(check_array(kernel, "kernel"))
+    check_conv_shapes(x, kernel, bias, feature_group_count)
+    product = functools.partial(
+        conv,
+        **window,
+        feature_group_count=feature_group_count,
+        conv_general_dilated=conv_general_dilated or lax.conv_general_dilated,
+        **given(precision, preferred_element_type),
+    )
+    return layer_moments(product, x, kernel, rate, bias, bias_rate, scaling)
+
+
+def layer_moments(
+    product: Callable[[Array, Array], Array],
+    x: Array,
+    kernel: Array,
+    rate: RateLike,
+    bias: Array | None,
+    bias_rate: RateLike | None,
+    scaling: Scaling,
+) -> Moments:
+    """The moments of any product; squares of float16, which leave its range, wide."""
+    bias_rate = check_bias_rate(bias_rate)
+    wide = jnp.dtype(jnp.float32 if x.dtype == jnp.float16 else x.dtype)
+    own, spread = weight_moments(kernel, rate, "rate", scaling)
+    mean = product(x, own.astype(kernel.dtype))
+    variance = product(x.astype(wide) ** 2, spread.astype(wide))
+    return _add_bias(mean, variance, bias, bias_rate, scaling)
+
+
+def weight_moments(
+    weights: Float[Array, "*shape"], rate: RateLike, name: str, scaling: Scaling
+) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
+    """The mean and the variance of weights that are dropped, in float32 or better."""
+    rate = check_rate(rate, name)
+    check_rate_shape(rate, weights.shape, name)
+    check_scaling(scaling)
+    wide = single_or_wider(weights.dtype)
+    keep = jnp.asarray(keep_probability(rate, wide))
+    left = jnp.broadcast_to(keep != 0, weights.shape)
+    if scaling == "standard":
+        mean, spread = keep, keep * (1 - keep)
+    else:
+        mean = jnp.ones_like(keep)
+        spread = (1 - keep) / jnp.where(keep == 0, jnp.ones_like(keep), keep)
+    values = weights.astype(wide)
+    factors = (lax.broadcast_to_rank(f, weights.ndim) for f in (mean, spread))
+    moments = (value * f for value, f in zip((values, values**2), factors, strict=True))
+    first, second = (apply_mask(m, left) for m in moments)
+    return first, second
+
+
+def _add_bias(
+    mean: Array,
+    variance: Array,
+    bias: Array | None,
+    bias_rate: RateLike | None,
+    scaling: Scaling,
+) -> Moments:
+    if bias is None:
+        return mean, variance
+    along = (1,) * (mean.ndim - 1) + (-1,)
+    if bias_rate is None:
+        return mean + bias.astype(mean.dtype).reshape(along), variance
+    own, spread = weight_moments(bias, bias_rate, "bias_rate", scaling)
+    shifted = mean + own.astype(mean.dtype).reshape(along)
+    return shifted, variance + spread.astype(variance.dtype).reshape(along)

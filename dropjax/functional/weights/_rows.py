@@ -1,0 +1,265 @@
+"""Products of examples with masks of their own, which are drawn where they are used."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.custom_derivatives import SymbolicZero
+from jaxtyping import Array, Inexact, Key
+
+from dropjax._checks import is_symbolic
+from dropjax._fast_prng import counter_key
+from dropjax._loops import scan
+from dropjax._random import Word
+from dropjax.functional.weights._examples import (
+    Levels,
+    coin_words,
+    coins,
+    weight_words,
+    zeros_beside,
+)
+
+# With two to eight, XLA of jax 0.10 makes loops that are ten times slower or more.
+_UNROLLED = 16
+# Of these, what the backward pass makes again at once.
+_REMADE = 8
+_LONGEST = 128
+# On a GPU, what may be stored of coins, or of masked kernels, at once.
+_STORED_BYTES = 64 * 2**20
+
+
+def masked_rows(
+    key: Key[Array, ""],
+    x: Inexact[Array, "groups examples features_in"],
+    kernel: Inexact[Array, "features_in features_out"],
+    levels: Levels,
+) -> Inexact[Array, "groups examples features_out"]:
+    """Every example's product with its own masked kernel.
+
+    On a CPU some rows of the kernel at a time, in loops that stay in its cache; on a
+    GPU as few sums over all of them, as each step of a loop would be a launch.
+    """
+    own = counter_key(key)
+    if isinstance(levels, int):
+        return _masked_rows(own, x, kernel, None, known=levels)
+    if levels.ndim:
+        levels = jnp.broadcast_to(levels, kernel.shape)
+    return _masked_rows(own, x, kernel, levels, known=None)
+
+
+@functools.partial(jax.jit, static_argnames="known")
+def _masked_rows(
+    key: Word, x: Array, kernel: Array, levels: Word | None, known: int | None
+) -> Array:
+    added = functools.partial(_rows_added, known=known)
+    summed = functools.partial(_rows_summed, known=known)
+    return lax.platform_dependent(
+        key, x, kernel, levels, cuda=summed, rocm=summed, default=added
+    )
+
+
+def _rows_added(
+    key: Word, x: Array, kernel: Array, levels: Word | None, *, known: int | None
+) -> Array:
+    groups, examples, features = x.shape
+
+    # Checkpoints: the backward pass draws the coins again.
+    @jax.checkpoint
+    def block(y: Array, rows: tuple[Array, ...]) -> tuple[Array, None]:
+        _, x, kernel, *_ = rows
+        words = _words_of_rows(key, rows, levels, known, groups)
+        # In a loop of its own, lest the words be drawn anew for each example.
+        return lax.scan(_add_rows, y, _split((words, x, kernel), _UNROLLED))
+
+    rows = _rows_of(x, kernel, levels)
+    y = jnp.zeros((groups, examples, kernel.shape[-1]), x.dtype)
+    y = zeros_beside(y, key, *rows, *([] if levels is None else [levels]))
+    return lax.scan(block, y, _split(rows, _rows_at_once(features)))[0]
+
+
+def _rows_of(x: Array, kernel: Array, levels: Word | None) -> tuple[Array, ...]:
+    """What a loop over the kernel's rows reads: their index first."""
+    index = lax.iota(jnp.uint32, kernel.shape[0])
+    each = [] if levels is None or not levels.ndim else [levels]
+    return (index, jnp.moveaxis(x, -1, 0), kernel, *each)
+
+
+def _words_of_rows(
+    key: Word,
+    rows: tuple[Array, ...],
+    levels: Word | None,
+    known: int | None,
+    groups: int,
+) -> Word:
+    """The coins of some rows, (rows, groups, features_out)."""
+    index, _, kernel, *each = rows
+    level: Any = known if known is not None else each[0][None] if each else levels
+    width = kernel.shape[-1]
+    column = lax.broadcasted_iota(jnp.uint32, (1, width), 1)
+    weight = index[:, None] * np.uint32(width) + column
+    return jnp.swapaxes(coin_words(key, level, groups, weight), 0, 1)
+
+
+def _add_rows(y: Array, rows: tuple[Array, ...]) -> tuple[Array, None]:
+    for first in range(0, _UNROLLED, _REMADE):
+        y = _add_some(y, tuple(part[first : first + _REMADE] for part in rows))
+    return y, None
+
+
+@jax.checkpoint
+def _add_some(y: Array, rows: tuple[Array, ...]) -> Array:
+    for words, x, weights in zip(*rows, strict=True):
+        # Selected before the product, lest x's gradient see what is dropped.
+        own = jnp.broadcast_to(weights, y.shape)
+        own = jnp.where(coins(words, y.shape[1]), own, jnp.zeros_like(own))
+        y = y + x[:, :, None] * own
+    return y
+
+
+def _split(arrays: tuple[Array, ...], count: int) -> tuple[Array, ...]:
+    """The first axes in blocks of so many, the last one filled up with zeros."""
+
+    def split(array: Array) -> Array:
+        missing = -array.shape[0] % count
+        if missing:
+            array = jnp.pad(array, [(0, missing)] + [(0, 0)] * (array.ndim - 1))
+        return array.reshape(array.shape[0] // count, count, *array.shape[1:])
+
+    return tuple(split(array) for array in arrays)
+
+
+def _rows_at_once(features: int) -> int:
+    """How many rows' coins are drawn at once: few left over, then many."""
+    choices = range(_UNROLLED, _LONGEST + 1, _UNROLLED)
+    return min(choices, key=lambda count: (-features % count, -count))
+
+
+def _rows_summed(
+    key: Word, x: Array, kernel: Array, levels: Word | None, *, known: int | None
+) -> Array:
+    groups, examples, features = x.shape
+    rows = _rows_of(x, kernel, levels)
+    count = _rows_stored(groups, kernel)
+    if count >= features:
+        return _sum_of_rows(key, rows, levels, known)
+
+    def block(y: Array, rows: tuple[Array, ...]) -> tuple[Array, None]:
+        return y + _sum_of_rows(key, rows, levels, known), None
+
+    y = jnp.zeros((groups, examples, kernel.shape[-1]), x.dtype)
+    y = zeros_beside(y, key, *rows, *([] if levels is None else [levels]))
+    return lax.scan(block, y, _split(rows, count))[0]
+
+
+def _rows_stored(groups: int, kernel: Array) -> int:
+    """How many rows' coins are stored at once."""
+    features, width = kernel.shape
+    if is_symbolic(groups):
+        return int(features)
+    each = 4 * groups * width
+    chunks = -(-features * each // _STORED_BYTES)
+    return max(1, -(-features // max(1, chunks)))
+
+
+def _sum_of_rows(
+    key: Word, rows: tuple[Array, ...], levels: Word | None, known: int | None
+) -> Array:
+    """The sum over some rows, whose derivatives draw their coins again.
+
+    The gradients by x and by the kernel are sums over other axes, and each draws its
+    own: what they shared would be stored, a coin for every weight and example.
+    """
+    index, x, kernel, *each = rows
+    multiply = functools.partial(_multiply_rows, known)
+    product = jax.custom_jvp(multiply)
+
+    @functools.partial(jax.checkpoint, prevent_cse=False)
+    def again(key: Word, *others: Any) -> Array:
+        return multiply(lax.optimization_barrier(key), *others)
+
+    @functools.partial(product.defjvp, symbolic_zeros=True)
+    def derivative(
+        primals: tuple[Any, ...], tangents: tuple[Any, ...]
+    ) -> tuple[Array, Array]:
+        key, x, kernel, *rest = primals
+        _, x_dot, kernel_dot, *_ = tangents
+        pairs = ((x_dot, kernel), (x, kernel_dot))
+        terms = [
+            again(key, *pair, *rest)
+            for pair in pairs
+            if not any(isinstance(part, SymbolicZero) for part in pair)
+        ]
+        return product(*primals), sum(terms[1:], terms[0])
+
+    return product(key, x, kernel, index, levels, *each)
+
+
+def _multiply_rows(
+    known: int | None,
+    key: Word,
+    x: Inexact[Array, "rows groups examples"],
+    kernel: Inexact[Array, "rows features_out"],
+    index: Word,
+    levels: Word | None,
+    *each: Word,
+) -> Array:
+    rows = (index, x, kernel, *each)
+    words = _words_of_rows(key, rows, levels, known, x.shape[1])
+    kept = jnp.moveaxis(coins(jnp.moveaxis(words, 0, 1), x.shape[2]), 2, 0)
+    own = jnp.broadcast_to(kernel[:, None, None], kept.shape)
+    # Selected before the product, lest x's gradient see what is dropped.
+    own = jnp.where(kept, own, jnp.zeros_like(own))
+    return (x[..., None] * own).sum(0)
+
+
+def masked_products(
+    product: Callable[[Array, Array], Array],
+    key: Key[Array, ""],
+    x: Inexact[Array, "groups masks mask_per ..."],
+    kernel: Inexact[Array, "..."],
+    levels: Levels,
+) -> Inexact[Array, "groups masks mask_per ..."]:
+    """Any product of examples with their masked kernels.
+
+    A mask of each group of 32 is a step of a loop: what is stored is one kernel and its
+    coins for each group. On a GPU a step takes many masks, as it is many launches.
+    """
+    words = weight_words(key, levels, x.shape[0], kernel.shape)
+    stepped = functools.partial(_products, product, 1)
+    batched = functools.partial(_products, product, _masks_stored(x, kernel))
+    return lax.platform_dependent(
+        words, x, kernel, cuda=batched, rocm=batched, default=stepped
+    )
+
+
+def _products(
+    product: Callable[[Array, Array], Array],
+    together: int,
+    words: Word,
+    x: Array,
+    kernel: Array,
+) -> Array:
+    @jax.checkpoint
+    def step(bit: Word, x: Array) -> tuple[Word, Array]:
+        bits = bit << lax.iota(jnp.uint32, together)
+        kept = (words[None] & lax.expand_dims(bits, range(1, words.ndim + 1))) != 0
+        own = jnp.broadcast_to(kernel, kept.shape)
+        own = jnp.where(kept, own, jnp.zeros_like(own))
+        y = jax.vmap(product)(lax.collapse(x, 0, 2), lax.collapse(own, 0, 2))
+        return bit << np.uint32(together), y.reshape(*kept.shape[:2], *y.shape[1:])
+
+    (turns,) = _split((jnp.moveaxis(x, 1, 0),), together)
+    _, y = scan(step, jnp.uint32(1), turns)
+    return jnp.moveaxis(lax.collapse(y, 0, 2)[: x.shape[1]], 0, 1)
+
+
+def _masks_stored(x: Array, kernel: Array) -> int:
+    """How many masks of each group make their kernels at once."""
+    if is_symbolic(x.shape[0]):
+        return 1
+    each = max(1, x.shape[0] * kernel.size * kernel.dtype.itemsize)
+    return int(max(1, min(x.shape[1], _STORED_BYTES // each)))

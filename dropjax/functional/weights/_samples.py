@@ -1,0 +1,80 @@
+"""Samples from a Gaussian of known moments, and means over samples."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Inexact, Key
+
+from dropjax._apply import redrawn, single_or_wider, working_dtype
+from dropjax._checks import check_bias_rate
+from dropjax._loops import scan
+from dropjax._masks import is_drawn
+from dropjax._types import RateLike
+
+
+def noise_is_drawn(
+    rate: RateLike,
+    bias: Array | None,
+    bias_rate: RateLike | None,
+    deterministic: bool = False,
+) -> bool:
+    """Whether weights or a bias vary, so that a key is needed."""
+    bias_rate = check_bias_rate(bias_rate)
+    if is_drawn(rate, deterministic):
+        return True
+    if bias is None or bias_rate is None:
+        return False
+    return is_drawn(bias_rate, deterministic)
+
+
+@redrawn()
+def gaussian_sample(
+    key: Key[Array, ""], mean: Float[Array, "*shape"], variance: Float[Array, "*shape"]
+) -> Float[Array, "*shape"]:
+    """A sample for every element, drawn again by the backward pass."""
+    wide = working_dtype(mean)
+    noise = deviation(variance.astype(wide)) * jax.random.normal(key, mean.shape, wide)
+    return (mean.astype(wide) + noise).astype(mean.dtype)
+
+
+def deviation(variance: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """The square root, with no gradient where the variance is 0."""
+    spread = variance != 0
+    root = jnp.sqrt(jnp.where(spread, variance, jnp.ones_like(variance)))
+    return jnp.where(spread, root, jnp.zeros_like(variance))
+
+
+def averaged_dtype(dtype: Any) -> Any:
+    """In which dtype numbers of this one are averaged: float32 or better."""
+    if not jnp.issubdtype(dtype, jnp.inexact):
+        return jnp.dtype(jnp.float32)
+    return single_or_wider(dtype)
+
+
+def mean_of_samples(
+    key: Key[Array, ""],
+    sample: Callable[[Key[Array, ""]], Inexact[Array, "*shape"]],
+    num_samples: int,
+) -> Inexact[Array, "*shape"]:
+    """The mean of samples that are made one by one, and again to go back."""
+    keys = jax.random.split(key, num_samples)
+    like = jax.eval_shape(sample, jax.ShapeDtypeStruct((), keys.dtype))
+    wide = averaged_dtype(like.dtype)
+
+    def step(mean: Array, turn: tuple[Array, Array]) -> tuple[Array, None]:
+        count, key = turn
+        y = jax.checkpoint(sample, prevent_cse=False)(key)
+        return _running_mean(mean, y, count), None
+
+    counts = 1 + jnp.arange(num_samples, dtype=jnp.finfo(wide).dtype)
+    mean, _ = scan(step, jnp.zeros_like(like, wide), (counts, keys))
+    return mean.astype(like.dtype)
+
+
+@jax.jit
+def _running_mean(mean: Array, y: Array, count: Array) -> Array:
+    """The mean with one more: a sum would outgrow its terms."""
+    count = count.astype(mean.dtype)
+    return mean * (1 - 1 / count) + y.astype(mean.dtype) / count

@@ -1,0 +1,119 @@
+"""Gaussian dropout and Gaussian noise."""
+
+import flax.linen as nn
+from jaxtyping import Array, Inexact
+
+from dropjax._checks import NOISE_RATE
+from dropjax._types import Axes, KeyLike, RateLike
+from dropjax.functional.activations import gaussian_dropout, gaussian_noise
+from dropjax.functional.activations._gaussian_dropout import is_noisy
+from dropjax.linen._base import Drop, flag, resolve
+
+
+class GaussianDropout(Drop):
+    """`dropjax.gaussian_dropout` as a layer.
+
+    Attributes:
+      rate: the rate of the dropout whose noise is imitated, in [0, 1).
+      broadcast_dims: the axes along which elements share their noise.
+      deterministic: if True, nothing is dropped. Give it here or in the call.
+      rng_collection: the collection of rngs that the key is taken from.
+
+    Example:
+      >>> import dropjax.linen as djl
+      >>> layer, x = djl.GaussianDropout(0.2), jnp.ones((1000, 100))
+      >>> y = layer.apply({}, x, deterministic=False, rngs={"dropout": key})
+      >>> assert abs(y.mean() - 1) < 0.01
+      >>> assert abs(y.var() - 0.25) < 0.01
+    """
+
+    rate: RateLike
+    broadcast_dims: Axes = ()
+    deterministic: bool | None = None
+    rng_collection: str = "dropout"
+
+    checks = NOISE_RATE
+
+    @nn.compact
+    def __call__(
+        self,
+        inputs: Inexact[Array, "*shape"],
+        deterministic: bool | None = None,
+        rng: KeyLike = None,
+        *,
+        rate: RateLike | None = None,
+    ) -> Inexact[Array, "*shape"]:
+        """Multiplies the inputs by noise.
+
+        Args:
+          inputs: a floating-point or complex array.
+          deterministic: if True, nothing is dropped.
+          rng: a key to use instead of one from the collection.
+          rate: overrides the attribute; it may be traced, as from a schedule.
+
+        Returns:
+          An array of the inputs' shape and dtype.
+        """
+        key, rate, deterministic = resolve(self, rng, rate, deterministic)
+        return gaussian_dropout(
+            key,
+            inputs,
+            rate,
+            broadcast_dims=self.broadcast_dims,
+            deterministic=deterministic,
+        )
+
+
+class GaussianNoise(Drop):
+    """`dropjax.gaussian_noise` as a layer.
+
+    Attributes:
+      stddev: the noise's standard deviation, 0 or more.
+      broadcast_dims: the axes along which elements share their noise.
+      deterministic: if True, there is no noise. Give it here or in the call.
+      rng_collection: the collection of rngs that the key is taken from.
+
+    Example:
+      >>> import dropjax.linen as djl
+      >>> layer, x = djl.GaussianNoise(0.5), jnp.zeros((1000, 100))
+      >>> y = layer.apply({}, x, deterministic=False, rngs={"dropout": key})
+      >>> assert abs(y.mean()) < 0.01
+      >>> assert abs(y.std() - 0.5) < 0.01
+    """
+
+    stddev: RateLike
+    broadcast_dims: Axes = ()
+    deterministic: bool | None = None
+    rng_collection: str = "dropout"
+
+    @nn.compact
+    def __call__(
+        self,
+        inputs: Inexact[Array, "*shape"],
+        deterministic: bool | None = None,
+        rng: KeyLike = None,
+        *,
+        stddev: RateLike | None = None,
+    ) -> Inexact[Array, "*shape"]:
+        """Adds noise to the inputs.
+
+        Args:
+          inputs: a floating-point or complex array.
+          deterministic: if True, there is no noise.
+          rng: a key to use instead of one from the collection.
+          stddev: overrides the attribute; it may be traced, as from a schedule.
+
+        Returns:
+          An array of the inputs' shape and dtype.
+        """
+        deterministic = flag(self, deterministic)
+        stddev = self.stddev if stddev is None else stddev
+        if rng is None and is_noisy(stddev, deterministic):
+            rng = self.make_rng(self.rng_collection)
+        return gaussian_noise(
+            rng,
+            inputs,
+            stddev,
+            broadcast_dims=self.broadcast_dims,
+            deterministic=deterministic,
+        )

@@ -1,0 +1,5 @@
+"""Linen layers for weights."""
+
+from ._dropconnect import DropConnect as DropConnect
+from ._dropconnect_conv import DropConnectConv as DropConnectConv
+from ._dropconnect_dense import DropConnectDense as DropConnectDense

@@ -1,0 +1,168 @@
+"""Drop block."""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from flax import nnx
+from jaxtyping import Array, Num
+
+from dropjax._checks import check_spatial_axes
+from dropjax._types import Fill, KeyLike, RateLike
+from dropjax.functional.maps import drop_block
+from dropjax.functional.maps._drop_block import draws_at_one
+from dropjax.nnx._base import Drop, Rngs
+
+
+class _DropBlock(Drop, nnx.Module):
+    spatial_axes: ClassVar[int]
+
+    @property
+    def draws_at_one(self) -> bool:  # type: ignore[override]
+        """Whether a rate of 1 needs a key."""
+        return draws_at_one(self.gamma_scale, self.fill)
+
+    def __init__(
+        self,
+        rate: RateLike,
+        *,
+        block_size: int | Sequence[int] = 7,
+        channel_axis: int = -1,
+        batch_axis: int | None = 0,
+        per_channel: bool = True,
+        gamma_scale: float = 1.0,
+        fill: Fill = 0.0,
+        scale_by_keep: bool = True,
+        deterministic: bool | None = False,
+        rng_collection: str = "dropout",
+        rngs: Rngs = None,
+    ) -> None:
+        self.block_size = block_size
+        self.channel_axis = channel_axis
+        self.batch_axis = batch_axis
+        self.per_channel = per_channel
+        self.gamma_scale = gamma_scale
+        self.fill = fill
+        self.scale_by_keep = scale_by_keep
+        self._set_drop(rate, deterministic, rng_collection, rngs)
+
+    def __call__(
+        self,
+        inputs: Num[Array, "*shape"],
+        *,
+        deterministic: bool | None = None,
+        rngs: Rngs | KeyLike = None,
+        rate: RateLike | None = None,
+    ) -> Num[Array, "*shape"]:
+        """Drops blocks of the inputs.
+
+        Args:
+          inputs: a floating-point or complex array with the layer's spatial axes.
+          deterministic: overrides the attribute.
+          rngs: overrides the layer's; it may also be a key.
+          rate: overrides the attribute; it may be traced, as from a schedule.
+
+        Returns:
+          An array of the inputs' shape and dtype.
+        """
+        check_spatial_axes(inputs, self.spatial_axes, self.batch_axis, "DropBlock")
+        key, rate, deterministic = self._resolve(deterministic, rngs, rate)
+        return drop_block(
+            key,
+            inputs,
+            rate,
+            block_size=self.block_size,
+            channel_axis=self.channel_axis,
+            batch_axis=self.batch_axis,
+            per_channel=self.per_channel,
+            gamma_scale=self.gamma_scale,
+            fill=self.fill,
+            scale_by_keep=self.scale_by_keep,
+            deterministic=deterministic,
+        )
+
+
+class DropBlock1D(_DropBlock):
+    """`dropjax.drop_block` for sequences: (batch, steps, channels) by default.
+
+    Args:
+      rate: the share to be dropped, in [0, 1].
+      block_size: the side of the blocks, or one for each spatial axis.
+      channel_axis: the axis of the feature maps; 1 for PyTorch's layout.
+      batch_axis: the axis of the examples, None if there is none.
+      per_channel: if False, the channels of an example share their blocks.
+      gamma_scale: a positive factor of the probability of a block.
+      fill: what takes the dropped places: a number, one for each channel, an array
+        that broadcasts, or "random".
+      scale_by_keep: if False, survivors are not scaled.
+      deterministic: if True, nothing is dropped.
+      rng_collection: the stream of rngs that the keys are taken from.
+      rngs: the source of keys; None if every call brings its own.
+
+    Example:
+      >>> import dropjax.nnx as djn
+      >>> from flax import nnx
+      >>> layer = djn.DropBlock1D(0.2, rngs=nnx.Rngs(0))
+      >>> x = jnp.ones((8, 60, 16))
+      >>> y = layer(x)
+      >>> assert 0.1 < (y == 0).mean() < 0.3
+    """
+
+    spatial_axes = 1
+
+
+class DropBlock2D(_DropBlock):
+    """`dropjax.drop_block` for images: (batch, height, width, channels).
+
+    Args:
+      rate: the share to be dropped, in [0, 1].
+      block_size: the side of the blocks, or one for each spatial axis.
+      channel_axis: the axis of the feature maps; 1 for PyTorch's layout.
+      batch_axis: the axis of the examples, None if there is none.
+      per_channel: if False, the channels of an example share their blocks.
+      gamma_scale: a positive factor of the probability of a block.
+      fill: what takes the dropped places: a number, one for each channel, an array
+        that broadcasts, or "random".
+      scale_by_keep: if False, survivors are not scaled.
+      deterministic: if True, nothing is dropped.
+      rng_collection: the stream of rngs that the keys are taken from.
+      rngs: the source of keys; None if every call brings its own.
+
+    Example:
+      >>> import dropjax.nnx as djn
+      >>> from flax import nnx
+      >>> layer = djn.DropBlock2D(0.2, rngs=nnx.Rngs(0))
+      >>> x = jnp.ones((8, 20, 20, 16))
+      >>> y = layer(x)
+      >>> assert 0.1 < (y == 0).mean() < 0.3
+    """
+
+    spatial_axes = 2
+
+
+class DropBlock3D(_DropBlock):
+    """`dropjax.drop_block` for volumes: (batch, depth, height, width, channels).
+
+    Args:
+      rate: the share to be dropped, in [0, 1].
+      block_size: the side of the blocks, or one for each spatial axis.
+      channel_axis: the axis of the feature maps; 1 for PyTorch's layout.
+      batch_axis: the axis of the examples, None if there is none.
+      per_channel: if False, the channels of an example share their blocks.
+      gamma_scale: a positive factor of the probability of a block.
+      fill: what takes the dropped places: a number, one for each channel, an array
+        that broadcasts, or "random".
+      scale_by_keep: if False, survivors are not scaled.
+      deterministic: if True, nothing is dropped.
+      rng_collection: the stream of rngs that the keys are taken from.
+      rngs: the source of keys; None if every call brings its own.
+
+    Example:
+      >>> import dropjax.nnx as djn
+      >>> from flax import nnx
+      >>> layer = djn.DropBlock3D(0.2, block_size=3, rngs=nnx.Rngs(0))
+      >>> x = jnp.ones((8, 8, 8, 8, 4))
+      >>> y = layer(x)
+      >>> assert 0.1 < (y == 0).mean() < 0.3
+    """
+
+    spatial_axes = 3

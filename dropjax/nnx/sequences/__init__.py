@@ -1,0 +1,10 @@
+"""NNX layers for sequences, tokens and attention."""
+
+from ._attention import AttentionDropout as AttentionDropout
+from ._drop_head import DropHead as DropHead
+from ._embedding_dropout import EmbeddingDropout as EmbeddingDropout
+from ._patch_dropout import PatchDropout as PatchDropout
+from ._recurrent import RecurrentDropout as RecurrentDropout
+from ._recurrent import Zoneout as Zoneout
+from ._variational_dropout import VariationalDropout as VariationalDropout
+from ._word_dropout import WordDropout as WordDropout

@@ -1,0 +1,74 @@
+"""PatchDropout."""
+
+from flax import nnx
+from jaxtyping import Array, Int32, Num
+
+from dropjax._checks import HOST_RATE, check_host_rate
+from dropjax._types import KeyLike
+from dropjax.functional.sequences import patch_dropout
+from dropjax.nnx._base import Drop, Rngs
+
+
+class PatchDropout(Drop, nnx.Module):
+    """`dropjax.patch_dropout` as a layer: it gives the tokens kept and their indices.
+
+    Args:
+      rate: the share of the tokens to drop, a Python number in [0, 1].
+      prefix_tokens: how many tokens at the beginning are always kept.
+      ordered: whether the tokens stay in their order.
+      deterministic: if True, nothing is dropped.
+      rng_collection: the stream of rngs that the keys are taken from.
+      rngs: the source of keys; None if every call brings its own.
+
+    Example:
+      >>> import dropjax.nnx as djn
+      >>> from flax import nnx
+      >>> layer = djn.PatchDropout(0.5, prefix_tokens=1, rngs=nnx.Rngs(0))
+      >>> y, indices = layer(jnp.ones((2, 17, 8)))
+      >>> assert (y.shape, indices.shape) == ((2, 9, 8), (2, 9))
+    """
+
+    checks = HOST_RATE
+
+    def __init__(
+        self,
+        rate: float,
+        *,
+        prefix_tokens: int = 0,
+        ordered: bool = True,
+        deterministic: bool | None = False,
+        rng_collection: str = "dropout",
+        rngs: Rngs = None,
+    ) -> None:
+        self.prefix_tokens = prefix_tokens
+        self.ordered = ordered
+        self._set_drop(rate, deterministic, rng_collection, rngs)
+
+    def __call__(
+        self,
+        inputs: Num[Array, "*batch tokens features"],
+        *,
+        deterministic: bool | None = None,
+        rngs: Rngs | KeyLike = None,
+        rate: float | None = None,
+    ) -> tuple[Num[Array, "*batch kept features"], Int32[Array, "*batch kept"]]:
+        """Takes tokens out of sequences.
+
+        Args:
+          inputs: an array of tokens, of any numbers.
+          deterministic: overrides the attribute.
+          rngs: overrides the layer's; it may also be a key.
+          rate: overrides the attribute.
+
+        Returns:
+          The tokens kept, prefix first, and their indices in the inputs.
+        """
+        key, share, deterministic = self._resolve(deterministic, rngs, rate)
+        return patch_dropout(
+            key,
+            inputs,
+            check_host_rate(share, "how many tokens are left"),
+            prefix_tokens=self.prefix_tokens,
+            ordered=self.ordered,
+            deterministic=deterministic,
+        )

@@ -1,0 +1,75 @@
+"""Variational (locked) dropout: one mask for all steps of a sequence."""
+
+from flax import nnx
+from jaxtyping import Array, Inexact
+
+from dropjax._types import KeyLike, RateLike, Scaling
+from dropjax.functional.sequences import (
+    variational_dropout,
+)
+from dropjax.nnx._base import Drop, Rngs
+
+
+class VariationalDropout(Drop, nnx.Module):
+    """`dropjax.variational_dropout` as a layer, also known as locked dropout.
+
+    Args:
+      rate: the probability of dropping, in [0, 1].
+      time_axis: the axis of the steps, which share their coins.
+      scaling: "inverted" or "standard".
+      deterministic: if True, nothing is dropped.
+      rng_collection: the stream of rngs that the keys are taken from.
+      rngs: the source of keys; None if every call brings its own.
+
+    Example:
+      >>> import dropjax.nnx as djn
+      >>> from flax import nnx
+      >>> layer = djn.VariationalDropout(0.5, rngs=nnx.Rngs(0))
+      >>> x = jnp.ones((8, 20, 32))
+      >>> y = layer(x)
+      >>> assert jnp.array_equal(y, jnp.broadcast_to(y[:, :1], x.shape))
+    """
+
+    def __init__(
+        self,
+        rate: RateLike,
+        *,
+        time_axis: int = -2,
+        scaling: Scaling = "inverted",
+        deterministic: bool | None = False,
+        rng_collection: str = "dropout",
+        rngs: Rngs = None,
+    ) -> None:
+        self.time_axis = time_axis
+        self.scaling = scaling
+        self._set_drop(rate, deterministic, rng_collection, rngs)
+
+    def __call__(
+        self,
+        inputs: Inexact[Array, "*shape"],
+        *,
+        deterministic: bool | None = None,
+        rngs: Rngs | KeyLike = None,
+        rate: RateLike | None = None,
+    ) -> Inexact[Array, "*shape"]:
+        """Drops features of sequences in all of their steps.
+
+        Args:
+          inputs: a floating-point or complex array, by default (*batch, steps,
+            features).
+          deterministic: overrides the attribute.
+          rngs: overrides the layer's; it may also be a key.
+          rate: overrides the attribute; it may be traced, as from a schedule.
+
+        Returns:
+          An array of the inputs' shape and dtype.
+        """
+        key, rate, deterministic = self._resolve(deterministic, rngs, rate)
+        return variational_dropout(
+            key,
+            inputs,
+            rate,
+            time_axis=self.time_axis,
+            scaling=self.scaling,
+            deterministic=deterministic,
+        )

@@ -1,0 +1,5 @@
+"""NNX layers for weights."""
+
+from ._dropconnect import DropConnect as DropConnect
+from ._dropconnect_conv import DropConnectConv as DropConnectConv
+from ._dropconnect_linear import DropConnectLinear as DropConnectLinear

@@ -1,0 +1,156 @@
+"""DropConnect of a linear layer."""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import jax.numpy as jnp
+from flax import nnx
+from flax.nnx.nn.dtypes import promote_dtype
+from flax.nnx.nn.linear import default_bias_init, default_kernel_init
+from flax.typing import Dtype, Initializer, PrecisionLike, PromoteDtypeFn
+from jax import lax
+from jaxtyping import Array, Inexact
+
+from dropjax._checks import check_features, check_size
+from dropjax._types import Inference, KeyLike, MaskPer, Noise, RateLike, Scaling
+from dropjax.functional.weights import dropconnect_dense, dropconnect_gaussian
+from dropjax.functional.weights._answer import answer
+from dropjax.nnx._base import Drop, Rngs, promoted, replacement
+
+
+class DropConnectLinear(Drop, nnx.Linear):
+    """`dropjax.dropconnect_dense` as a layer: `nnx.Linear`, its weights dropped.
+
+    It is an `nnx.Linear`, with the same parameters, so that a checkpoint moves over
+    unchanged.
+
+    Args:
+      in_features: the number of input features.
+      out_features: the number of output features.
+      rate: the probability of dropping a weight, in [0, 1].
+      use_bias: whether to add a bias.
+      dtype: the dtype of the computation; None takes it from inputs and parameters.
+      param_dtype: the dtype of the parameters.
+      precision: of the product, as in `jax.lax.dot_general`.
+      kernel_init: the initializer of the weights.
+      bias_init: the initializer of the bias.
+      dot_general: a replacement for `jax.lax.dot_general`.
+      promote_dtype: brings (inputs, kernel, bias) to one dtype.
+      preferred_element_type: of the product, as in `jax.lax.dot_general`.
+      bias_rate: the probability of dropping an element of the bias; None keeps it.
+      mask_per: who shares a mask: "batch", "example", or a number of examples.
+      noise: "bernoulli" for masks, or "gaussian", as in `dropconnect_dense`.
+      inference: what the layer answers with `deterministic=True`: "mean", the layer
+        with all its weights, or the mean of the activation over samples, which needs
+        a key: "gaussian", the paper's, or "monte_carlo", with masks as in training.
+      activation: applied to the output, in training too. None for none, which only
+        `inference="mean"` allows.
+      num_samples: of the inference by samples.
+      scaling: "inverted" or "standard".
+      deterministic: if True, nothing is dropped.
+      rng_collection: the stream of rngs that the keys are taken from.
+      kernel_metadata: of the kernel's variable.
+      bias_metadata: of the bias's variable.
+      rngs: the source of keys, for the parameters and for the masks.
+
+    Example:
+      >>> import dropjax.nnx as djn
+      >>> from flax import nnx
+      >>> layer = djn.DropConnectLinear(5, 3, 0.5, rngs=nnx.Rngs(0))
+      >>> x = jnp.ones((2, 5))
+      >>> y = layer(x, deterministic=True)
+      >>> assert jnp.array_equal(y, nnx.Linear(5, 3, rngs=nnx.Rngs(0))(x))
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        rate: RateLike,
+        *,
+        use_bias: bool = True,
+        dtype: Dtype | None = None,
+        param_dtype: Dtype = jnp.float32,
+        precision: PrecisionLike = None,
+        kernel_init: Initializer = default_kernel_init,
+        bias_init: Initializer = default_bias_init,
+        dot_general: Callable[..., Array] = lax.dot_general,
+        promote_dtype: PromoteDtypeFn = promote_dtype,
+        preferred_element_type: Dtype | None = None,
+        bias_rate: RateLike | None = None,
+        mask_per: MaskPer = "batch",
+        noise: Noise = "bernoulli",
+        inference: Inference = "mean",
+        activation: Callable[[Array], Array] | None = None,
+        num_samples: int = 100,
+        scaling: Scaling = "inverted",
+        deterministic: bool | None = False,
+        rng_collection: str = "dropout",
+        kernel_metadata: Mapping[str, Any] = MappingProxyType({}),
+        bias_metadata: Mapping[str, Any] = MappingProxyType({}),
+        rngs: nnx.Rngs,
+    ) -> None:
+        super().__init__(
+            check_size(in_features, "in_features"),
+            check_features(out_features, "out_features"),
+            use_bias=use_bias,
+            dtype=dtype,
+            param_dtype=param_dtype,
+            precision=precision,
+            kernel_init=kernel_init,
+            bias_init=bias_init,
+            dot_general=dot_general,
+            promote_dtype=promote_dtype,
+            preferred_element_type=preferred_element_type,
+            kernel_metadata=kernel_metadata,
+            bias_metadata=bias_metadata,
+            rngs=rngs,
+        )
+        self.bias_rate = bias_rate
+        self.mask_per = mask_per
+        self.noise = noise
+        self.inference = inference
+        self.activation = activation
+        self.num_samples = num_samples
+        self.scaling = scaling
+        self._set_drop(rate, deterministic, rng_collection, rngs)
+
+    def __call__(
+        self,
+        inputs: Inexact[Array, "*batch features_in"],
+        out_sharding: Any = None,
+        *,
+        deterministic: bool | None = None,
+        rngs: Rngs | KeyLike = None,
+        rate: RateLike | None = None,
+    ) -> Inexact[Array, "*batch features_out"]:
+        """Multiplies the inputs with the masked weights.
+
+        Args:
+          inputs: a floating-point or complex array.
+          out_sharding: of the product, as in `jax.lax.dot_general`.
+          deterministic: overrides the attribute.
+          rngs: overrides the layer's; it may also be a key.
+          rate: overrides the attribute; it may be traced, as from a schedule.
+
+        Returns:
+          An array of shape (*batch, out_features).
+        """
+        key, rate, deterministic = self._resolve(deterministic, rngs, rate)
+        inputs, kernel, bias = promoted(self, inputs)
+        options = {
+            "bias": bias,
+            "bias_rate": self.bias_rate,
+            "scaling": self.scaling,
+            "precision": self.precision,
+            "preferred_element_type": self.preferred_element_type,
+            "dot_general": replacement(self.dot_general, lax.dot_general, out_sharding),
+        }
+        return answer(
+            self,
+            (dropconnect_dense, dropconnect_gaussian),
+            (key, inputs, kernel, rate),
+            options,
+            deterministic,
+        )
