@@ -418,40 +418,6 @@ def test_shard_map_takes_it(kind):
     np.testing.assert_allclose(y, jnp.concatenate(expected), rtol=1e-5, atol=1e-5)
 
 
-def scratch(function, *shapes):
-    arguments = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
-    compiled = jax.jit(function).lower(*arguments).compile()
-    return compiled.memory_analysis().temp_size_in_bytes / 2**20
-
-
-def backward(rate, x, kernel, cotangent):
-    _, back = jax.vjp(lambda *both: dense(KEY, *both, rate), x, kernel)
-    return back(cotangent)
-
-
-@pytest.mark.parametrize("rate", [0.5, 0.3])
-def test_scratch_memory(rate):
-    """The whole masks and their products would take 1,250 MiB, and 16 GiB."""
-    forward = lambda x, kernel: dense(KEY, x, kernel, rate)  # noqa: E731
-    both = functools.partial(backward, rate)
-    assert scratch(forward, (128, 800), (800, 800)) < 12.5
-    assert scratch(both, (128, 800), (800, 800), (128, 800)) < 25
-    if rate == 0.5:
-        assert scratch(forward, (256, 4096), (4096, 4096)) < 1024
-        assert scratch(both, (256, 4096), (4096, 4096), (256, 4096)) < 1024
-
-
-@pytest.mark.parametrize(("mask_per", "most"), [("example", 5.5), (4, 2.5)])
-def test_the_backward_pass_keeps_no_masks(mask_per, most):
-    """What each step keeps would take 3.5 MiB more, and 10."""
-
-    def both(x, kernel, cotangent):
-        drop = functools.partial(dj.dropconnect_dense, KEY, mask_per=mask_per)
-        return jax.vjp(lambda *both: drop(*both, 0.3), x, kernel)[1](cotangent)
-
-    assert scratch(both, (128, 256), (256, 256), (128, 256)) < most
-
-
 def test_layers():
     x, image = array((9, 6)), array((9, 5, 6))
     options = {"mask_per": 2, "bias_rate": 0.5}

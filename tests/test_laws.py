@@ -594,38 +594,6 @@ def test_no_residual_of_what_is_not_x_itself_when_off(method):
     assert sum(leaf.size for leaf in jax.tree.leaves(back)) <= method.saved
 
 
-@pytest.mark.parametrize("scanned", [True, False])
-@every_generator
-def test_a_deep_net_keeps_no_masks(scanned, generator):
-    layers, x = 16, jnp.ones((512, 512))
-
-    def loss(x, key):
-        keys = jax.random.split(key, layers)
-        step = lambda x, key: (dj.dropout(key, x, 0.1), None)  # noqa: E731
-        if scanned:
-            return lax.scan(step, x, keys)[0].sum()
-        return functools.reduce(lambda x, key: step(x, key)[0], keys, x).sum()
-
-    compiled = jax.jit(jax.grad(loss)).lower(x, GENERATORS[generator](0)).compile()
-    assert compiled.memory_analysis().temp_size_in_bytes < 2.1 * x.nbytes
-
-
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@every_generator
-def test_no_scratch_memory(dtype, generator):
-    x, key = jnp.ones((1024, 1024), dtype), GENERATORS[generator](0)
-
-    def backward(key, x, cotangent):
-        _, back = jax.vjp(lambda x: dj.dropout(key, x, 0.1), x)
-        return back(cotangent)
-
-    for compiled in (
-        jax.jit(lambda key, x: dj.dropout(key, x, 0.1)).lower(key, x).compile(),
-        jax.jit(backward).lower(key, x, x).compile(),
-    ):
-        assert compiled.memory_analysis().temp_size_in_bytes <= 1024
-
-
 # Law 9: any mesh, no talk.
 
 

@@ -47,6 +47,7 @@ TESTS = {
     "_multi_sample_dropout": ("multi_sample_dropout", "multi_sample"),
     "_random_erasing": ("twins_units", "erasing"),
     "_recurrent": ("recurrent", "recurrent or zoneout"),
+    "_rows": ("rows structure dropconnect_examples", "dropconnect_dense"),
     "_samples": (
         "gaussian noise_and_words inference monte_carlo compilations",
         "gaussian",

@@ -23,7 +23,8 @@ from dropjax.functional.weights._examples import (
     zeros_beside,
 )
 
-# With two to eight, XLA of jax 0.10 makes loops that are ten times slower or more.
+# XLA fuses a sum of fewer rows with the slicing of its inputs, and loops that slice are
+# several times slower under jax 0.10.
 _UNROLLED = 16
 # Of these, what the backward pass makes again at once.
 _REMADE = 8
