@@ -156,14 +156,19 @@ def _index_of_any_size(shape: tuple[int, ...], key: Word) -> tuple[Word, Word, W
 
 
 def _high_product(index: Word, stride: int) -> Word:
-    """Bits 32 to 63 of `index * stride`, by halves of 16 bits."""
+    """Bits 32 to 63 of `index * stride`."""
+    high = high_word(index, np.uint32(stride % 2**32))
+    return high + index * np.uint32(stride >> 32)
+
+
+def high_word(first: Word | np.uint32, second: Word | np.uint32) -> Word:
+    """Bits 32 to 63 of the product of two words, by halves of 16 bits."""
     half, mask = np.uint32(16), np.uint32(0xFFFF)
-    top, bottom = index >> half, index & mask
-    low_top, low_bottom = np.uint32(stride >> 16 & 0xFFFF), np.uint32(stride & 0xFFFF)
-    middle = top * low_bottom + (bottom * low_bottom >> half)
-    other = bottom * low_top + (middle & mask)
-    high_of_low = top * low_top + (middle >> half) + (other >> half)
-    return high_of_low + index * np.uint32(stride >> 32)
+    top, bottom = first >> half, first & mask
+    other_top, other_bottom = second >> half, second & mask
+    middle = top * other_bottom + (bottom * other_bottom >> half)
+    other = bottom * other_top + (middle & mask)
+    return top * other_top + (middle >> half) + (other >> half)
 
 
 def _high_index(size: int) -> Word:

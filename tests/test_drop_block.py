@@ -12,7 +12,12 @@ from flax import nnx
 import dropjax as dj
 import dropjax.linen as djl
 import dropjax.nnx as djn
-from dropjax.functional.maps._blocks import covers, solve_seedless
+from dropjax.functional.maps._blocks import (
+    covers,
+    find_seedless,
+    known_seedless,
+    solve_seedless,
+)
 
 KEY = jax.random.key(2018)
 RATES = (0.0, 1e-4, 0.01, 0.1, 0.3, 0.5, 0.9, 0.999)
@@ -53,15 +58,58 @@ def test_the_mean_share_over_all_masks_is_the_rate(sizes, sides):
 def test_large_maps_are_solved_for_all_rates(sizes, side):
     sides = tuple(min(side, n) for n in sizes)
     blocks, share = covers(sizes, sides)
-    rates = np.concatenate([np.geomspace(1e-3, 0.5), 1 - np.geomspace(1e-6, 0.5)])
-    seedless = np.float64(solve_seedless(1 - jnp.float32(rates), blocks, share))
-    kept = np.sum(share * seedless[:, None] ** np.float64(blocks), -1)
-    np.testing.assert_allclose(kept, 1 - rates, rtol=1e-3, atol=1e-5)
-    small = np.geomspace(1e-6, 0.5)
-    seedless = np.float64(solve_seedless(jnp.float32(small), blocks, share))
-    kept = np.sum(share * seedless[:, None] ** np.float64(blocks), -1)
-    np.testing.assert_allclose(kept, small, rtol=1e-4)
+    some = np.geomspace(1e-6, 0.5)
+    keep = np.r_[some, 1 - some].astype(np.float32)
+    seedless = np.float64(solve_seedless(jnp.asarray(keep), blocks, share))[:, None]
+    count = np.float64(blocks)
+    over = np.sum(share * seedless**count, -1) - keep
+    step = np.sum(share * count * seedless ** (count - 1), -1) * 2**-23
+    rounded = (len(blocks) + blocks.max()) * 2.0**-31
+    assert (over > -(2.0**-31)).all()
+    assert (over < step + rounded).all()
     assert solve_seedless(jnp.float32(1.0), blocks, share) == 1
+
+
+@pytest.mark.parametrize("sizes", [(9,), (28, 28), (97, 224), (16, 16, 16)])
+@pytest.mark.parametrize("side", [1, 3, 7])
+@pytest.mark.parametrize("gamma_scale", [1, 0.3, 7.0, 1e38])
+def test_known_and_traced_rates_have_the_same_gamma(sizes, side, gamma_scale):
+    sides = (side,) * len(sizes)
+    find = functools.partial(
+        find_seedless, shape=sizes, window=sides, gamma_scale=gamma_scale
+    )
+    keep = 1 - np.r_[np.linspace(0, 1, 101), np.geomspace(1e-7, 1)].astype(np.float32)
+    traced = jax.jit(find)(keep)
+    np.testing.assert_array_equal(find(keep), traced)
+    for own, seedless in zip(keep[::10], traced[::10], strict=True):
+        assert known_seedless(float(own), sizes, sides, gamma_scale) == seedless
+        assert jax.jit(find)(own) == seedless
+
+
+def test_gamma_is_the_least_that_a_coin_can_have():
+    # In float64 and by bisection; a block of one element is a coin of its own.
+    rates = np.r_[np.linspace(0.01, 0.99, 50), np.geomspace(1e-5, 1)]
+    for sizes, side in [((14, 14), 7), ((30,), 4), ((5, 5), 1)]:
+        blocks, share = covers(sizes, (side,) * len(sizes))
+        keep = (1 - rates).astype(np.float32)
+        low, high = np.zeros(rates.shape), np.full(rates.shape, 2.0**23)
+        while (low < high).any():
+            middle = (low + high) // 2
+            power = (middle / 2**23)[:, None] ** np.float64(blocks)
+            short = np.sum(share * power, -1) < keep
+            low, high = np.where(short, middle + 1, low), np.where(short, high, middle)
+        levels = 2.0**23 * np.float64(solve_seedless(keep, blocks, share))
+        assert np.abs(levels - low).max() <= (side > 1)
+
+
+@pytest.mark.parametrize("impl", [None, dj.fast_prng])
+def test_a_known_rate_is_solved_while_tracing(impl):
+    # A loop on a GPU is several launches a step.
+    x, own = jnp.ones((2, 14, 14, 3)), jax.random.key(0, impl=impl)
+    known = jax.jit(functools.partial(dj.drop_block, rate=0.1)).lower(own, x)
+    assert "stablehlo.while" not in known.as_text()
+    traced = jax.jit(dj.drop_block).lower(own, x, jnp.float32(0.1))
+    assert traced.as_text().count("stablehlo.while") == 1
 
 
 def published(rate, size, side):

@@ -1,6 +1,8 @@
 """Blocks of a map: how often a seed must be tossed, and whom it drops."""
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -9,26 +11,32 @@ from jaxtyping import Array, Bool, Float, Key
 
 from dropjax._checks import check_known
 from dropjax._masks import toss
+from dropjax._random import Word, high_word
 
-# Six of Newton's steps reach float32's limit for every rate and block that was tried.
-_STEPS = 8
+_LEVELS = 2**23
+_SHARES = 2.0**31
+# The search for one of 2^24 numbers, two bits at a time.
+_BITS = 2
 
 
 def draw(
     key: Key[Array, ""],
     keep: Float[Array, "..."],
+    seedless: Float[Array, ""] | None,
     *,
     shape: tuple[int, ...],
     window: tuple[int, ...],
     maps: tuple[int, ...],
     gamma_scale: float,
 ) -> Bool[Array, "..."]:
-    """True where no block that covers the position has a seed."""
+    """True where no block that covers the position has a seed.
+
+    How often a place has none is found here unless it was while tracing.
+    """
     sizes = list(zip(maps, shape, window, strict=True))
     places = tuple(n - side + 1 if side else m for m, n, side in sizes)
-    seedless = solve_seedless(keep, *covers(shape, window))
-    if gamma_scale != 1:
-        seedless = jnp.clip(1 - gamma_scale * (1 - seedless), 0, 1)
+    if seedless is None:
+        seedless = find_seedless(keep, shape, window, gamma_scale)
     # Stored, or each position would toss the coins of all its blocks again.
     mask = lax.optimization_barrier(toss(key, seedless, places))
     for axis, side in enumerate(window):
@@ -67,30 +75,77 @@ def covers(
             blocks = np.outer(blocks, own).ravel()
             share = np.outer(share, times / size).ravel()
     numbers, which = np.unique(blocks, return_inverse=True)
-    shares = np.bincount(which.ravel(), share)
-    return numbers.astype(np.float32), shares.astype(np.float32)
+    return numbers.astype(np.uint32), np.bincount(which.ravel(), share)
 
 
-def solve_seedless(
-    keep: Float[Array, "..."], blocks: np.ndarray, share: np.ndarray
-) -> Float[Array, "..."]:
-    r"""The probability of no seed at a place that keeps the share `keep`.
+@functools.lru_cache(maxsize=1024)
+def known_seedless(
+    keep: float, shape: tuple[int, ...], window: tuple[int, ...], gamma_scale: float
+) -> np.ndarray:
+    """What `find_seedless` finds, found while tracing."""
+    found = find_seedless(np.asarray(keep, np.float32), shape, window, gamma_scale)
+    return np.asarray(found)
 
-    With $t = -\log(1 - \gamma)$ it is the root of $\log \sum_k w_k e^{-k t} = \log
-    keep$, a convex decreasing function: Newton's steps from 0 grow to it and never
-    past it.
+
+def find_seedless(
+    keep: Any, shape: tuple[int, ...], window: tuple[int, ...], gamma_scale: float
+) -> Any:
+    """The probability of no seed at a place, a multiple of 2^-23."""
+    seedless = solve_seedless(keep, *covers(shape, window))
+    if gamma_scale == 1:
+        return seedless
+    # Rounded before it is subtracted, lest a fused operation rounds otherwise.
+    seeds = (1 - seedless) * _LEVELS * np.float32(min(gamma_scale, _LEVELS))
+    seeds = seeds.clip(0, _LEVELS).astype(np.uint32)
+    return (np.uint32(_LEVELS) - seeds).astype(np.float32) / _LEVELS
+
+
+def solve_seedless(keep: Any, blocks: np.ndarray, share: np.ndarray) -> Any:
+    r"""The least probability s of no seed at a place that keeps the share `keep`.
+
+    It is the least multiple of 2^-23, the step of a coin's probability, for which
+    $\sum_k w_k s^k \geq keep$, with $w_k$ the share of positions that k blocks cover.
+    The search uses integers alone. So NumPy, which searches where the rate is known
+    while tracing, finds the same as any device, which searches where it is not.
     """
-    # The logarithm of 0 is not needed: what it belongs to is selected away.
-    wanted = jnp.log(jnp.maximum(jnp.asarray(keep), 2.0**-24))[..., None]
-    exponents = -jnp.asarray(blocks)
-    exponents = lax.broadcast_to_rank(exponents, wanted.ndim)
-    weights = lax.broadcast_to_rank(jnp.asarray(share), wanted.ndim)
+    known = isinstance(keep, np.ndarray)
+    # A NaN rate must be seen: everything is kept, and scaled by NaN.
+    shown = keep if known else jnp.nan_to_num(keep, nan=1)
+    wanted = (shown * np.float32(_SHARES)).astype(np.uint32)[..., None]
+    steps = _last(np.arange(1, 2**_BITS, dtype=np.uint32), wanted.ndim)
+    blocks = _last(blocks, wanted.ndim + 1)
+    weights = _last((share * _SHARES).astype(np.uint32), wanted.ndim + 1)
 
-    def step(_: int, t: Array) -> Array:
-        kept = weights * jnp.exp(exponents * t)
-        slope = jnp.sum(kept * exponents, -1, keepdims=True)
-        kept = jnp.sum(kept, -1, keepdims=True)
-        return t + (jnp.log(kept) - wanted) * kept / -slope
+    def narrow(turn: Any, least: Any) -> Any:
+        unit = np.uint32(1) << np.uint32(24 - _BITS) - turn * np.uint32(_BITS)
+        trials = least + unit * steps
+        kept = _share_kept(trials - np.uint32(1), blocks, weights)
+        short = (kept < wanted) & (trials <= np.uint32(_LEVELS))
+        return least + unit * short.sum(-1, keepdims=True, dtype=np.uint32)
 
-    t = lax.fori_loop(0, _STEPS, step, jnp.zeros_like(wanted))
-    return jnp.where(keep == 0, 0, jnp.exp(-t[..., 0]))
+    loop = _loop if known else lax.fori_loop
+    least = loop(np.uint32(0), np.uint32(24 // _BITS), narrow, wanted & np.uint32(0))
+    return least[..., 0].astype(np.float32) / _LEVELS
+
+
+def _last(numbers: np.ndarray, rank: int) -> np.ndarray:
+    return numbers.reshape((1,) * (rank - 1) + (-1,))
+
+
+def _share_kept(levels: Word, blocks: np.ndarray, weights: np.ndarray) -> Word:
+    """The share kept, of 2^31, at fewer than 2^23 of 2^23 levels; it never falls."""
+    power = (levels << np.uint32(32 - 23))[..., None]
+    kept: Any = weights
+    for bit in range(int(blocks.max()).bit_length()):
+        # A choice by bits, as NumPy and JAX write it alike.
+        used = np.uint32(0) - (blocks >> np.uint32(bit) & np.uint32(1))
+        kept = (high_word(kept, power) & used) | (kept & ~used)
+        power = high_word(power, power)
+    return kept.sum(-1, dtype=np.uint32)
+
+
+def _loop(first: Any, stop: Any, body: Callable[[Any, Any], Any], value: Any) -> Any:
+    """`lax.fori_loop`, of NumPy's arrays."""
+    for turn in range(first, stop):
+        value = body(np.uint32(turn), value)
+    return value

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Key, Num
 
 from dropjax._apply import apply_mask, nan_seen, nan_where, redrawn, working_dtype
@@ -27,7 +28,7 @@ from dropjax._checks import (
 )
 from dropjax._masks import foregone, keep_probability
 from dropjax._types import Fill, KeyLike, RateLike
-from dropjax.functional.maps._blocks import draw
+from dropjax.functional.maps._blocks import draw, known_seedless
 from dropjax.functional.maps._fill import filling
 
 
@@ -127,6 +128,7 @@ def drop_block(
         check_key(key),
         x,
         keep,
+        _seedless(rate, x.shape, window, gamma_scale),
         value,
         window=window,
         maps=maps,
@@ -182,13 +184,23 @@ def drop_block_mask(
         sizes = zip(maps, shape, window, strict=True)
         return jnp.full([n if side else m for m, n, side in sizes], certain)
     keep = keep_probability(rate, jnp.dtype("float32"))
+    seedless = _seedless(rate, shape, window, gamma_scale)
     options = {"window": window, "maps": maps, "gamma_scale": gamma_scale}
-    return _block_mask(check_key(key), keep, shape=shape, **options)
+    return _block_mask(check_key(key), keep, seedless, shape=shape, **options)
 
 
 def draws_at_one(gamma_scale: float, fill: Fill) -> bool:
     """Whether a rate of 1 leaves something to draw: blocks, or noise."""
     return gamma_scale != 1 or isinstance(fill, str)
+
+
+def _seedless(
+    rate: RateLike, shape: tuple[int, ...], window: tuple[int, ...], gamma_scale: float
+) -> np.ndarray | None:
+    """How often a place has no seed, where that is known while tracing."""
+    if not isinstance(rate, float):
+        return None
+    return known_seedless(1.0 - rate, shape, window, gamma_scale)
 
 
 def _window(
@@ -227,6 +239,7 @@ def _drop_blocks(
     key: Key[Array, ""],
     x: Num[Array, "*shape"],
     keep: Float[Array, "..."],
+    seedless: Float[Array, ""] | None,
     fill: Num[Array, "..."] | None,
     *,
     window: tuple[int, ...],
@@ -234,9 +247,8 @@ def _drop_blocks(
     gamma_scale: float,
     scaled_per: tuple[int, ...] | None,
 ) -> Num[Array, "*shape"]:
-    mask = draw(
-        key, keep, shape=x.shape, window=window, maps=maps, gamma_scale=gamma_scale
-    )
+    sizes = {"shape": x.shape, "window": window, "maps": maps}
+    mask = draw(key, keep, seedless, gamma_scale=gamma_scale, **sizes)
     value = filling(key, x, fill)
     if scaled_per is None:
         return nan_where(keep, apply_mask(x, mask, fill=value))
