@@ -12,7 +12,11 @@ from dropjax._types import PyTree
 
 
 def scan(
-    step: Callable[[Any, Any], tuple[Any, Any]], start: PyTree, turns: PyTree
+    step: Callable[[Any, Any], tuple[Any, Any]],
+    start: PyTree,
+    turns: PyTree,
+    *,
+    unroll: int = 1,
 ) -> tuple[PyTree, PyTree]:
     """`lax.scan`, and without jit a Python loop.
 
@@ -21,7 +25,7 @@ def scan(
     that these have changed. A Python loop compiles nothing of its own.
     """
     if is_staged():
-        return lax.scan(step, start, turns)
+        return lax.scan(step, start, turns, unroll=unroll)
     carry, outputs = start, []
     for index in range(jax.tree.leaves(turns)[0].shape[0]):
         carry, output = step(carry, _turn(turns, np.int32(index)))

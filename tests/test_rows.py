@@ -86,17 +86,34 @@ def test_a_dropped_nan_reaches_no_gradient_on_a_gpu(on_a_gpu):
     assert np.isfinite(found).any(0).all()
 
 
-def test_a_gpus_program_has_no_loops():
-    layer = functools.partial(dj.dropconnect_dense, mask_per="example")
-    x, kernel = jnp.ones((128, 80)), jnp.ones((80, 80))
-    gradients = jax.jit(
-        jax.grad(lambda x, w, key: layer(key, x, w, 0.5).sum(), (0, 1))
-    ).trace(x, kernel, KEYS["fast"])
-    loops = {
-        platform: gradients.lower(lowering_platforms=(platform,))
-        .as_text()
-        .count("stablehlo.while")
-        for platform in ("cpu", "cuda")
-    }
-    # What is left are those of threefry, which make the key of the leaf.
-    assert loops["cuda"] < loops["cpu"]
+def loops(platform, layer, kernel, x, **options):
+    """How many there are in a program of both gradients."""
+
+    def loss(x, kernel, key):
+        return layer(key, x, kernel, 0.5, **options).sum()
+
+    gradients = jax.jit(jax.grad(loss, (0, 1))).trace(x, kernel, KEYS["fast"])
+    program = gradients.lower(lowering_platforms=(platform,))
+    return program.as_text().count("stablehlo.while")
+
+
+PRODUCTS = {
+    "dense": (dj.dropconnect_dense, jnp.ones((80, 80)), jnp.ones((128, 80))),
+    "conv": (dj.dropconnect_conv, jnp.ones((3, 3, 2, 4)), jnp.ones((128, 8, 8, 2))),
+}
+
+
+@pytest.mark.parametrize("mask_per", ["example", 4])
+@pytest.mark.parametrize("product", PRODUCTS.values(), ids=PRODUCTS)
+def test_a_gpus_program_loops_over_no_masks(product, mask_per):
+    # What is left is the loop over a coin's bits, in the passes that draw them.
+    found = loops("cuda", *product, mask_per=mask_per)
+    assert found <= 2
+    assert found < loops("cpu", *product, mask_per=mask_per)
+
+
+@pytest.mark.parametrize(("stored", "together"), [(64, 32), (63, 16), (31, 11), (1, 1)])
+def test_masked_kernels_are_made_in_equal_parts(stored, together, monkeypatch):
+    x, kernel = jnp.ones((2, 32, 4, 10)), jnp.ones((10, 25))
+    monkeypatch.setattr(_rows, "_STORED_BYTES", stored * 1000)
+    assert _rows._masks_stored(x, kernel) == together

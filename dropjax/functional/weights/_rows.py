@@ -31,6 +31,8 @@ _REMADE = 8
 _LONGEST = 128
 # On a GPU, what may be stored of coins, or of masked kernels, at once.
 _STORED_BYTES = 64 * 2**20
+# There, steps of a loop that are written out: the loop itself launches as much as two.
+_STEPS_OUT = 4
 
 
 def masked_rows(
@@ -245,16 +247,17 @@ def _products(
     kernel: Array,
 ) -> Array:
     @jax.checkpoint
-    def step(bit: Word, x: Array) -> tuple[Word, Array]:
-        bits = bit << lax.iota(jnp.uint32, together)
+    def step(_: None, turn: tuple[Word, Array]) -> tuple[None, Array]:
+        bits, x = turn
         kept = (words[None] & lax.expand_dims(bits, range(1, words.ndim + 1))) != 0
         own = jnp.broadcast_to(kernel, kept.shape)
         own = jnp.where(kept, own, jnp.zeros_like(own))
         y = jax.vmap(product)(lax.collapse(x, 0, 2), lax.collapse(own, 0, 2))
-        return bit << np.uint32(together), y.reshape(*kept.shape[:2], *y.shape[1:])
+        return None, y.reshape(*kept.shape[:2], *y.shape[1:])
 
-    (turns,) = _split((jnp.moveaxis(x, 1, 0),), together)
-    _, y = scan(step, jnp.uint32(1), turns)
+    bits = np.uint32(1) << jnp.arange(x.shape[1], dtype=jnp.uint32)
+    turns = _split((bits, jnp.moveaxis(x, 1, 0)), together)
+    _, y = scan(step, None, turns, unroll=1 if together == 1 else _STEPS_OUT)
     return jnp.moveaxis(lax.collapse(y, 0, 2)[: x.shape[1]], 0, 1)
 
 
@@ -262,5 +265,6 @@ def _masks_stored(x: Array, kernel: Array) -> int:
     """How many masks of each group make their kernels at once."""
     if is_symbolic(x.shape[0]):
         return 1
-    each = max(1, x.shape[0] * kernel.size * kernel.dtype.itemsize)
-    return int(max(1, min(x.shape[1], _STORED_BYTES // each)))
+    each = x.shape[0] * kernel.size * kernel.dtype.itemsize
+    turns = -(-x.shape[1] * each // _STORED_BYTES)
+    return max(1, -(-x.shape[1] // max(1, turns)))
