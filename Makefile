@@ -19,7 +19,7 @@ bin := $(VENV)/bin
 optimized := JAX_DISABLE_MOST_OPTIMIZATIONS=0
 
 .PHONY: train compare test test-all cover isas battery lint format versions oldest \
-    newest dist gpu pods bench twins mutants picture clean
+    newest dist gpu pods bench ends twins mutants picture clean
 
 $(VENV)/%.installed: pyproject.toml
 	test -x $(bin)/python || $(PYTHON) -m venv $(VENV)
@@ -69,11 +69,14 @@ versions: oldest newest
 newest:
 	$(MAKE) test VENV=.venv-newest PYTHON=$(NEWEST)
 
-oldest:
+.venv-oldest/%.installed: pyproject.toml .ci/oldest.py
 	test -x .venv-oldest/bin/python || $(OLDEST) -m venv .venv-oldest
-	.venv-oldest/bin/python .ci/oldest.py tests > .venv-oldest/constraints.txt
+	.venv-oldest/bin/python .ci/oldest.py $* > .venv-oldest/constraints.txt
 	.venv-oldest/bin/python -m pip install --quiet \
-	    --constraint .venv-oldest/constraints.txt --editable '.[tests]'
+	    --constraint .venv-oldest/constraints.txt --editable '.[$*]'
+	touch $@
+
+oldest: .venv-oldest/tests.installed
 	.venv-oldest/bin/python -m pytest -n $(JOBS) -m 'not slow' \
 	    -W ignore::DeprecationWarning $(ARGS)
 
@@ -106,8 +109,11 @@ twins: $(VENV)/twins.installed
 mutants: $(VENV)/mutation.installed
 	$(bin)/python -m tests.mutation $(ARGS)
 
-bench: $(VENV)/benchmarks.installed
+bench: $(VENV)/benchmarks.installed $(if $(findstring --versions,$(ARGS)),ends)
 	$(bin)/python benchmarks/run.py $(ARGS)
+
+ends: .venv-oldest/benchmarks.installed
+	$(MAKE) .venv-newest/benchmarks.installed VENV=.venv-newest PYTHON=$(NEWEST)
 
 picture: $(VENV)/examples.installed
 	$(bin)/python docs/picture.py

@@ -5,11 +5,15 @@
     python benchmarks/run.py --only "dropout float32*"
     python benchmarks/run.py --only method      the methods that others have too
     python benchmarks/run.py --only "an eager*" --add --out benchmarks/results
+    python benchmarks/run.py --versions         the oldest and the newest environments
 
 The contenders of a row take turns in one process, after warming up, so that a busy
 machine is equally busy for all of them. Times are medians with quartiles; the floor
 is a jitted `x * c` of the same array. Ctrl-C and SIGTERM keep the rows that are done;
 with --add, so are those of earlier runs on the same machine and versions.
+
+With --versions a few chosen rows, or those of --only, run in several environments in
+turns, and one table has them all. `make bench ARGS=--versions` makes the environments.
 
 On a GPU it runs the same rows unattended: calls are queued and waited for in batches,
 inputs rotate through more memory than the cache holds, and the bandwidth reached is
@@ -17,12 +21,14 @@ added.
 """
 
 import argparse
+import datetime
 import difflib
 import fnmatch
 import functools
 import os
 import shlex
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -30,7 +36,7 @@ from pathlib import Path
 os.environ["KERAS_BACKEND"] = "jax"
 
 # First, since it says which packages are missing.
-from sidebyside import contenders, memory, report, rows, timing
+from sidebyside import contenders, memory, report, rows, timing, versions
 
 # isort: split
 import output
@@ -56,11 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _parse(argv)
     memory.prepare()
     console = Console(stderr=True)
-    chosen = [
-        row
-        for row in rows.all_rows(quick=options.quick)
-        if options.only == row.group or fnmatch.fnmatch(row.name, options.only)
-    ]
+    chosen = _chosen(options)
     if not chosen:
         names = [row.name for row in rows.all_rows(quick=options.quick)]
         near = difflib.get_close_matches(options.only, names, 1)
@@ -75,6 +77,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         console.print(f"Cannot write to {options.out}: {error.strerror}.")
         return 2
+    if options.versions is not None:
+        return _in_environments(chosen, options, console)
     for name in contenders.absent():
         console.print(f"{name} is not installed: it is left out.")
     results: list[timing.Result] = []
@@ -87,6 +91,45 @@ def main(argv: Sequence[str] | None = None) -> int:
         console.print(f"Stopped: {len(results)} of {len(chosen)} rows are kept.")
     finally:
         _keep(results, earlier, options, console)
+    return code
+
+
+def _chosen(options: argparse.Namespace) -> list[timing.Row]:
+    """The rows asked for; of versions, where none are named, a few."""
+    several = options.versions is not None and options.only == "*"
+    patterns = versions.CHOSEN if several else (options.only,)
+    return [
+        row
+        for row in rows.all_rows(quick=options.quick)
+        if options.only == row.group
+        or any(fnmatch.fnmatch(row.name, pattern) for pattern in patterns)
+    ]
+
+
+def _in_environments(
+    chosen: Sequence[timing.Row], options: argparse.Namespace, console: Console
+) -> int:
+    """Runs this program for every row in each environment, and keeps what is done."""
+    arguments = ["--quick"] if options.quick else []
+    arguments += ["--repeats", str(options.repeats)]
+    results: list[list[versions.Measured]] = []
+    code = 0
+    try:
+        for row in chosen:
+            results.append(versions.measure(row, options.versions, arguments))
+            console.print(f"done: {row.name}")
+    except KeyboardInterrupt:
+        code = 130
+        console.print(f"Stopped: {len(results)} of {len(chosen)} rows are kept.")
+    except (OSError, subprocess.CalledProcessError) as error:
+        code = 1
+        said = getattr(error, "stderr", "")
+        console.print(f"Stopped: {error}", said, sep="\n", markup=False)
+    if results:
+        today = datetime.datetime.now(datetime.UTC).date().isoformat()
+        command = _command(options)
+        for path in versions.write(options.out, results, command=command, date=today):
+            console.print(f"wrote {path}")
     return code
 
 
@@ -129,6 +172,8 @@ def _command(options: argparse.Namespace) -> str:
         words += ["--only", options.only]
     if options.repeats != _repeats(options):
         words += ["--repeats", str(options.repeats)]
+    if options.versions is not None:
+        words += ["--versions"]
     flags = os.environ.get("XLA_FLAGS")
     setting = f"XLA_FLAGS={shlex.quote(flags)} " if flags else ""
     return setting + shlex.join(words)
@@ -146,11 +191,19 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, help="turns of each contender")
     parser.add_argument("--add", action="store_true", help="keep the rows there are")
     parser.add_argument(
+        "--versions",
+        nargs="*",
+        metavar="PYTHON",
+        help="the interpreters of environments; by default the oldest and the newest",
+    )
+    parser.add_argument(
         "--out",
         type=Path,
         help="a folder; benchmarks/results for all rows, else runs/benchmarks",
     )
     options = parser.parse_args(argv)
+    if options.versions == []:
+        options.versions = versions.ENVIRONMENTS
     partial = options.quick or options.only != "*"
     if options.repeats is None:
         options.repeats = _repeats(options)

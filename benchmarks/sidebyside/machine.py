@@ -29,7 +29,8 @@ def machine() -> dict[str, Any]:
     """The processor, the cores this process may use, the memory and the device."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
-        "cpu": _cpu_model(),
+        "cpu": _cpuinfo("model name") or platform.machine(),
+        "avx512": _avx512(),
         "cores": len(os.sched_getaffinity(0)),
         "memory_gib": round(memory / 2**30),
         "backend": jax.default_backend(),
@@ -49,10 +50,16 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _cpu_model() -> str:
+def _avx512() -> bool | None:
+    """Whether there are AVX-512's rotations; None where that is no question."""
+    flags = _cpuinfo("flags")
+    return None if flags is None else "avx512f" in flags.split()
+
+
+def _cpuinfo(name: str) -> str | None:
     info = Path("/proc/cpuinfo")
     if info.exists():
         for line in info.read_text().splitlines():
-            if line.startswith("model name"):
+            if line.startswith(name):
                 return line.partition(":")[2].strip()
-    return platform.machine()
+    return None

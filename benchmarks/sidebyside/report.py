@@ -104,9 +104,15 @@ def _source(content: Mapping[str, Any]) -> str:
     host, found = content["machine"], content["versions"]
     device = "" if host["backend"] == "cpu" else f"{host['device']}, "
     return (
-        f"{device}{host['cpu']}, {host['cores']} cores, jax {found['jax']}, "
+        f"{device}{processor(host)}, {host['cores']} cores, jax {found['jax']}, "
         f"{content['date']}"
     )
+
+
+def processor(host: Mapping[str, Any]) -> str:
+    """The processor's name, and whether it has AVX-512, which makes threefry faster."""
+    has = {True: " with AVX-512", False: " without AVX-512"}
+    return f"{host['cpu']}{has.get(host.get('avx512'), '')}"
 
 
 def _markdown(content: Mapping[str, Any], results: Sequence[Result]) -> Iterator[str]:
@@ -128,7 +134,7 @@ def _markdown(content: Mapping[str, Any], results: Sequence[Result]) -> Iterator
         yield f"(torch computes with {host['torch_threads']} threads)."
     if content["bars"]:
         yield from ("", "## The bars", "")
-        yield from _table(
+        yield from table(
             ("bar", "wanted", "measured, at worst", ""), map(_bar, content["bars"])
         )
     for group in dict.fromkeys(row.group for row in results):
@@ -173,7 +179,7 @@ def _group(rows: Sequence[Result]) -> Iterator[str]:
             )
             for name, one in row.contenders.items()
         ]
-        yield from _table(("", "time", *titles), lines)
+        yield from table(("", "time", *titles), lines)
         yield ""
 
 
@@ -183,7 +189,8 @@ def _times(one: Mapping[str, float]) -> str:
     return f"{median:.3g} [{low:.3g}, {high:.3g}] {unit}"
 
 
-def _table(heads: Sequence[str], lines: Any) -> Iterator[str]:
+def table(heads: Sequence[str], lines: Any) -> Iterator[str]:
+    """The lines of a table in Markdown."""
     yield f"| {' | '.join(heads)} |"
     yield f"|{'---|' * len(heads)}"
     for line in lines:

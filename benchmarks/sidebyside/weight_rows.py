@@ -14,6 +14,7 @@ from sidebyside.timing import Call, Row, both_ways, jitted
 
 DENSE = "dense layer"
 EINSUM = "bernoulli and einsum"
+EINSUM_FAST = f"{EINSUM}, fast key"
 PACKAGE = "torch, dropconnect"
 NOISE = "dropjax, gaussian noise"
 MOMENTS = "dropjax, moments"
@@ -81,6 +82,7 @@ def _examples_calls(
     found = {DENSE: _dense()}
     if plain:
         found[EINSUM] = Contender(einsum, who.threefry_key())
+        found[EINSUM_FAST] = Contender(einsum, who.fast_key())
     found[who.OURS] = Contender(ours, who.threefry_key())
     found[who.OURS_FAST] = Contender(ours, who.fast_key())
     calls = _calls(found, batch, width, passes)

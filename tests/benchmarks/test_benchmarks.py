@@ -1,8 +1,10 @@
 """The benchmark runs, relates its contenders and writes what it measured."""
 
 import ctypes
+import fnmatch
 import json
 import resource
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -69,7 +71,7 @@ def test_rows_are_measured_and_written(tiny, tmp_path):
     content = json.loads(paths[0].read_text())
     assert content == report.as_dict(results, "python benchmarks/run.py")
     assert [row["name"] for row in content["rows"]] == [row.name for row in tiny]
-    assert {"cpu", "cores", "memory_gib"} <= set(content["machine"])
+    assert {"cpu", "avx512", "cores", "memory_gib"} <= set(content["machine"])
     assert {bar["met"] for bar in content["bars"]} <= {True, False, None}
     table = paths[1].read_text()
     assert all(row.name in table for row in tiny)
@@ -187,6 +189,82 @@ def test_rows_of_earlier_runs_are_kept_beside_what_is_measured_again(tmp_path, t
     assert dates.startswith("2013-06-16 to 20")
     path.write_text(json.dumps({**content, "versions": {}}))
     assert report.read(tmp_path) is None
+
+
+@pytest.fixture
+def environments(monkeypatch):
+    """Environments without processes: who was asked, and when is the time measured."""
+    from sidebyside import report, timing, versions
+
+    asked = []
+
+    def run(command, **options):
+        python, _, *words = command
+        if python == "broken":
+            raise subprocess.CalledProcessError(1, command, stderr="no jax here")
+        asked.append(python)
+        name = words[words.index("--only") + 1]
+        seconds = {"median_s": float(len(asked)), "times_faster": 2.0}
+        facts = {**seconds, "q1_s": 0.0, "q3_s": 0.0}
+        row = timing.Result(name, "a group", {}, {"dropjax": facts}, "dropjax")
+        with monkeypatch.context() as patch:
+            patch.setattr(report, "versions", lambda: {"jax": python})
+            out = Path(words[words.index("--out") + 1])
+            report.write(out, [row], command="python run.py")
+
+    monkeypatch.setattr(versions.subprocess, "run", run)
+    return asked
+
+
+def test_versions_take_turns_and_share_a_table(
+    tmp_path, monkeypatch, tiny, environments
+):
+    program = _program(monkeypatch)
+    monkeypatch.setattr(program.rows, "all_rows", lambda quick: tiny[:1])
+    arguments = ["--only", tiny[0].name, f"--out={tmp_path}", "--versions"]
+    assert program.main([*arguments, "old", "new"]) == 0
+    assert environments == ["old", "new", "old", "new"]
+    content = json.loads((tmp_path / "versions.json").read_text())
+    assert [found["jax"] for found in content["versions"]] == ["old", "new"]
+    (row,) = content["rows"]
+    assert row["name"] == tiny[0].name
+    # The first and the third process, the second and the fourth.
+    assert [one["dropjax"]["median_s"] for one in row["contenders"]] == [2, 3]
+    lines = (tmp_path / "versions.md").read_text().splitlines()
+    heads = "|  | jax old | faster | scratch MiB | jax new | faster | scratch MiB |"
+    assert heads in lines
+    assert "| dropjax | 2.00 s | 2.0x |  | 3.00 s | 2.0x |  |" in lines
+
+
+def test_an_environment_that_fails_is_told_and_rows_done_are_kept(
+    tmp_path, monkeypatch, capsys, tiny, environments
+):
+    from sidebyside import versions
+
+    program = _program(monkeypatch)
+    monkeypatch.setattr(program.rows, "all_rows", lambda quick: tiny[:2])
+    monkeypatch.setattr(versions, "CHOSEN", ("*",))
+    arguments = [f"--out={tmp_path}", "--versions"]
+    assert program.main([*arguments, "broken"]) == 1
+    assert "no jax here" in capsys.readouterr().err
+    assert not (tmp_path / "versions.json").exists()
+    works = versions.subprocess.run
+
+    def run(command, **options):
+        failing = tiny[1].name in command
+        works(["broken" if failing else "old", *command[1:]], **options)
+
+    monkeypatch.setattr(versions.subprocess, "run", run)
+    assert program.main([*arguments, "old"]) == 1
+    content = json.loads((tmp_path / "versions.json").read_text())
+    assert [row["name"] for row in content["rows"]] == [tiny[0].name]
+
+
+def test_the_rows_chosen_for_versions_exist():
+    from sidebyside import rows, versions
+
+    names = [row.name for quick in (0, 1) for row in rows.all_rows(quick=bool(quick))]
+    assert all(fnmatch.filter(names, pattern) for pattern in versions.CHOSEN)
 
 
 def test_what_is_smaller_than_32_mib_is_not_fetched_from_the_system_each_time():
