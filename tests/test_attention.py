@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import re
 
 import flax.linen as nn
 import jax
@@ -84,6 +85,49 @@ def test_half_precision_is_jaxs():
     np.testing.assert_allclose(
         y.astype(np.float32), expected.astype(np.float32), atol=0.02
     )
+
+
+def factors(dtype, **options):
+    """The dtypes of what is multiplied in a forward and backward pass."""
+
+    def loss(*arrays):
+        y = dj.dot_product_attention(
+            *arrays, dropout_rng=KEY, dropout_rate=0.1, **options
+        )
+        return y.astype(jnp.float32).sum()
+
+    program = jax.jit(jax.grad(loss, (0, 1, 2))).lower(*inputs(2, dtype)).as_text()
+    products = [line for line in program.splitlines() if "dot_general" in line]
+    assert len(products) == 5
+    types = [line.split(" : (")[1].split(") -> ")[0] for line in products]
+    return {word for line in types for word in re.findall(r"x(\w?f\d+)>", line)}
+
+
+@pytest.mark.parametrize(
+    ("dtype", "own"), [("bfloat16", "bf16"), ("float16", "f16"), ("float32", "f32")]
+)
+def test_narrow_arrays_are_multiplied_as_such_both_ways(dtype, own):
+    assert factors(dtype) == {own}
+    # As JAX does it, where a precision is asked for.
+    assert factors(dtype, precision="highest") == {own, "f32"}
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_derivatives_in_half_precision_are_near_those_in_single(dtype):
+    def both(*arrays):
+        y, pushed = jax.jvp(dj.dot_product_attention, arrays, arrays)
+        _, back = jax.vjp(dj.dot_product_attention, *arrays)
+        return pushed, back(y)
+
+    arrays = inputs(2, jnp.dtype(dtype))
+    close = functools.partial(
+        np.testing.assert_allclose, atol=4 * float(jnp.finfo(dtype).eps)
+    )
+    wide = both(*(x.astype(jnp.float32) for x in arrays))
+    for one, other in zip(*map(jax.tree.leaves, (both(*arrays), wide)), strict=True):
+        scale = np.abs(other).max()
+        assert one.dtype == dtype
+        close(np.float32(one) / scale, other / scale)
 
 
 @pytest.mark.parametrize("shared", [True, False])

@@ -266,13 +266,11 @@ def _exponentials(
     """What the softmax divides by its sum, in float32 or better."""
     wide = working_dtype(query)
     # Heads come before queries, or all weights would be transposed, not the queries.
-    logits = jnp.einsum(
-        "...kgqd,...skd->...kgqs",
-        _grouped(jnp.swapaxes(query, -2, -3), key.shape[-2], -3),
-        key,
-        precision=precision,
-        preferred_element_type=wide,
-    )
+    grouped = _grouped(jnp.swapaxes(query, -2, -3), key.shape[-2], -3)
+    if precision is None and query.dtype != wide:
+        logits = _wide_logits(grouped, key)
+    else:
+        logits = _compare(grouped, key, wide, precision)
     logits = logits.reshape(*logits.shape[:-4], query.shape[-2], *logits.shape[-2:])
     logits = logits * jnp.asarray(query.shape[-1] ** -0.5, wide)
     if bias is not None:
@@ -283,6 +281,41 @@ def _exponentials(
         logits = jnp.where(seen, logits, jnp.full_like(logits, jnp.finfo(wide).min))
     highest = lax.stop_gradient(logits.max(-1, keepdims=True, initial=-jnp.inf))
     return jnp.exp(logits - highest)
+
+
+def _compare(
+    query: Array, key: Array, dtype: DTypeLike, precision: lax.PrecisionLike = None
+) -> Float[Array, "*batch kv_heads group queries keys"]:
+    return jnp.einsum(
+        "...kgqd,...skd->...kgqs",
+        query,
+        key,
+        precision=precision,
+        preferred_element_type=dtype,
+    )
+
+
+@jax.custom_jvp
+def _wide_logits(
+    query: Array, key: Array
+) -> Float[Array, "*batch kv_heads group queries keys"]:
+    """Logits in float32, whose derivatives are products in the dtype of query.
+
+    By JAX's own rule these would be products of float32. A precision that names an
+    algorithm would avoid that, too, but older GPUs and CPUs refuse some of those.
+    """
+    return _compare(query, key, working_dtype(query))
+
+
+@_wide_logits.defjvp
+def _push_logits(
+    primals: tuple[Array, Array], tangents: tuple[Array, Array]
+) -> tuple[Array, Array]:
+    (query, key), (query_dot, key_dot) = primals, tangents
+    logits = _wide_logits(query, key)
+    pushed = _compare(query_dot, key, query.dtype)
+    pushed = pushed + _compare(query, key_dot, query.dtype)
+    return logits, pushed.astype(logits.dtype)
 
 
 def _seen(
