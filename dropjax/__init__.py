@@ -70,6 +70,8 @@ from .functional.weights import dropconnect_conv as dropconnect_conv
 from .functional.weights import dropconnect_conv_gaussian as dropconnect_conv_gaussian
 from .functional.weights import dropconnect_conv_moments as dropconnect_conv_moments
 from .functional.weights import dropconnect_dense as dropconnect_dense
+from .functional.weights import dropconnect_dense_general as dropconnect_dense_general
+from .functional.weights import dropconnect_einsum as dropconnect_einsum
 from .functional.weights import dropconnect_gaussian as dropconnect_gaussian
 from .functional.weights import dropconnect_moments as dropconnect_moments
 from .transforms import dropconnect as dropconnect
@@ -102,6 +104,8 @@ __all__ = [
     "dropconnect_conv_gaussian",
     "dropconnect_conv_moments",
     "dropconnect_dense",
+    "dropconnect_dense_general",
+    "dropconnect_einsum",
     "dropconnect_gaussian",
     "dropconnect_mask",
     "dropconnect_moments",

@@ -17,8 +17,7 @@ import dropjax as dj
 import dropjax.linen as djl
 import dropjax.nnx as djn
 from dropjax._random import leaf_keys
-from dropjax.functional.weights._conv import conv as convolution
-from dropjax.functional.weights._conv import conv_by_patches
+from dropjax.functional.weights._conv import Conv
 from dropjax.functional.weights._examples import realized_rate
 from tests.methods import array
 
@@ -328,18 +327,15 @@ CONVOLUTIONS = {
 }
 PLAIN = {"strides": 1, "padding": "SAME", "dilation": 1, "input_dilation": 1}
 PLAIN |= {"feature_group_count": 1}
-conv_by_lax = functools.partial(
-    convolution, conv_general_dilated=lax.conv_general_dilated
-)
 
 
 @pytest.mark.parametrize("case", CONVOLUTIONS)
 def test_a_product_with_patches_is_a_convolution(case):
     shape, window, options = CONVOLUTIONS[case]
     x, kernel = array((2, *shape)), array(window, seed=1)
-    whole = {**PLAIN, **options}
-    expected = jax.jit(functools.partial(conv_by_lax, **whole))(x, kernel)
-    y = jax.jit(functools.partial(conv_by_patches, **whole))(x, kernel)
+    linear = Conv(**{**PLAIN, **options})
+    expected = jax.jit(linear)(x, kernel)
+    y = jax.jit(linear.per_example())(x, kernel)
     np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-4)
 
 
@@ -349,7 +345,7 @@ def test_convolutions_are_those_of_masked_kernels(options, given):
     groups = options.get("feature_group_count", 1)
     x, kernel = array((35, 5, 4, 6)), array((2, 3, 6 // groups, 9), seed=1)
     masks = written_out("kernel", 35, kernel.shape, 0.5)
-    plain = functools.partial(conv_by_lax, **{**PLAIN, **options})
+    plain = Conv(**{**PLAIN, **options})
     expected = jax.jit(jax.vmap(plain))(x[:, None], jnp.where(masks, 2 * kernel, 0))
     y = conv(KEY, x, kernel, 0.5, conv_general_dilated=given, **options)
     np.testing.assert_allclose(y, expected[:, 0], rtol=1e-4, atol=1e-4)

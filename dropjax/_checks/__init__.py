@@ -73,10 +73,15 @@ from ._products import check_attention as check_attention
 from ._products import check_attention_bias as check_attention_bias
 from ._products import check_attention_mask as check_attention_mask
 from ._products import check_attention_weights as check_attention_weights
+from ._products import check_contraction as check_contraction
 from ._products import check_conv_shapes as check_conv_shapes
+from ._products import check_dense_general_shapes as check_dense_general_shapes
 from ._products import check_dense_shapes as check_dense_shapes
+from ._products import check_equation as check_equation
 from ._products import check_kernel_size as check_kernel_size
+from ._products import check_own_masks as check_own_masks
 from ._products import check_padding as check_padding
+from ._products import check_parameters as check_parameters
 from ._products import check_prefix_tokens as check_prefix_tokens
 from ._products import check_window as check_window
 from ._rates import check_bias_rate as check_bias_rate

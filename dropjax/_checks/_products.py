@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array
 
 from dropjax._checks._arrays import check_array
+from dropjax._checks._axes import check_axes
 from dropjax._checks._options import check_count, check_size
 from dropjax._checks._words import (
     broadcasts,
@@ -20,6 +21,7 @@ from dropjax._checks._words import (
     same_dtype,
     shown,
 )
+from dropjax._types import Axes
 
 _PADDINGS = ("SAME", "VALID", "CIRCULAR", "REFLECT", "CAUSAL")
 
@@ -117,8 +119,77 @@ def check_dense_shapes(x: Array, kernel: Array, bias: Any) -> None:
             "kernel must have shape (features_in, features_out), features_in as the "
             f"last axis of x, got kernel of shape {kernel.shape}, x of shape {x.shape}"
         )
-    _check_one_dtype(x, kernel)
-    _check_bias(bias, kernel)
+    check_parameters(x, kernel, bias, kernel.shape[-1:])
+
+
+def check_dense_general_shapes(
+    x: Array, kernel: Array, bias: Any, axis: tuple[int, ...], batch_dims: int
+) -> None:
+    """The kernel's axes are those that go together, the contracted ones, the rest."""
+    inner = (*x.shape[:batch_dims], *(x.shape[one] for one in axis))
+    if kernel.ndim <= len(inner) or kernel.shape[: len(inner)] != inner:
+        raise ValueError(
+            "kernel must have shape (*batch, *features_in, *features_out), here "
+            f"({', '.join(map(str, inner))}, *features_out), got kernel of shape "
+            f"{kernel.shape}, x of shape {x.shape}"
+        )
+    features = kernel.shape[len(inner) :]
+    check_parameters(x, kernel, bias, (*x.shape[:batch_dims], *features))
+
+
+def check_contraction(
+    axis: Axes, batch_dims: Any, ndim: int
+) -> tuple[tuple[int, ...], int]:
+    """The contracted axes, counted from the last, and how many first axes go along."""
+    axes = check_axes(axis, ndim, "axis")
+    given = (batch_dims,) if is_int(batch_dims) else tuple(batch_dims)
+    if sorted(given) != list(range(len(given))):
+        raise ValueError(
+            "batch_dims must be the first axes of x, such as (0,) or (0, 1), got "
+            f"{shown(batch_dims)}"
+        )
+    if not axes or set(axes) & set(given):
+        raise ValueError(
+            "axis must be one or more axes of x that are not in batch_dims, got "
+            f"axis={shown(axis)}, batch_dims={shown(batch_dims)}"
+        )
+    return tuple(one - ndim for one in axes), len(given)
+
+
+def check_own_masks(known: bool, x: Array, kernel: Array) -> None:
+    """Examples with masks of their own lie along the first axis of x and of y."""
+    if not known:
+        raise ValueError(
+            "mask_per must be 'batch' where the first axis of x is contracted, is an "
+            "axis of the kernel or is not the output's first, since its entries are no "
+            f"examples then, got x of shape {x.shape}, kernel of shape {kernel.shape}"
+        )
+
+
+def check_equation(equation: Any, x: Array, kernel: Array) -> tuple[str, str, str]:
+    """The axes of x, of the kernel and of the output, a letter for each."""
+    known = isinstance(equation, str)
+    parts = equation.replace(" ", "").replace("->", ",").split(",") if known else []
+    if len(parts) != 3 or "->" not in equation or "..." in parts[1]:
+        raise ValueError(
+            "equation must be that of x and a kernel, as 'bti,ihd->bthd' or "
+            f"'...i,io->...o', got {shown(equation)}"
+        )
+    spare = (chr(code) for code in range(0x3B1, 0x3B1 + 99))
+    dots = "".join(next(spare) for _ in range(x.ndim - len(parts[0]) + 3))
+    inputs, weights, outputs = (part.replace("...", dots) for part in parts)
+    if len(inputs) != x.ndim or len(weights) != kernel.ndim:
+        raise ValueError(
+            "equation must have a letter for each axis of x and of the kernel, got "
+            f"{shown(equation)} for x of shape {x.shape}, kernel of shape "
+            f"{kernel.shape}"
+        )
+    if set(inputs) - set(weights) - set(outputs):
+        raise ValueError(
+            "equation must have each axis of x in the kernel or in the output, got "
+            f"{shown(equation)}; sum x over the others first"
+        )
+    return inputs, weights, outputs
 
 
 def check_conv_shapes(x: Array, kernel: Array, bias: Any, groups: int) -> None:
@@ -141,25 +212,22 @@ def check_conv_shapes(x: Array, kernel: Array, bias: Any, groups: int) -> None:
             f"features_in be x's, got {cut(groups)} for kernel of shape "
             f"{kernel.shape}, x of shape {x.shape}"
         )
-    _check_one_dtype(x, kernel)
-    _check_bias(bias, kernel)
+    check_parameters(x, kernel, bias, kernel.shape[-1:])
 
 
-def _check_one_dtype(x: Array, kernel: Array) -> None:
+def check_parameters(
+    x: Array, kernel: Array, bias: Any, shape: tuple[int, ...]
+) -> None:
+    """Of one dtype, and the bias of this shape."""
     if x.dtype != kernel.dtype:
         raise TypeError(
             f"x and kernel must have one dtype, got {x.dtype} and {kernel.dtype}; "
             "cast one of them"
         )
-
-
-def _check_bias(bias: Any, kernel: Array) -> None:
-    """None, or one element per output feature."""
     if bias is None:
         return
-    features = kernel.shape[-1]
-    if check_array(bias, "bias").shape != (features,):
-        raise ValueError(f"bias must have shape ({features},), got {bias.shape}")
+    if check_array(bias, "bias").shape != shape:
+        raise ValueError(f"bias must have shape {shape}, got {bias.shape}")
     if not same_dtype(bias, kernel):
         raise TypeError(
             f"bias must have the kernel's dtype, got {bias.dtype} and {kernel.dtype}; "

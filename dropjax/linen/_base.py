@@ -15,7 +15,7 @@ from dropjax._checks import (
     check_module,
 )
 from dropjax._types import KeyLike, PyTree, RateLike
-from dropjax.functional.weights._answer import is_drawn_by
+from dropjax.functional.weights._inference import is_drawn_by
 from dropjax.linen._rates import Rated, modules_in, rate_of, share_scope
 
 

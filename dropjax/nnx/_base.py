@@ -19,7 +19,7 @@ from dropjax._checks import (
     rngs_error,
 )
 from dropjax._types import KeyLike, PyTree, RateLike
-from dropjax.functional.weights._answer import is_drawn_by
+from dropjax.functional.weights._inference import is_drawn_by
 
 Rngs: TypeAlias = nnx.Rngs | nnx.RngStream | None
 

@@ -1,7 +1,8 @@
 """Convolution with channels last, as `flax.linen.Conv` does it."""
 
+import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import jax.numpy as jnp
@@ -9,7 +10,8 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Inexact
 
-from dropjax._checks import check_padding, check_window
+from dropjax._checks import check_conv_shapes, check_padding, check_window
+from dropjax.functional.weights._linear import Linear, Operands
 
 Padding: TypeAlias = str | int | Sequence[int | tuple[int, int]]
 Window: TypeAlias = int | Sequence[int] | None
@@ -17,37 +19,81 @@ Window: TypeAlias = int | Sequence[int] | None
 _NO_PAD = [(0, 0)]
 
 
-def conv(
-    x: Inexact[Array, "*batch_spatial features_in"],
-    kernel: Inexact[Array, "*window features_per_group features_out"],
-    *,
-    strides: Window,
-    padding: Padding,
-    dilation: Window,
-    input_dilation: Window,
-    feature_group_count: int,
-    conv_general_dilated: Callable[..., Array],
-    **options: Any,
-) -> Inexact[Array, "*batch_spatial features_out"]:
-    """X convolved with the kernel over as many spatial axes as the kernel has."""
-    rank = kernel.ndim - 2
-    batch = x.shape[: x.ndim - rank - 1]
-    dilation = check_window(dilation, rank, "dilation")
-    spread = check_window(input_dilation, rank, "input_dilation")
-    flat = x.reshape((math.prod(batch), *x.shape[len(batch) :]))
-    padded, left = _pad(flat, kernel.shape[:rank], dilation, padding, spread)
-    y = conv_general_dilated(
-        padded,
-        kernel,
-        check_window(strides, rank, "strides"),
-        left,
-        lhs_dilation=spread,
-        rhs_dilation=dilation,
-        dimension_numbers=_channels_last(rank),
-        feature_group_count=feature_group_count,
-        **options,
-    )
-    return y.reshape(batch + y.shape[1:])
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Conv(Linear):
+    """X convolved with the kernel over as many spatial axes as the kernel has.
+
+    Its attributes are the options of `dropconnect_conv`.
+    """
+
+    strides: Window
+    padding: Padding
+    dilation: Window
+    input_dilation: Window
+    feature_group_count: int
+
+    def __post_init__(self) -> None:
+        for name in ("strides", "padding", "dilation", "input_dilation"):
+            object.__setattr__(self, name, _hashable(getattr(self, name)))
+
+    def __call__(self, x: Array, kernel: Array) -> Array:
+        rank = kernel.ndim - 2
+        padded, left = self._padded(x, kernel)
+        y = (self.function or lax.conv_general_dilated)(
+            padded,
+            kernel,
+            check_window(self.strides, rank, "strides"),
+            left,
+            lhs_dilation=check_window(self.input_dilation, rank, "input_dilation"),
+            rhs_dilation=check_window(self.dilation, rank, "dilation"),
+            dimension_numbers=_channels_last(rank),
+            feature_group_count=self.feature_group_count,
+            **self.options,
+        )
+        return y.reshape(x.shape[: x.ndim - rank - 1] + y.shape[1:])
+
+    def check(self, operands: Operands) -> None:
+        check_conv_shapes(*operands, self.feature_group_count)
+
+    def is_batched(self, operands: Operands) -> bool:
+        return operands.x.ndim >= operands.kernel.ndim
+
+    def per_example(self) -> Linear:
+        # A replacement would not be called.
+        return self if self.function is not None else _ByPatches(**vars(self))
+
+    def _padded(
+        self, x: Array, kernel: Array
+    ) -> tuple[Array, str | list[tuple[int, int]]]:
+        """X with one axis of examples, padded; and what padding is left to do."""
+        window = kernel.shape[:-2]
+        dilation = check_window(self.dilation, len(window), "dilation")
+        spread = check_window(self.input_dilation, len(window), "input_dilation")
+        batch = x.shape[: x.ndim - len(window) - 1]
+        flat = x.reshape((math.prod(batch), *x.shape[len(batch) :]))
+        return _pad(flat, window, dilation, self.padding, spread)
+
+
+class _ByPatches(Conv):
+    """The same as a matrix product with patches: faster for a kernel per example."""
+
+    def __call__(self, x: Array, kernel: Array) -> Array:
+        window = kernel.shape[:-2]
+        rank = len(window)
+        steps = check_window(self.dilation, rank, "dilation")
+        jumps = check_window(self.strides, rank, "strides")
+        spread = check_window(self.input_dilation, rank, "input_dilation")
+        flat, left = self._padded(x, kernel)
+        if isinstance(left, str):
+            reach = [1 + (n - 1) * step for n, step in zip(window, steps, strict=True)]
+            left = list(lax.padtype_to_pads(flat.shape[1:-1], reach, jumps, left))
+        patches = _patches(_pad_and_spread(flat, left, spread), window, steps, jumps)
+        y = _grouped_product(patches, kernel, self.feature_group_count, **self.options)
+        return y.reshape(x.shape[: x.ndim - rank - 1] + y.shape[1:])
+
+
+def _hashable(value: Any) -> Any:
+    return tuple(map(_hashable, value)) if isinstance(value, list | tuple) else value
 
 
 def _pad(
@@ -74,34 +120,6 @@ def _channels_last(rank: int) -> lax.ConvDimensionNumbers:
     array = (0, rank + 1, *spatial)
     kernel = (rank + 1, rank, *range(rank))
     return lax.ConvDimensionNumbers(array, kernel, array)
-
-
-def conv_by_patches(
-    x: Inexact[Array, "*batch_spatial features_in"],
-    kernel: Inexact[Array, "*window features_per_group features_out"],
-    *,
-    strides: Window,
-    padding: Padding,
-    dilation: Window,
-    input_dilation: Window,
-    feature_group_count: int,
-    **options: Any,
-) -> Inexact[Array, "*batch_spatial features_out"]:
-    """`conv` as a matrix product with the patches: faster for a kernel per example."""
-    rank = kernel.ndim - 2
-    window = kernel.shape[:rank]
-    batch = x.shape[: x.ndim - rank - 1]
-    steps = check_window(dilation, rank, "dilation")
-    jumps = check_window(strides, rank, "strides")
-    spread = check_window(input_dilation, rank, "input_dilation")
-    flat = x.reshape((math.prod(batch), *x.shape[len(batch) :]))
-    flat, left = _pad(flat, window, steps, padding, spread)
-    if isinstance(left, str):
-        reach = [1 + (n - 1) * step for n, step in zip(window, steps, strict=True)]
-        left = list(lax.padtype_to_pads(flat.shape[1:-1], reach, jumps, left))
-    patches = _patches(_pad_and_spread(flat, left, spread), window, steps, jumps)
-    y = _grouped_product(patches, kernel, feature_group_count, **options)
-    return y.reshape(batch + y.shape[1:])
 
 
 def _pad_and_spread(

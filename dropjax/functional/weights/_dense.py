@@ -1,50 +1,64 @@
-"""The product of a dense layer, as `flax.linen.Dense` does it."""
+"""The product of a dense layer over any axes, as flax does it."""
 
 import dataclasses
-from collections.abc import Callable
-from typing import Any
 
 from jax import lax
-from jax.typing import DTypeLike
-from jaxtyping import Array, Inexact
+from jaxtyping import Array
 
-
-def dense(
-    x: Inexact[Array, "*batch features_in"],
-    kernel: Inexact[Array, "features_in features_out"],
-    *,
-    dot_general: Callable[..., Array] | None,
-    **options: Any,
-) -> Inexact[Array, "*batch features_out"]:
-    """X's last axis contracted with the kernel's first."""
-    contract = (((x.ndim - 1,), (0,)), ((), ()))
-    return (dot_general or lax.dot_general)(x, kernel, contract, **options)
-
-
-def given(
-    precision: lax.PrecisionLike, preferred_element_type: DTypeLike | None
-) -> dict[str, Any]:
-    """The options of a product: some replacements do not know the second."""
-    options: dict[str, Any] = {"precision": precision}
-    if preferred_element_type is not None:
-        options["preferred_element_type"] = preferred_element_type
-    return options
+from dropjax._checks import (
+    check_dense_general_shapes,
+    check_dense_shapes,
+    check_own_masks,
+)
+from dropjax.functional.weights._linear import Linear, Operands
 
 
 @dataclasses.dataclass(frozen=True)
-class Fixed:
-    """A product with its options, equal to another of the same: jit knows it again."""
-
-    function: Callable[..., Array]
-    options: tuple[tuple[str, Any], ...]
+class Dense(Linear):
+    """X's last axis contracted with the kernel's first."""
 
     def __call__(self, x: Array, kernel: Array) -> Array:
-        return self.function(x, kernel, **dict(self.options))
+        contract = (((x.ndim - 1,), (0,)), ((), ()))
+        return (self.function or lax.dot_general)(x, kernel, contract, **self.options)
+
+    def check(self, operands: Operands) -> None:
+        check_dense_shapes(*operands)
+
+    def takes_rows(self, operands: Operands) -> bool:
+        return operands.x.ndim <= 2 and self.function is None
 
 
-def fixed(function: Callable[..., Array], **options: Any) -> Fixed:
-    return Fixed(function, tuple((k, _hashable(v)) for k, v in options.items()))
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DenseGeneral(Linear):
+    """Any axes of x contracted, for each of the first axes of its own, if wanted.
 
+    Attributes:
+      axis: the axes of x that are contracted, counted from the last.
+      batch_dims: how many first axes of x and of the kernel go together.
+    """
 
-def _hashable(value: Any) -> Any:
-    return tuple(map(_hashable, value)) if isinstance(value, list | tuple) else value
+    axis: tuple[int, ...]
+    batch_dims: int
+
+    def __call__(self, x: Array, kernel: Array) -> Array:
+        batch = tuple(range(self.batch_dims))
+        inner = tuple(range(len(batch), len(batch) + len(self.axis)))
+        axis = tuple(x.ndim + axis for axis in self.axis)
+        contract = ((axis, inner), (batch, batch))
+        return (self.function or lax.dot_general)(x, kernel, contract, **self.options)
+
+    def check(self, operands: Operands) -> None:
+        check_dense_general_shapes(*operands, self.axis, self.batch_dims)
+
+    def is_batched(self, operands: Operands) -> bool:
+        x, kernel, _ = operands
+        if x.ndim == len(self.axis):
+            return False
+        check_own_masks(self.batch_dims == 0 and -x.ndim not in self.axis, x, kernel)
+        return True
+
+    def bias_axes(self, operands: Operands) -> tuple[int, ...]:
+        inner = len(self.axis) + self.batch_dims
+        features = operands.kernel.ndim - inner
+        rank = operands.x.ndim - len(self.axis) + features
+        return (*range(-rank, self.batch_dims - rank), *range(-features, 0))

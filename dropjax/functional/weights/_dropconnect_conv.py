@@ -2,25 +2,14 @@
 
 from collections.abc import Callable
 
-import jax
-import jax.numpy as jnp
 from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Array, Inexact
 
-from dropjax._checks import check_array, check_conv_shapes, check_mask_per, check_noise
-from dropjax._masks import is_drawn
 from dropjax._types import KeyLike, MaskPer, Noise, RateLike, Scaling
-from dropjax.functional.weights._conv import Padding, Window, conv, conv_by_patches
-from dropjax.functional.weights._dense import fixed, given
-from dropjax.functional.weights._samples import noise_is_drawn
-from dropjax.functional.weights._weights import (
-    add_bias,
-    gaussian_product,
-    masked_product,
-    own_products,
-    settled,
-)
+from dropjax.functional.weights._conv import Conv, Padding, Window
+from dropjax.functional.weights._dropped import dropped_product
+from dropjax.functional.weights._linear import Drops
 
 
 def dropconnect_conv(
@@ -104,36 +93,16 @@ def dropconnect_conv(
       Wan, Zeiler, Zhang, LeCun and Fergus, 2013, "Regularization of neural networks
       using DropConnect", ICML.
     """
-    x, kernel = jnp.asarray(check_array(x)), jnp.asarray(check_array(kernel, "kernel"))
-    check_conv_shapes(x, kernel, bias, feature_group_count)
-    options = {
-        "strides": strides,
-        "padding": padding,
-        "dilation": dilation,
-        "input_dilation": input_dilation,
-        "feature_group_count": feature_group_count,
-        **given(precision, preferred_element_type),
-    }
-
-    def product(x: Array, kernel: Array) -> Array:
-        convolve = conv_general_dilated or lax.conv_general_dilated
-        return conv(x, kernel, conv_general_dilated=convolve, **options)
-
-    check_noise(noise, mask_per)
-    redraw = conv_general_dilated is None
-    drawn = noise_is_drawn(rate, bias, bias_rate, deterministic)
-    if noise == "gaussian" and drawn:
-        return gaussian_product(
-            product, key, x, kernel, rate, bias, bias_rate, redraw, scaling
-        )
-    share, batched = check_mask_per(mask_per), x.ndim >= kernel.ndim
-    rate = settled(rate, "rate", share)
-    if share is None or not is_drawn(rate, deterministic):
-        y = masked_product(
-            product, key, x, kernel, rate, redraw, scaling, deterministic
-        )
-    else:
-        jax.eval_shape(product, x, kernel)  # What is wrong with it is said as always.
-        own = fixed(conv_by_patches, **options) if redraw else product
-        y = own_products(own, key, x, kernel, rate, share, redraw, scaling, batched)
-    return add_bias(y, key, bias, bias_rate, share, batched, scaling, deterministic)
+    linear = Conv(
+        strides=strides,
+        padding=padding,
+        dilation=dilation,
+        input_dilation=input_dilation,
+        feature_group_count=feature_group_count,
+        precision=precision,
+        preferred_element_type=preferred_element_type,
+        function=conv_general_dilated,
+    )
+    operands = linear.operands(x, kernel, bias)
+    drops = Drops(rate, bias_rate, scaling, mask_per, noise, deterministic)
+    return dropped_product(key, linear, operands, drops)

@@ -1,26 +1,15 @@
 """DropConnect of a dense layer: a weight, not an activation, is kept or dropped."""
 
-import functools
 from collections.abc import Callable
 
-import jax.numpy as jnp
 from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Array, Inexact
 
-from dropjax._checks import check_array, check_dense_shapes, check_mask_per, check_noise
-from dropjax._masks import is_drawn
 from dropjax._types import KeyLike, MaskPer, Noise, RateLike, Scaling
-from dropjax.functional.weights._dense import dense, fixed, given
-from dropjax.functional.weights._samples import noise_is_drawn
-from dropjax.functional.weights._weights import (
-    add_bias,
-    gaussian_product,
-    masked_product,
-    own_products,
-    settled,
-    streamed_rows,
-)
+from dropjax.functional.weights._dense import Dense
+from dropjax.functional.weights._dropped import dropped_product
+from dropjax.functional.weights._linear import Drops
 
 
 def dropconnect_dense(
@@ -108,26 +97,11 @@ def dropconnect_dense(
       Wan, Zeiler, Zhang, LeCun and Fergus, 2013, "Regularization of neural networks
       using DropConnect", ICML. Its masks are drawn per example.
     """
-    x, kernel = jnp.asarray(check_array(x)), jnp.asarray(check_array(kernel, "kernel"))
-    check_dense_shapes(x, kernel, bias)
-    options = given(precision, preferred_element_type)
-    product = functools.partial(dense, dot_general=dot_general, **options)
-    check_noise(noise, mask_per)
-    redraw = dot_general is None
-    drawn = noise_is_drawn(rate, bias, bias_rate, deterministic)
-    if noise == "gaussian" and drawn:
-        return gaussian_product(
-            product, key, x, kernel, rate, bias, bias_rate, redraw, scaling
-        )
-    share = check_mask_per(mask_per)
-    rate = settled(rate, "rate", share)
-    if share is None or not is_drawn(rate, deterministic):
-        y = masked_product(
-            product, key, x, kernel, rate, redraw, scaling, deterministic
-        )
-    elif share == 1 and x.ndim <= 2 and redraw:
-        y = streamed_rows(key, x, kernel, rate, scaling, preferred_element_type)
-    else:
-        own = fixed(dense, dot_general=None, **options) if redraw else product
-        y = own_products(own, key, x, kernel, rate, share, redraw, scaling, x.ndim > 1)
-    return add_bias(y, key, bias, bias_rate, share, x.ndim > 1, scaling, deterministic)
+    linear = Dense(
+        precision=precision,
+        preferred_element_type=preferred_element_type,
+        function=dot_general,
+    )
+    operands = linear.operands(x, kernel, bias)
+    drops = Drops(rate, bias_rate, scaling, mask_per, noise, deterministic)
+    return dropped_product(key, linear, operands, drops)

@@ -6,15 +6,13 @@ from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from dropjax._checks import check_count, check_function, check_key
+from dropjax._checks import check_count, check_function, check_key, check_real
 from dropjax._types import KeyLike, RateLike, Scaling
-from dropjax.functional.weights._conv import Padding, Window
-from dropjax.functional.weights._moments import Moments, conv_moments, dense_moments
-from dropjax.functional.weights._samples import (
-    gaussian_sample,
-    mean_of_samples,
-    noise_is_drawn,
-)
+from dropjax.functional.weights._conv import Conv, Padding, Window
+from dropjax.functional.weights._dense import Dense
+from dropjax.functional.weights._linear import Drops, Linear, Operands
+from dropjax.functional.weights._moments import moments
+from dropjax.functional.weights._samples import gaussian_sample, mean_of_samples
 
 
 def dropconnect_gaussian(
@@ -76,19 +74,14 @@ def dropconnect_gaussian(
       Wan, Zeiler, Zhang, LeCun and Fergus, 2013, "Regularization of neural networks
       using DropConnect", ICML, section 3.2 and algorithm 2.
     """
-    moments = dense_moments(
-        x,
-        kernel,
-        rate,
-        bias=bias,
-        bias_rate=bias_rate,
-        scaling=scaling,
+    linear = Dense(
         precision=precision,
         preferred_element_type=preferred_element_type,
-        dot_general=dot_general,
+        function=dot_general,
     )
-    drawn = noise_is_drawn(rate, bias, bias_rate)
-    return mean_activation(key, moments, activation, num_samples, drawn)
+    operands = linear.operands(check_real(x), kernel, bias)
+    drops = Drops(rate, bias_rate, scaling)
+    return mean_activation(key, linear, operands, drops, activation, num_samples)
 
 
 def dropconnect_conv_gaussian(
@@ -160,37 +153,34 @@ def dropconnect_conv_gaussian(
       Wan, Zeiler, Zhang, LeCun and Fergus, 2013, "Regularization of neural networks
       using DropConnect", ICML, section 3.2 and algorithm 2.
     """
-    moments = conv_moments(
-        x,
-        kernel,
-        rate,
-        bias=bias,
-        bias_rate=bias_rate,
+    linear = Conv(
         strides=strides,
         padding=padding,
         dilation=dilation,
         input_dilation=input_dilation,
         feature_group_count=feature_group_count,
-        scaling=scaling,
         precision=precision,
         preferred_element_type=preferred_element_type,
-        conv_general_dilated=conv_general_dilated,
+        function=conv_general_dilated,
     )
-    drawn = noise_is_drawn(rate, bias, bias_rate)
-    return mean_activation(key, moments, activation, num_samples, drawn)
+    operands = linear.operands(check_real(x), kernel, bias)
+    drops = Drops(rate, bias_rate, scaling)
+    return mean_activation(key, linear, operands, drops, activation, num_samples)
 
 
 def mean_activation(
     key: KeyLike,
-    moments: Moments,
-    activation: Callable[[Array], Array],
+    linear: Linear,
+    operands: Operands,
+    drops: Drops,
+    activation: Callable[[Array], Array] | None,
     num_samples: int,
-    drawn: bool,
 ) -> Array:
     """The activations' mean over samples; of the mean, where nothing is drawn."""
     num_samples = check_count(num_samples, "num_samples")
-    check_function(activation, "activation")
-    if not drawn:
-        return activation(moments[0])
-    sample = lambda key: activation(gaussian_sample(key, *moments))  # noqa: E731
+    activation = check_function(activation, "activation")
+    mean, variance = moments(linear, operands, drops)
+    if not drops.are_drawn(operands.bias):
+        return activation(mean)
+    sample = lambda key: activation(gaussian_sample(key, mean, variance))  # noqa: E731
     return mean_of_samples(check_key(key), sample, num_samples)

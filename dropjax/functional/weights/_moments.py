@@ -1,8 +1,6 @@
 """What DropConnect does to a layer's outputs on average, without drawing a mask."""
 
-import functools
 from collections.abc import Callable
-from typing import Any
 
 import jax.numpy as jnp
 from jax import lax
@@ -11,10 +9,7 @@ from jaxtyping import Array, Float
 
 from dropjax._apply import apply_mask, single_or_wider
 from dropjax._checks import (
-    check_array,
     check_bias_rate,
-    check_conv_shapes,
-    check_dense_shapes,
     check_rate,
     check_rate_shape,
     check_real,
@@ -22,8 +17,9 @@ from dropjax._checks import (
 )
 from dropjax._masks import keep_probability
 from dropjax._types import RateLike, Scaling
-from dropjax.functional.weights._conv import Padding, Window, conv
-from dropjax.functional.weights._dense import dense, given
+from dropjax.functional.weights._conv import Conv, Padding, Window
+from dropjax.functional.weights._dense import Dense
+from dropjax.functional.weights._linear import Drops, Linear, Operands
 
 Moments = tuple[Float[Array, "*outputs"], Float[Array, "*outputs"]]
 
@@ -76,17 +72,13 @@ def dropconnect_moments(
       Wan, Zeiler, Zhang, LeCun and Fergus, 2013, "Regularization of neural networks
       using DropConnect", ICML, section 3.2.
     """
-    mean, variance = dense_moments(
-        x,
-        kernel,
-        rate,
-        bias=bias,
-        bias_rate=bias_rate,
-        scaling=scaling,
+    linear = Dense(
         precision=precision,
         preferred_element_type=preferred_element_type,
-        dot_general=dot_general,
+        function=dot_general,
     )
+    operands = linear.operands(check_real(x), kernel, bias)
+    mean, variance = moments(linear, operands, Drops(rate, bias_rate, scaling))
     return mean, variance.astype(mean.dtype)
 
 
@@ -150,91 +142,35 @@ def dropconnect_conv_moments(
       Wan, Zeiler, Zhang, LeCun and Fergus, 2013, "Regularization of neural networks
       using DropConnect", ICML, section 3.2.
     """
-    mean, variance = conv_moments(
-        x,
-        kernel,
-        rate,
-        bias=bias,
-        bias_rate=bias_rate,
+    linear = Conv(
         strides=strides,
         padding=padding,
         dilation=dilation,
         input_dilation=input_dilation,
         feature_group_count=feature_group_count,
-        scaling=scaling,
         precision=precision,
         preferred_element_type=preferred_element_type,
-        conv_general_dilated=conv_general_dilated,
+        function=conv_general_dilated,
     )
+    operands = linear.operands(check_real(x), kernel, bias)
+    mean, variance = moments(linear, operands, Drops(rate, bias_rate, scaling))
     return mean, variance.astype(mean.dtype)
 
 
-def dense_moments(
-    x: Array,
-    kernel: Array,
-    rate: RateLike,
-    *,
-    bias: Array | None,
-    bias_rate: RateLike | None,
-    scaling: Scaling,
-    precision: lax.PrecisionLike,
-    preferred_element_type: DTypeLike | None,
-    dot_general: Callable[..., Array] | None,
-) -> Moments:
-    """The moments of a dense layer, the variance in what it was made in."""
-    x, kernel = jnp.asarray(check_real(x)), jnp.asarray(check_array(kernel, "kernel"))
-    check_dense_shapes(x, kernel, bias)
-    options = given(precision, preferred_element_type)
-    product = functools.partial(dense, dot_general=dot_general, **options)
-    return layer_moments(product, x, kernel, rate, bias, bias_rate, scaling)
+def moments(linear: Linear, operands: Operands, drops: Drops) -> Moments:
+    """The moments of a layer's outputs, the variance in what it was made in.
 
-
-def conv_moments(
-    x: Array,
-    kernel: Array,
-    rate: RateLike,
-    *,
-    bias: Array | None,
-    bias_rate: RateLike | None,
-    feature_group_count: int,
-    scaling: Scaling,
-    precision: lax.PrecisionLike,
-    preferred_element_type: DTypeLike | None,
-    conv_general_dilated: Callable[..., Array] | None,
-    **window: Any,
-) -> Moments:
-    """The moments of a convolution, the variance in what it was made in."""
-    x, kernel = jnp.asarray(check_real(x)), jnp.asarray(check_array(kernel, "kernel"))
-    check_conv_shapes(x, kernel, bias, feature_group_count)
-    product = functools.partial(
-        conv,
-        **window,
-        feature_group_count=feature_group_count,
-        conv_general_dilated=conv_general_dilated or lax.conv_general_dilated,
-        **given(precision, preferred_element_type),
-    )
-    return layer_moments(product, x, kernel, rate, bias, bias_rate, scaling)
-
-
-def layer_moments(
-    product: Callable[[Array, Array], Array],
-    x: Array,
-    kernel: Array,
-    rate: RateLike,
-    bias: Array | None,
-    bias_rate: RateLike | None,
-    scaling: Scaling,
-) -> Moments:
-    """The moments of any product; squares of float16, which leave its range, wide."""
-    bias_rate = check_bias_rate(bias_rate)
+    Squares of float16 leave its range, and are made in float32.
+    """
+    x, kernel, _ = operands
     wide = jnp.dtype(jnp.float32 if x.dtype == jnp.float16 else x.dtype)
-    own, spread = weight_moments(kernel, rate, "rate", scaling)
-    mean = product(x, own.astype(kernel.dtype))
-    variance = product(x.astype(wide) ** 2, spread.astype(wide))
-    return _add_bias(mean, variance, bias, bias_rate, scaling)
+    own, spread = _weight_moments(kernel, drops.rate, "rate", drops.scaling)
+    mean = linear(x, own.astype(kernel.dtype))
+    variance = linear(x.astype(wide) ** 2, spread.astype(wide))
+    return _add_bias(mean, variance, linear, operands, drops)
 
 
-def weight_moments(
+def _weight_moments(
     weights: Float[Array, "*shape"], rate: RateLike, name: str, scaling: Scaling
 ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
     """The mean and the variance of weights that are dropped, in float32 or better."""
@@ -257,17 +193,13 @@ def weight_moments(
 
 
 def _add_bias(
-    mean: Array,
-    variance: Array,
-    bias: Array | None,
-    bias_rate: RateLike | None,
-    scaling: Scaling,
+    mean: Array, variance: Array, linear: Linear, operands: Operands, drops: Drops
 ) -> Moments:
+    bias, rate = operands.bias, check_bias_rate(drops.bias_rate)
     if bias is None:
         return mean, variance
-    along = (1,) * (mean.ndim - 1) + (-1,)
-    if bias_rate is None:
-        return mean + bias.astype(mean.dtype).reshape(along), variance
-    own, spread = weight_moments(bias, bias_rate, "bias_rate", scaling)
-    shifted = mean + own.astype(mean.dtype).reshape(along)
-    return shifted, variance + spread.astype(variance.dtype).reshape(along)
+    if rate is None:
+        return mean + linear.placed(bias, operands, mean), variance
+    own, spread = _weight_moments(bias, rate, "bias_rate", drops.scaling)
+    shifted = mean + linear.placed(own, operands, mean)
+    return shifted, variance + linear.placed(spread, operands, variance)

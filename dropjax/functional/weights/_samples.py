@@ -8,25 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Inexact, Key
 
 from dropjax._apply import redrawn, single_or_wider, working_dtype
-from dropjax._checks import check_bias_rate
 from dropjax._loops import scan
-from dropjax._masks import is_drawn
-from dropjax._types import RateLike
-
-
-def noise_is_drawn(
-    rate: RateLike,
-    bias: Array | None,
-    bias_rate: RateLike | None,
-    deterministic: bool = False,
-) -> bool:
-    """Whether weights or a bias vary, so that a key is needed."""
-    bias_rate = check_bias_rate(bias_rate)
-    if is_drawn(rate, deterministic):
-        return True
-    if bias is None or bias_rate is None:
-        return False
-    return is_drawn(bias_rate, deterministic)
 
 
 @redrawn()

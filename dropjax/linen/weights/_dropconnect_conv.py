@@ -12,9 +12,9 @@ from jaxtyping import Array, Inexact
 
 from dropjax._checks import check_count, check_kernel_size
 from dropjax._types import Inference, KeyLike, MaskPer, Noise, RateLike, Scaling
-from dropjax.functional.weights import dropconnect_conv, dropconnect_conv_gaussian
-from dropjax.functional.weights._answer import answer
-from dropjax.functional.weights._conv import Padding, Window
+from dropjax.functional.weights._conv import Conv, Padding, Window
+from dropjax.functional.weights._inference import answer
+from dropjax.functional.weights._linear import Drops
 from dropjax.linen._base import Drop, parameters, replacement, resolve
 
 
@@ -121,24 +121,17 @@ class DropConnectConv(Drop):
         shape = (*window, jnp.shape(inputs)[-1] // groups, self.features)
         inputs, kernel, bias = parameters(self, inputs, shape, self.mask)
         key, rate, deterministic = resolve(self, rng, rate, deterministic)
-        options = {
-            "bias": bias,
-            "bias_rate": self.bias_rate,
-            "strides": self.strides,
-            "padding": self.padding,
-            "dilation": self.kernel_dilation,
-            "input_dilation": self.input_dilation,
-            "feature_group_count": self.feature_group_count,
-            "scaling": self.scaling,
-            "precision": self.precision,
-            "conv_general_dilated": replacement(
+        linear = Conv(
+            strides=self.strides,
+            padding=self.padding,
+            dilation=self.kernel_dilation,
+            input_dilation=self.input_dilation,
+            feature_group_count=self.feature_group_count,
+            precision=self.precision,
+            function=replacement(
                 self.conv_general_dilated, self.conv_general_dilated_cls
             ),
-        }
-        return answer(
-            self,
-            (dropconnect_conv, dropconnect_conv_gaussian),
-            (key, inputs, kernel, rate),
-            options,
-            deterministic,
         )
+        operands = linear.operands(inputs, kernel, bias)
+        drops = Drops(rate, self.bias_rate, self.scaling, deterministic=deterministic)
+        return answer(key, self, linear, operands, drops)

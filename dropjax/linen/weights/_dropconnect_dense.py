@@ -11,8 +11,9 @@ from flax.typing import Dtype, Initializer, PrecisionLike
 from jaxtyping import Array, Inexact
 
 from dropjax._types import Inference, KeyLike, MaskPer, Noise, RateLike, Scaling
-from dropjax.functional.weights import dropconnect_dense, dropconnect_gaussian
-from dropjax.functional.weights._answer import answer
+from dropjax.functional.weights._dense import Dense
+from dropjax.functional.weights._inference import answer
+from dropjax.functional.weights._linear import Drops
 from dropjax.linen._base import Drop, parameters, replacement, resolve
 
 
@@ -102,17 +103,10 @@ class DropConnectDense(Drop):
         shape = (jnp.shape(inputs)[-1], self.features)
         inputs, kernel, bias = parameters(self, inputs, shape)
         key, rate, deterministic = resolve(self, rng, rate, deterministic)
-        options = {
-            "bias": bias,
-            "bias_rate": self.bias_rate,
-            "scaling": self.scaling,
-            "precision": self.precision,
-            "dot_general": replacement(self.dot_general, self.dot_general_cls),
-        }
-        return answer(
-            self,
-            (dropconnect_dense, dropconnect_gaussian),
-            (key, inputs, kernel, rate),
-            options,
-            deterministic,
+        linear = Dense(
+            precision=self.precision,
+            function=replacement(self.dot_general, self.dot_general_cls),
         )
+        operands = linear.operands(inputs, kernel, bias)
+        drops = Drops(rate, self.bias_rate, self.scaling, deterministic=deterministic)
+        return answer(key, self, linear, operands, drops)

@@ -14,9 +14,9 @@ from jaxtyping import Array, Inexact
 
 from dropjax._checks import check_count, check_features, check_kernel_size, check_size
 from dropjax._types import Inference, KeyLike, MaskPer, Noise, RateLike, Scaling
-from dropjax.functional.weights import dropconnect_conv, dropconnect_conv_gaussian
-from dropjax.functional.weights._answer import answer
-from dropjax.functional.weights._conv import Padding, Window
+from dropjax.functional.weights._conv import Conv, Padding, Window
+from dropjax.functional.weights._inference import answer
+from dropjax.functional.weights._linear import Drops
 from dropjax.nnx._base import Drop, Rngs, promoted, replacement
 
 
@@ -162,25 +162,18 @@ class DropConnectConv(Drop, nnx.Conv):
         """
         key, rate, deterministic = self._resolve(deterministic, rngs, rate)
         inputs, kernel, bias = promoted(self, inputs, self.mask)
-        options = {
-            "bias": bias,
-            "bias_rate": self.bias_rate,
-            "strides": self.strides,
-            "padding": self.padding,
-            "dilation": self.kernel_dilation,
-            "input_dilation": self.input_dilation,
-            "feature_group_count": self.feature_group_count,
-            "scaling": self.scaling,
-            "precision": self.precision,
-            "preferred_element_type": self.preferred_element_type,
-            "conv_general_dilated": replacement(
+        linear = Conv(
+            strides=self.strides,
+            padding=self.padding,
+            dilation=self.kernel_dilation,
+            input_dilation=self.input_dilation,
+            feature_group_count=self.feature_group_count,
+            precision=self.precision,
+            preferred_element_type=self.preferred_element_type,
+            function=replacement(
                 self.conv_general_dilated, lax.conv_general_dilated, out_sharding
             ),
-        }
-        return answer(
-            self,
-            (dropconnect_conv, dropconnect_conv_gaussian),
-            (key, inputs, kernel, rate),
-            options,
-            deterministic,
         )
+        operands = linear.operands(inputs, kernel, bias)
+        drops = Drops(rate, self.bias_rate, self.scaling, deterministic=deterministic)
+        return answer(key, self, linear, operands, drops)

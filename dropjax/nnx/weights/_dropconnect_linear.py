@@ -14,8 +14,9 @@ from jaxtyping import Array, Inexact
 
 from dropjax._checks import check_features, check_size
 from dropjax._types import Inference, KeyLike, MaskPer, Noise, RateLike, Scaling
-from dropjax.functional.weights import dropconnect_dense, dropconnect_gaussian
-from dropjax.functional.weights._answer import answer
+from dropjax.functional.weights._dense import Dense
+from dropjax.functional.weights._inference import answer
+from dropjax.functional.weights._linear import Drops
 from dropjax.nnx._base import Drop, Rngs, promoted, replacement
 
 
@@ -139,18 +140,11 @@ class DropConnectLinear(Drop, nnx.Linear):
         """
         key, rate, deterministic = self._resolve(deterministic, rngs, rate)
         inputs, kernel, bias = promoted(self, inputs)
-        options = {
-            "bias": bias,
-            "bias_rate": self.bias_rate,
-            "scaling": self.scaling,
-            "precision": self.precision,
-            "preferred_element_type": self.preferred_element_type,
-            "dot_general": replacement(self.dot_general, lax.dot_general, out_sharding),
-        }
-        return answer(
-            self,
-            (dropconnect_dense, dropconnect_gaussian),
-            (key, inputs, kernel, rate),
-            options,
-            deterministic,
+        linear = Dense(
+            precision=self.precision,
+            preferred_element_type=self.preferred_element_type,
+            function=replacement(self.dot_general, lax.dot_general, out_sharding),
         )
+        operands = linear.operands(inputs, kernel, bias)
+        drops = Drops(rate, self.bias_rate, self.scaling, deterministic=deterministic)
+        return answer(key, self, linear, operands, drops)

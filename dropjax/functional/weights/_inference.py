@@ -1,15 +1,19 @@
 """What a layer answers: its activation in training, or a mean of it after."""
 
-from collections.abc import Callable, Mapping
+import dataclasses
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import jax
 from jaxtyping import Array
 
-from dropjax._checks import check_count, check_inference, check_key
+from dropjax._checks import check_count, check_inference, check_key, check_real
 from dropjax._masks import is_drawn
 from dropjax._types import Inference, KeyLike, MaskPer, Noise, PyTree, RateLike
-from dropjax.functional.weights._samples import mean_of_samples, noise_is_drawn
+from dropjax.functional.weights._dropped import dropped_product
+from dropjax.functional.weights._gaussian import mean_activation
+from dropjax.functional.weights._linear import Drops, Linear, Operands
+from dropjax.functional.weights._samples import mean_of_samples
 
 _OTHER_RATES = ("bias_rate", "selected_rate")
 
@@ -48,33 +52,25 @@ def is_drawn_by(layer: Any, rate: RateLike | PyTree, deterministic: bool) -> boo
 
 
 def answer(
-    layer: Layer,
-    functions: tuple[Callable[..., Array], Callable[..., Array]],
-    arrays: tuple[KeyLike, Array, Array, RateLike],
-    options: Mapping[str, Any],
-    deterministic: bool,
+    key: KeyLike, layer: Layer, linear: Linear, operands: Operands, drops: Drops
 ) -> Array:
-    """The activation of a method, or the mean of it over samples.
+    """The activation of a layer's output, or the mean of it over samples."""
+    drops = dataclasses.replace(drops, mask_per=layer.mask_per, noise=layer.noise)
+    training = dataclasses.replace(drops, deterministic=False)
 
-    The two functions are the method and the one that samples it from Gaussians, the
-    options are those that they have in common.
-    """
-    method, sampler = functions
-    key, x, kernel, rate = arrays
-    training = {"mask_per": layer.mask_per, "noise": layer.noise}
-
-    def activated(key: KeyLike, deterministic: bool = False) -> Array:
-        given = {**options, **training, "deterministic": deterministic}
-        y = method(key, x, kernel, rate, **given)
+    def activated(key: KeyLike, drops: Drops = training) -> Array:
+        y = dropped_product(key, linear, operands, drops)
         return y if layer.activation is None else layer.activation(y)
 
     sampled = is_sampled(layer)
     num_samples = check_count(layer.num_samples, "num_samples")
-    if not (deterministic and sampled):
-        return activated(key, deterministic)
-    if not noise_is_drawn(rate, options["bias"], options["bias_rate"]):
+    if not (drops.deterministic and sampled):
+        return activated(key, drops)
+    if not training.are_drawn(operands.bias):
         return activated(key)
     if layer.inference == "monte_carlo":
         return mean_of_samples(check_key(key), activated, num_samples)
-    given = {"num_samples": num_samples, **options}
-    return sampler(key, x, kernel, rate, layer.activation, **given)
+    check_real(operands.x)
+    return mean_activation(
+        key, linear, operands, training, layer.activation, num_samples
+    )

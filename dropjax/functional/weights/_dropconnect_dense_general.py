@@ -1,0 +1,100 @@
+"""DropConnect of a dense layer over any axes, such as a projection of attention."""
+
+from collections.abc import Callable
+
+import jax.numpy as jnp
+from jax import lax
+from jax.typing import DTypeLike
+from jaxtyping import Array, Inexact
+
+from dropjax._checks import check_array, check_contraction
+from dropjax._types import Axes, KeyLike, MaskPer, Noise, RateLike, Scaling
+from dropjax.functional.weights._dense import DenseGeneral
+from dropjax.functional.weights._dropped import dropped_product
+from dropjax.functional.weights._linear import Drops
+
+
+def dropconnect_dense_general(
+    key: KeyLike,
+    x: Inexact[Array, "*inputs"],
+    kernel: Inexact[Array, "*batch_features_in_features_out"],
+    rate: RateLike,
+    *,
+    axis: Axes = -1,
+    batch_dims: Axes = (),
+    bias: Inexact[Array, "*batch_features_out"] | None = None,
+    bias_rate: RateLike | None = None,
+    mask_per: MaskPer = "batch",
+    noise: Noise = "bernoulli",
+    scaling: Scaling = "inverted",
+    precision: lax.PrecisionLike = None,
+    preferred_element_type: DTypeLike | None = None,
+    dot_general: Callable[..., Array] | None = None,
+    deterministic: bool = False,
+) -> Inexact[Array, "*outputs"]:
+    r"""A dense layer over any axes whose weights are dropped.
+
+    $$y = x \cdot \left(\frac{M \odot W}{1 - rate}\right) + b, \qquad
+      M_i \sim \text{Bernoulli}(1 - rate)$$
+
+    where the product sums over `axis`. In flax the projections of attention are such
+    layers, `DenseGeneral` and `LinearGeneral`: from (batch, length, features) to
+    (batch, length, heads, depth), and back. Masks, scaling and what the backward pass
+    keeps are as in `dropconnect_dense`.
+
+    Args:
+      key: a PRNG key, typed or raw. None where nothing is drawn.
+      x: the inputs, of W's dtype.
+      kernel: the weights W, of shape (*batch, *features_in, *features_out): the sizes
+        of x along `batch_dims` and along `axis`, then those of the output's features.
+      rate: the probability of dropping a weight, in [0, 1], a number or an array that
+        broadcasts to the kernel.
+      axis: the axis or axes of x that are contracted.
+      batch_dims: the first axes of x, such as (0,), where their entries have weights of
+        their own.
+      bias: b, of shape (*batch, *features_out), added after the product. None for none.
+      bias_rate: the probability of dropping an element of the bias; None keeps it
+        whole.
+      mask_per: who shares a mask: "batch", "example", or a number of examples, which
+        are the entries of x's first axis.
+      noise: "bernoulli" for masks, or "gaussian", as in `dropconnect_dense`.
+      scaling: "inverted" or "standard", as in `dropout`.
+      precision: of the product, as in `jax.lax.dot_general`.
+      preferred_element_type: of the product, as in `jax.lax.dot_general`.
+      dot_general: a replacement for `jax.lax.dot_general`. Its backward pass is its
+        own: the masked kernel is then kept for it.
+      deterministic: if True, nothing is dropped.
+
+    Returns:
+      An array with x's axes along `batch_dims`, its other axes that are not
+      contracted, and the output's features.
+
+    Raises:
+      ValueError: a rate is outside [0, 1], shapes or axes do not fit, x's first axis
+        is contracted or in `batch_dims` where examples have masks of their own, or
+        there is no key.
+      TypeError: x, kernel and bias are not of one floating-point or complex dtype.
+
+    Example:
+      >>> key, x = jax.random.key(0), jnp.ones((2, 7, 6))
+      >>> w = jnp.ones((6, 4, 5))
+      >>> y = dropconnect_dense_general(key, x, w, 0.5)
+      >>> assert y.shape == (2, 7, 4, 5)
+      >>> flat = dropjax.dropconnect_dense(key, x, w.reshape(6, 20), 0.5)
+      >>> assert jnp.array_equal(y.reshape(2, 7, 20), flat)
+
+    References:
+      Wan, Zeiler, Zhang, LeCun and Fergus, 2013, "Regularization of neural networks
+      using DropConnect", ICML.
+    """
+    axes, batch = check_contraction(axis, batch_dims, jnp.ndim(check_array(x)))
+    linear = DenseGeneral(
+        axis=axes,
+        batch_dims=batch,
+        precision=precision,
+        preferred_element_type=preferred_element_type,
+        function=dot_general,
+    )
+    operands = linear.operands(x, kernel, bias)
+    drops = Drops(rate, bias_rate, scaling, mask_per, noise, deterministic)
+    return dropped_product(key, linear, operands, drops)

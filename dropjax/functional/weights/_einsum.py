@@ -1,0 +1,47 @@
+"""The product of a layer that is an einsum of its inputs and its kernel."""
+
+import dataclasses
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from dropjax._checks import check_equation, check_own_masks, check_parameters
+from dropjax.functional.weights._linear import Linear, Operands
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Einsum(Linear):
+    """`jnp.einsum(equation, x, kernel)`.
+
+    Attributes:
+      equation: of x and the kernel, such as "bti,ihd->bthd".
+    """
+
+    equation: str
+
+    def __call__(self, x: Array, kernel: Array) -> Array:
+        einsum: Any = self.function or jnp.einsum
+        return einsum(self.equation, x, kernel, **self.options)
+
+    def check(self, operands: Operands) -> None:
+        x, kernel, bias = operands
+        check_parameters(x, kernel, bias, self._bias_shape(x, kernel))
+
+    def is_batched(self, operands: Operands) -> bool:
+        x, kernel, _ = operands
+        inputs, weights, outputs = check_equation(self.equation, x, kernel)
+        first = inputs[:1]
+        own = first not in weights and outputs.startswith(first)
+        check_own_masks(own and first != "", x, kernel)
+        return True
+
+    def bias_axes(self, operands: Operands) -> tuple[int, ...]:
+        _, weights, outputs = check_equation(self.equation, *operands[:2])
+        rank = len(outputs)
+        return tuple(i - rank for i, axis in enumerate(outputs) if axis in weights)
+
+    def _bias_shape(self, x: Array, kernel: Array) -> tuple[int, ...]:
+        _, weights, outputs = check_equation(self.equation, x, kernel)
+        sizes = dict(zip(weights, kernel.shape, strict=True))
+        return tuple(sizes[axis] for axis in outputs if axis in sizes)
