@@ -33,9 +33,11 @@ METHOD_FUNCTIONS = [f for f in FUNCTIONS if f not in OTHERS]
 LAYERS = [getattr(room, name) for room in (djl, djn) for name in room.__all__]
 
 HOST_NAMES = {"dilation": "kernel_dilation"}
+NNX_NAMES = {"batch_dims": "batch_axis"}
 CALL_ARGUMENTS = {"bias", "deterministic"}
-LINEN_HAS_NOT = {"preferred_element_type", "rngs"}
-LAYER_DEFAULTS = {"dot_general", "conv_general_dilated"}
+LINEN_HAS_NOT = {"preferred_element_type", "rngs", "einsum_op"}
+LAYER_DEFAULTS = {"dot_general", "conv_general_dilated", "einsum_op", "einsum_str"}
+LAYER_DEFAULTS |= {"batch_dims"}
 # What happens to the dropped and the kept, which a mask does not say.
 NOT_OF_THE_MASK = {"scaling", "scale_by_keep", "fill", "unknown_id", "protected"}
 NOT_OF_THE_MASK |= {"renormalize", "activation"}
@@ -45,6 +47,8 @@ ARGUMENTS = {
     dj.dropconnect: ["params", "rate"],
     dj.dropconnect_dense: ["x", "kernel", "rate"],
     dj.dropconnect_conv: ["x", "kernel", "rate"],
+    dj.dropconnect_dense_general: ["x", "kernel", "rate"],
+    dj.dropconnect_einsum: ["x", "kernel", "rate"],
     dj.mixout: ["params", "pretrained", "rate"],
     dj.targeted_dropout: ["params", "rate"],
     dj.concrete_dropout: ["x", "logit"],
@@ -61,6 +65,7 @@ UNSCALED |= {dj.max_dropout, dj.patch_dropout, dj.shake_drop, dj.zoneout}
 UNSCALED |= {dj.weighted_channel_dropout, dj.targeted_dropout}
 # Methods whose mask is another function's, or soft.
 MASKLESS = {dj.dropconnect_dense, dj.dropconnect_conv, dj.mixout, dj.concrete_dropout}
+MASKLESS |= {dj.dropconnect_dense_general, dj.dropconnect_einsum}
 MASKLESS |= {dj.layer_drop, dj.patch_dropout, dj.shake_drop}
 MASKLESS |= {dj.weighted_channel_dropout, dj.targeted_dropout}
 MASKLESS |= {dj.gaussian_dropout, dj.gaussian_noise}
@@ -242,6 +247,13 @@ DEFAULTS = {
     },
     dj.concrete_dropout_regularizer: {"length_scale": 1e-2, "features": None},
     dj.dropconnect_dense: {**PRODUCT, "dot_general": None},
+    dj.dropconnect_dense_general: {
+        **PRODUCT,
+        "axis": -1,
+        "batch_dims": (),
+        "dot_general": None,
+    },
+    dj.dropconnect_einsum: {**PRODUCT, "einsum_op": None},
     dj.dropconnect_conv: {
         **PRODUCT,
         **WINDOW,
@@ -271,7 +283,8 @@ def test_layers_have_their_functions_options_and_defaults(method):
                 continue
             if issubclass(layer, nn.Module) and name in LINEN_HAS_NOT:
                 continue
-            field = fields[HOST_NAMES.get(name, name)]
+            host_name = HOST_NAMES.get(name, name)
+            field = fields[host_name if host_name in fields else NNX_NAMES[name]]
             if name not in LAYER_DEFAULTS:
                 assert field.default == option.default, (layer, name)
 
@@ -285,6 +298,10 @@ def test_layers_have_their_functions_options_and_defaults(method):
         (djl.DropConnectConv, nn.Conv, None),
         (djn.DropConnectLinear, nnx.Linear, None),
         (djn.DropConnectConv, nnx.Conv, None),
+        (djl.DropConnectDenseGeneral, nn.DenseGeneral, None),
+        (djn.DropConnectLinearGeneral, nnx.LinearGeneral, None),
+        (djl.DropConnectEinsum, nn.Einsum, None),
+        (djn.DropConnectEinsum, nnx.Einsum, None),
     ],
 )
 def test_everything_that_the_host_takes_is_taken(ours, host, added):
@@ -308,6 +325,10 @@ def test_everything_that_the_host_takes_is_taken(ours, host, added):
         djl.DropConnectConv,
         djn.DropConnectLinear,
         djn.DropConnectConv,
+        djl.DropConnectDenseGeneral,
+        djn.DropConnectLinearGeneral,
+        djl.DropConnectEinsum,
+        djn.DropConnectEinsum,
     ],
     ids=name_of,
 )
@@ -330,7 +351,9 @@ def test_drop_in_layers_have_their_hosts_calls():
 
 
 OTHER_NAMES = {"DropConnectDense": "DropConnectLinear"}
+OTHER_NAMES |= {"DropConnectDenseGeneral": "DropConnectLinearGeneral"}
 OTHER_ARGUMENTS = {"features": ["in_features", "out_features"]}
+OTHER_ARGUMENTS |= {"shape": ["einsum_str", "kernel_shape"]}
 
 
 @pytest.mark.parametrize(

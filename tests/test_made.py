@@ -71,6 +71,11 @@ WRONG = {
     "unknown_id": [1.5, "1", True, None],
     "protected": [1, (1.5,), "ab", None],
     "where": ["kernel", 1],
+    "axis": ["0", 1.5, (0, 0), ("a",), True],
+    "batch_dims": ["0", 1.5, (0, 0), ("a",), True],
+    "shape": [1.5, (-1,), ("a",), None],
+    "kernel_shape": [1.5, (-1,), ("a",), None],
+    "einsum_str": ["bti", "bti,io", "bti,io,o->bt", "i,...->i", 1],
     "features": [-1, 1.5, "3", True, None],
     "in_features": [-1, 1.5, "3", True],
     "out_features": [-1, 1.5, "3", True],
@@ -94,7 +99,7 @@ UNCHECKED = {"use_bias", "mask", "dtype", "param_dtype", "precision", "kernel_in
 UNCHECKED |= {"bias_init", "promote_dtype", "dot_general", "dot_general_cls", "rngs"}
 UNCHECKED |= {"conv_general_dilated", "conv_general_dilated_cls", "module", "cell"}
 UNCHECKED |= {"preferred_element_type", "kernel_metadata", "bias_metadata"}
-UNCHECKED |= {"rng_collection", "parent", "name"}
+UNCHECKED |= {"rng_collection", "parent", "name", "bias_shape", "einsum_op"}
 
 
 def names(layer):
@@ -105,6 +110,7 @@ def names(layer):
 
 NEEDED = {"rate": 0.5, "stddev": 0.5, "size": 3, "unknown_id": 1, "examples": 10}
 NEEDED |= {"in_features": 6, "out_features": 6, "features": 6, "kernel_size": (3, 3)}
+NEEDED |= {"shape": (6, 3), "kernel_shape": (6, 3), "einsum_str": "bi,io->bo"}
 
 
 def make(face, layer, **options):

@@ -22,8 +22,20 @@ IMAGE = jnp.ones((2, 8, 8, 4))
 WINDOW = jnp.ones((3, 3, 4, 5))
 
 
+WIDE = jnp.ones((6, 3, 2))
+
+
 def dense(**options):
     return dj.dropconnect_dense(KEY, X, **{"kernel": KERNEL, "rate": 0.5, **options})
+
+
+def general(**options):
+    options = {"kernel": WIDE, "rate": 0.5, **options}
+    return dj.dropconnect_dense_general(KEY, X, **options)
+
+
+def einsum(equation):
+    return dj.dropconnect_einsum(KEY, X, WIDE, 0.5, einsum_str=equation)
 
 
 def conv(x=IMAGE, kernel=WINDOW, **options):
@@ -451,6 +463,62 @@ GOLDEN = {
         ValueError,
         "kernel must have shape (features_in, features_out), features_in as the last "
         "axis of x, got kernel of shape (5, 3), x of shape (4, 6)",
+    ),
+    "general kernel of a wrong shape": (
+        lambda: general(kernel=jnp.ones((5, 3, 2))),
+        ValueError,
+        "kernel must have shape (*batch, *features_in, *features_out), here (6, "
+        "*features_out), got kernel of shape (5, 3, 2), x of shape (4, 6)",
+    ),
+    "bias of a general kernel": (
+        lambda: general(bias=jnp.ones(6)),
+        ValueError,
+        "bias must have shape (3, 2), got (6,)",
+    ),
+    "batch axes that are not the first": (
+        lambda: general(batch_dims=(1,)),
+        ValueError,
+        "batch_dims must be the first axes of x, such as (0,) or (0, 1), got (1,)",
+    ),
+    "an axis that is contracted twice": (
+        lambda: general(axis=(0, 1), batch_dims=0),
+        ValueError,
+        "axis must be one or more axes of x that are not in batch_dims, got axis=(0, "
+        "1), batch_dims=0",
+    ),
+    "examples that are contracted": (
+        lambda: general(axis=0, kernel=jnp.ones((4, 3)), mask_per="example"),
+        ValueError,
+        "mask_per must be 'batch' where the first axis of x is contracted, is an axis "
+        "of the kernel or is not the output's first, since its entries are no examples "
+        "then, got x of shape (4, 6), kernel of shape (4, 3)",
+    ),
+    "no equation": (
+        lambda: einsum("bi,ihd"),
+        ValueError,
+        "einsum_str must be the equation of x and a kernel, such as 'bti,ihd->bthd' or "
+        "'...i,io->...o', got 'bi,ihd'",
+    ),
+    "an equation of other shapes": (
+        lambda: einsum("bi,bhd->ihd"),
+        ValueError,
+        "einsum_str must have a letter for each axis of x and of the kernel, the same "
+        "for axes of one size alone, got 'bi,bhd->ihd' for x of shape (4, 6), kernel "
+        "of shape (6, 3, 2)",
+    ),
+    "an equation that sums x": (
+        lambda: einsum("bi,jhd->bhd"),
+        ValueError,
+        "einsum_str must have each axis of x in the kernel or in the output, got "
+        "'bi,jhd->bhd'; sum x over the others first",
+    ),
+    "batch sizes without axes": (
+        lambda: djn.DropConnectLinearGeneral(
+            6, 3, 0.5, batch_axis=(0,), rngs=nnx.Rngs(0)
+        ),
+        TypeError,
+        "batch_axis must map the first axes of x to their sizes, such as {0: 8}, got "
+        "(0,) (tuple)",
     ),
     "two dtypes": (
         lambda: dense(kernel=jnp.ones((6, 3), jnp.bfloat16)),

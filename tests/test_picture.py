@@ -36,6 +36,7 @@ def test_the_picture_is_up_to_date(picture, panels):
 UNSEEN = {"dot_product_attention", "concrete_dropout_regularizer"}
 UNSEEN |= {"dropconnect_moments", "dropconnect_conv_moments"}
 UNSEEN |= {"dropconnect_gaussian", "dropconnect_conv_gaussian"}
+UNSEEN |= {"dropconnect_dense_general", "dropconnect_einsum"}
 TOOLS = {"apply_mask", "keep_mask", "fast_prng", "selected"}
 
 

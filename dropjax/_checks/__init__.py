@@ -49,8 +49,10 @@ from ._made import HOST_RATE as HOST_RATE
 from ._made import NOISE_RATE as NOISE_RATE
 from ._made import OF_DROP_PATH as OF_DROP_PATH
 from ._made import OF_DROPCONNECT as OF_DROPCONNECT
+from ._made import OF_GENERAL as OF_GENERAL
 from ._made import Check as Check
 from ._made import check_made as check_made
+from ._options import check_all_features as check_all_features
 from ._options import check_ascending as check_ascending
 from ._options import check_choice as check_choice
 from ._options import check_count as check_count
@@ -73,10 +75,12 @@ from ._products import check_attention as check_attention
 from ._products import check_attention_bias as check_attention_bias
 from ._products import check_attention_mask as check_attention_mask
 from ._products import check_attention_weights as check_attention_weights
+from ._products import check_batch_sizes as check_batch_sizes
 from ._products import check_contraction as check_contraction
 from ._products import check_conv_shapes as check_conv_shapes
 from ._products import check_dense_general_shapes as check_dense_general_shapes
 from ._products import check_dense_shapes as check_dense_shapes
+from ._products import check_einsum_str as check_einsum_str
 from ._products import check_equation as check_equation
 from ._products import check_kernel_size as check_kernel_size
 from ._products import check_own_masks as check_own_masks

@@ -229,17 +229,17 @@ def _wrap(raw: Any) -> Key[Array, "..."]:
     return jax.random.wrap_key_data(raw)
 
 
-def check_shape(shape: Any) -> tuple[int, ...]:
+def check_shape(shape: Any, name: str = "shape") -> tuple[int, ...]:
     """A sequence of sizes, none of them negative."""
     if not isinstance(shape, Sequence) or isinstance(shape, str):
         raise TypeError(
-            f"shape must be a sequence of integers, got {describe(shape)}"
-            f"{misplaced(shape, 'shape')}"
+            f"{name} must be a sequence of integers, got {describe(shape)}"
+            f"{misplaced(shape, name)}"
         )
     for size in shape:
         if not is_size(size) or (is_int(size) and size < 0):
             raise ValueError(
-                f"shape must hold integers of 0 or more, got {shown(tuple(shape))}"
+                f"{name} must hold integers of 0 or more, got {shown(tuple(shape))}"
             )
     return tuple(int(size) if is_int(size) else size for size in shape)
 

@@ -12,7 +12,12 @@ from typing import Any, TypeAlias
 
 import jax
 
-from dropjax._checks._arrays import check_fill_kind, check_id, check_ids
+from dropjax._checks._arrays import (
+    check_fill_kind,
+    check_id,
+    check_ids,
+    check_shape,
+)
 from dropjax._checks._axes import (
     check_axes,
     check_axis,
@@ -25,6 +30,7 @@ from dropjax._checks._axes import (
     check_weight_block,
 )
 from dropjax._checks._options import (
+    check_all_features,
     check_ascending,
     check_count,
     check_deterministic,
@@ -41,7 +47,13 @@ from dropjax._checks._options import (
     check_scaling,
     check_size,
 )
-from dropjax._checks._products import check_kernel_size, check_padding, check_window
+from dropjax._checks._products import (
+    check_batch_sizes,
+    check_einsum_str,
+    check_kernel_size,
+    check_padding,
+    check_window,
+)
 from dropjax._checks._rates import (
     check_host_rate,
     check_inner_rate,
@@ -161,6 +173,10 @@ _CHECKS: Mapping[str, Check] = {
     "protected": _plain(check_ids, None, "protected"),
     "where": _plain(check_where),
     "features": _plain(check_features),
+    "axis": _plain(check_axes, None, "axis"),
+    "einsum_str": _unless_none(_plain(check_einsum_str)),
+    "shape": _plain(check_shape),
+    "batch_dims": _plain(check_axes, None, "batch_dims"),
     "kernel_size": _plain(check_kernel_size),
     "strides": _window("strides"),
     "input_dilation": _window("input_dilation"),
@@ -181,6 +197,10 @@ _CHECKS: Mapping[str, Check] = {
 OF_DROPCONNECT: Mapping[str, Check] = {
     "rate": _check_tree,
     "block_size": _plain(check_weight_block),
+}
+OF_GENERAL: Mapping[str, Check] = {
+    "features": _plain(check_all_features),
+    "batch_axis": _plain(check_batch_sizes),
 }
 NOISE_RATE: Mapping[str, Check] = {"rate": _unless_none(_plain(check_noise_rate))}
 HOST_RATE: Mapping[str, Check] = {

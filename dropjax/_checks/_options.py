@@ -121,6 +121,12 @@ def check_features(features: Any, name: str = "features") -> int:
     return int(features)
 
 
+def check_all_features(features: Any, name: str = "features") -> tuple[int, ...]:
+    """How many features there are along one axis or along several."""
+    sizes = features if isinstance(features, Sequence) else (features,)
+    return tuple(check_features(size, name) for size in sizes)
+
+
 def check_positive(value: Any, name: str) -> float:
     """A positive, finite number."""
     number = isinstance(value, numbers.Real) and not isinstance(value, bool)

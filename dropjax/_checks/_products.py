@@ -1,6 +1,6 @@
 """Dense layers, convolutions and attention."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -138,11 +138,11 @@ def check_dense_general_shapes(
 
 
 def check_contraction(
-    axis: Axes, batch_dims: Any, ndim: int
+    axis: Axes, batch_dims: Axes, ndim: int
 ) -> tuple[tuple[int, ...], int]:
     """The contracted axes, counted from the last, and how many first axes go along."""
     axes = check_axes(axis, ndim, "axis")
-    given = (batch_dims,) if is_int(batch_dims) else tuple(batch_dims)
+    given = check_axes(batch_dims, ndim, "batch_dims")
     if sorted(given) != list(range(len(given))):
         raise ValueError(
             "batch_dims must be the first axes of x, such as (0,) or (0, 1), got "
@@ -166,30 +166,53 @@ def check_own_masks(known: bool, x: Array, kernel: Array) -> None:
         )
 
 
-def check_equation(equation: Any, x: Array, kernel: Array) -> tuple[str, str, str]:
+def check_einsum_str(equation: Any) -> str:
+    """An equation of two arrays, the second of which has no ellipsis."""
+    known = isinstance(equation, str) and "->" in equation
+    terms = _terms(equation) if known else []
+    if len(terms) != 3 or "." in terms[1]:
+        raise ValueError(
+            "einsum_str must be the equation of x and a kernel, such as "
+            f"'bti,ihd->bthd' or '...i,io->...o', got {shown(equation)}"
+        )
+    return str(equation)
+
+
+def _terms(equation: str) -> list[str]:
+    return equation.replace(" ", "").replace("->", ",").split(",")
+
+
+def check_batch_sizes(sizes: Any) -> Mapping[int, int]:
+    """The sizes of the first axes, by axis."""
+    if not isinstance(sizes, Mapping):
+        raise TypeError(
+            "batch_axis must map the first axes of x to their sizes, such as {0: 8}, "
+            f"got {describe(sizes)}"
+        )
+    return sizes
+
+
+def check_equation(
+    equation: Any, inputs: tuple[int, ...], kernel: tuple[int, ...]
+) -> tuple[str, str, str]:
     """The axes of x, of the kernel and of the output, a letter for each."""
-    known = isinstance(equation, str)
-    parts = equation.replace(" ", "").replace("->", ",").split(",") if known else []
-    if len(parts) != 3 or "->" not in equation or "..." in parts[1]:
+    terms = _terms(check_einsum_str(equation))
+    others = "".join(chr(0x3B1 + n) for n in range(len(inputs) - len(terms[0]) + 3))
+    of_x, of_kernel, of_y = (part.replace("...", others) for part in terms)
+    sizes = {*zip(of_x, inputs, strict=False), *zip(of_kernel, kernel, strict=False)}
+    lengths = (len(of_x), len(of_kernel)) == (len(inputs), len(kernel))
+    if not lengths or len(sizes) > len({*of_x, *of_kernel}):
         raise ValueError(
-            "equation must be that of x and a kernel, as 'bti,ihd->bthd' or "
-            f"'...i,io->...o', got {shown(equation)}"
+            "einsum_str must have a letter for each axis of x and of the kernel, the "
+            f"same for axes of one size alone, got {shown(equation)} for x of shape "
+            f"{inputs}, kernel of shape {kernel}"
         )
-    spare = (chr(code) for code in range(0x3B1, 0x3B1 + 99))
-    dots = "".join(next(spare) for _ in range(x.ndim - len(parts[0]) + 3))
-    inputs, weights, outputs = (part.replace("...", dots) for part in parts)
-    if len(inputs) != x.ndim or len(weights) != kernel.ndim:
+    if set(of_x) - set(of_kernel) - set(of_y):
         raise ValueError(
-            "equation must have a letter for each axis of x and of the kernel, got "
-            f"{shown(equation)} for x of shape {x.shape}, kernel of shape "
-            f"{kernel.shape}"
-        )
-    if set(inputs) - set(weights) - set(outputs):
-        raise ValueError(
-            "equation must have each axis of x in the kernel or in the output, got "
+            "einsum_str must have each axis of x in the kernel or in the output, got "
             f"{shown(equation)}; sum x over the others first"
         )
-    return inputs, weights, outputs
+    return of_x, of_kernel, of_y
 
 
 def check_conv_shapes(x: Array, kernel: Array, bias: Any, groups: int) -> None:

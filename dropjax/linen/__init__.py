@@ -45,6 +45,8 @@ from .sequences import Zoneout as Zoneout
 from .weights import DropConnect as DropConnect
 from .weights import DropConnectConv as DropConnectConv
 from .weights import DropConnectDense as DropConnectDense
+from .weights import DropConnectDenseGeneral as DropConnectDenseGeneral
+from .weights import DropConnectEinsum as DropConnectEinsum
 
 __all__ = [
     "AlphaDropout",
@@ -58,6 +60,8 @@ __all__ = [
     "DropConnect",
     "DropConnectConv",
     "DropConnectDense",
+    "DropConnectDenseGeneral",
+    "DropConnectEinsum",
     "DropHead",
     "DropPath",
     "Dropout",

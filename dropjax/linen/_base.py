@@ -82,6 +82,7 @@ def parameters(
     layer: Any,
     inputs: Array,
     shape: tuple[int, ...],
+    bias_shape: tuple[int, ...],
     mask: Array | None = None,
 ) -> tuple[Array, Array, Array | None]:
     """The parameters of flax's layer, in its order, brought to one dtype."""
@@ -90,8 +91,7 @@ def parameters(
         kernel = kernel * check_fixed_mask(mask, shape)
     bias = None
     if layer.use_bias:
-        width = (layer.features,)
-        bias = layer.param("bias", layer.bias_init, width, layer.param_dtype)
+        bias = layer.param("bias", layer.bias_init, bias_shape, layer.param_dtype)
     return layer.promote_dtype(inputs, kernel, bias, dtype=layer.dtype)
 
 

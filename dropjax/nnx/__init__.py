@@ -45,7 +45,9 @@ from .sequences import WordDropout as WordDropout
 from .sequences import Zoneout as Zoneout
 from .weights import DropConnect as DropConnect
 from .weights import DropConnectConv as DropConnectConv
+from .weights import DropConnectEinsum as DropConnectEinsum
 from .weights import DropConnectLinear as DropConnectLinear
+from .weights import DropConnectLinearGeneral as DropConnectLinearGeneral
 
 __all__ = [
     "AlphaDropout",
@@ -58,7 +60,9 @@ __all__ = [
     "DropBlock3D",
     "DropConnect",
     "DropConnectConv",
+    "DropConnectEinsum",
     "DropConnectLinear",
+    "DropConnectLinearGeneral",
     "DropHead",
     "DropPath",
     "Dropout",

@@ -109,7 +109,9 @@ def held(rate: RateLike | PyTree) -> RateLike | PyTree:
 
 
 def promoted(
-    layer: nnx.Linear | nnx.Conv, inputs: Array, mask: Array | None = None
+    layer: nnx.Linear | nnx.LinearGeneral | nnx.Einsum | nnx.Conv,
+    inputs: Array,
+    mask: Array | None = None,
 ) -> tuple[Array, Array, Array | None]:
     """The layer's inputs and parameters, brought to one dtype."""
     kernel = layer.kernel[...]

@@ -155,6 +155,77 @@ def _dense(name, *, slow=False, **options):
     )
 
 
+def _contraction(name, function, linen, call_nnx, public):
+    """Two axes contracted, and two made: the identity shows every weight."""
+    shape = (4, 6, 4, 9)
+
+    def shown(face):
+        def weights(key, x, rate, deterministic=False):
+            size = x.shape[0] * x.shape[1]
+            identity = jnp.eye(size, dtype=x.dtype).reshape(size, *x.shape[:2])
+            return face(key, identity, x, rate, deterministic).reshape(x.shape)
+
+        return weights
+
+    return Method(
+        name,
+        shape,
+        shape,
+        shown(function),
+        linen=shown(linen),
+        nnx=shown(call_nnx),
+        public=public,
+        mask=_leaf_mask,
+        product=True,
+        weights=True,
+        folds=True,
+        others=True,
+    )
+
+
+def _dense_general(name):
+    def function(key, x, kernel, rate, off):
+        options = {"axis": (-2, -1), "deterministic": off}
+        return dj.dropconnect_dense_general(key, x, kernel, rate, **options)
+
+    def linen(key, x, kernel, rate, off):
+        layer = djl.DropConnectDenseGeneral((4, 9), rate, (-2, -1), use_bias=False)
+        return layer.apply({"params": {"kernel": kernel}}, x, off, key)
+
+    def call_nnx(key, x, kernel, rate, off):
+        options = {"axis": (-2, -1), "use_bias": False, "param_dtype": x.dtype}
+        layer = djn.DropConnectLinearGeneral(
+            (4, 6), (4, 9), rate, **options, rngs=nnx.Rngs(0)
+        )
+        layer.kernel[...] = kernel
+        return layer(x, deterministic=off, rngs=key)
+
+    public = (dj.dropconnect_dense_general, djl.DropConnectDenseGeneral)
+    public += (djn.DropConnectLinearGeneral,)
+    return _contraction(name, function, linen, call_nnx, public)
+
+
+def _einsum(name):
+    equation = "...in,inhd->...hd"
+
+    def function(key, x, kernel, rate, off):
+        options = {"einsum_str": equation, "deterministic": off}
+        return dj.dropconnect_einsum(key, x, kernel, rate, **options)
+
+    def linen(key, x, kernel, rate, off):
+        layer = djl.DropConnectEinsum(kernel.shape, rate, equation, use_bias=False)
+        return layer.apply({"params": {"kernel": kernel}}, x, off, key)
+
+    def call_nnx(key, x, kernel, rate, off):
+        options = {"param_dtype": x.dtype, "rngs": nnx.Rngs(0)}
+        layer = djn.DropConnectEinsum(equation, kernel.shape, rate, **options)
+        layer.kernel[...] = kernel
+        return layer(x, deterministic=off, rngs=key)
+
+    public = (dj.dropconnect_einsum, djl.DropConnectEinsum, djn.DropConnectEinsum)
+    return _contraction(name, function, linen, call_nnx, public)
+
+
 def _conv(name, window, *, slow=False, **options):
     """Windows of size 1 over the identity: position by position, the kernel."""
     places = (slice(None),) + (0,) * (len(window) - 1)
@@ -243,6 +314,8 @@ ROWS = [
     _dense("dropconnect_dense"),
     _dense("dropconnect_dense-standard", scaling="standard", slow=True),
     _dense("dropconnect_dense-example", mask_per="example", slow=True),
+    _dense_general("dropconnect_dense_general"),
+    _einsum("dropconnect_einsum"),
     _conv("dropconnect_conv-1d", (1,), slow=True),
     _conv("dropconnect_conv-2d", (1, 1)),
     _conv("dropconnect_conv-3d", (1, 1, 1), slow=True),

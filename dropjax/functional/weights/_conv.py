@@ -32,10 +32,6 @@ class Conv(Linear):
     input_dilation: Window
     feature_group_count: int
 
-    def __post_init__(self) -> None:
-        for name in ("strides", "padding", "dilation", "input_dilation"):
-            object.__setattr__(self, name, _hashable(getattr(self, name)))
-
     def __call__(self, x: Array, kernel: Array) -> Array:
         rank = kernel.ndim - 2
         padded, left = self._padded(x, kernel)
@@ -59,8 +55,9 @@ class Conv(Linear):
         return operands.x.ndim >= operands.kernel.ndim
 
     def per_example(self) -> Linear:
-        # A replacement would not be called.
-        return self if self.function is not None else _ByPatches(**vars(self))
+        if self.function is not None:
+            return self
+        return _ByPatches(**{k: _hashable(v) for k, v in vars(self).items()})
 
     def _padded(
         self, x: Array, kernel: Array

@@ -18,7 +18,7 @@ def dropconnect_einsum(
     kernel: Inexact[Array, "*weights"],
     rate: RateLike,
     *,
-    equation: str,
+    einsum_str: str,
     bias: Inexact[Array, "*features_out"] | None = None,
     bias_rate: RateLike | None = None,
     mask_per: MaskPer = "batch",
@@ -26,7 +26,7 @@ def dropconnect_einsum(
     scaling: Scaling = "inverted",
     precision: lax.PrecisionLike = None,
     preferred_element_type: DTypeLike | None = None,
-    einsum: Callable[..., Array] | None = None,
+    einsum_op: Callable[..., Array] | None = None,
     deterministic: bool = False,
 ) -> Inexact[Array, "*outputs"]:
     r"""An einsum of inputs and weights, of which the weights are dropped.
@@ -43,8 +43,8 @@ def dropconnect_einsum(
       kernel: the weights W.
       rate: the probability of dropping a weight, in [0, 1], a number or an array that
         broadcasts to the kernel.
-      equation: of x and W, as "bti,ihd->bthd" or "...i,io->...o". Each axis of x is in
-        the kernel or in the output.
+      einsum_str: the equation of x and W, as "bti,ihd->bthd" or "...i,io->...o". Each
+        axis of x is in the kernel or in the output.
       bias: b, along the axes of the output that are axes of the kernel. None for none.
       bias_rate: the probability of dropping an element of the bias; None keeps it
         whole.
@@ -54,7 +54,7 @@ def dropconnect_einsum(
       scaling: "inverted" or "standard", as in `dropout`.
       precision: of the product, as in `jax.numpy.einsum`.
       preferred_element_type: of the product, as in `jax.numpy.einsum`.
-      einsum: a replacement for `jax.numpy.einsum`. Its backward pass is its own: the
+      einsum_op: a replacement for `jax.numpy.einsum`. Its backward pass is its own: the
         masked kernel is then kept for it.
       deterministic: if True, nothing is dropped.
 
@@ -69,7 +69,7 @@ def dropconnect_einsum(
 
     Example:
       >>> key, x, w = jax.random.key(0), jnp.ones((2, 7, 6)), jnp.ones((6, 4, 5))
-      >>> y = dropconnect_einsum(key, x, w, 0.5, equation="bti,ihd->bthd")
+      >>> y = dropconnect_einsum(key, x, w, 0.5, einsum_str="bti,ihd->bthd")
       >>> assert jnp.array_equal(y, dropjax.dropconnect_dense_general(key, x, w, 0.5))
 
     References:
@@ -77,10 +77,10 @@ def dropconnect_einsum(
       using DropConnect", ICML.
     """
     linear = Einsum(
-        equation=equation,
+        equation=einsum_str,
         precision=precision,
         preferred_element_type=preferred_element_type,
-        function=einsum,
+        function=einsum_op,
     )
     operands = linear.operands(x, kernel, bias)
     drops = Drops(rate, bias_rate, scaling, mask_per, noise, deterministic)

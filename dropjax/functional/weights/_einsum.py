@@ -26,22 +26,26 @@ class Einsum(Linear):
 
     def check(self, operands: Operands) -> None:
         x, kernel, bias = operands
-        check_parameters(x, kernel, bias, self._bias_shape(x, kernel))
+        check_parameters(x, kernel, bias, self.bias_shape(x.shape, kernel.shape))
 
     def is_batched(self, operands: Operands) -> bool:
         x, kernel, _ = operands
-        inputs, weights, outputs = check_equation(self.equation, x, kernel)
+        inputs, weights, outputs = check_equation(self.equation, x.shape, kernel.shape)
         first = inputs[:1]
         own = first not in weights and outputs.startswith(first)
         check_own_masks(own and first != "", x, kernel)
         return True
 
     def bias_axes(self, operands: Operands) -> tuple[int, ...]:
-        _, weights, outputs = check_equation(self.equation, *operands[:2])
+        x, kernel, _ = operands
+        _, weights, outputs = check_equation(self.equation, x.shape, kernel.shape)
         rank = len(outputs)
         return tuple(i - rank for i, axis in enumerate(outputs) if axis in weights)
 
-    def _bias_shape(self, x: Array, kernel: Array) -> tuple[int, ...]:
-        _, weights, outputs = check_equation(self.equation, x, kernel)
-        sizes = dict(zip(weights, kernel.shape, strict=True))
+    def bias_shape(
+        self, inputs: tuple[int, ...], kernel: tuple[int, ...]
+    ) -> tuple[int, ...]:
+        """The shape of a bias: the axes of the output that are the kernel's."""
+        _, weights, outputs = check_equation(self.equation, inputs, kernel)
+        sizes = dict(zip(weights, kernel, strict=True))
         return tuple(sizes[axis] for axis in outputs if axis in sizes)

@@ -119,7 +119,7 @@ class DropConnectConv(Drop):
         groups = check_count(self.feature_group_count, "feature_group_count")
         window = check_kernel_size(self.kernel_size)
         shape = (*window, jnp.shape(inputs)[-1] // groups, self.features)
-        inputs, kernel, bias = parameters(self, inputs, shape, self.mask)
+        inputs, kernel, bias = parameters(self, inputs, shape, shape[-1:], self.mask)
         key, rate, deterministic = resolve(self, rng, rate, deterministic)
         linear = Conv(
             strides=self.strides,

@@ -101,7 +101,7 @@ class DropConnectDense(Drop):
           An array of shape (*batch, features).
         """
         shape = (jnp.shape(inputs)[-1], self.features)
-        inputs, kernel, bias = parameters(self, inputs, shape)
+        inputs, kernel, bias = parameters(self, inputs, shape, shape[1:])
         key, rate, deterministic = resolve(self, rng, rate, deterministic)
         linear = Dense(
             precision=self.precision,

@@ -1,0 +1,147 @@
+"""DropConnect of a dense layer over any axes."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from flax.linen.dtypes import promote_dtype
+from flax.linen.linear import default_kernel_init
+from flax.typing import Dtype, Initializer, PrecisionLike
+from jaxtyping import Array, Inexact
+
+from dropjax._checks import OF_GENERAL, check_all_features, check_contraction
+from dropjax._types import Axes, Inference, KeyLike, MaskPer, Noise, RateLike, Scaling
+from dropjax.functional.weights._dense import DenseGeneral
+from dropjax.functional.weights._inference import answer
+from dropjax.functional.weights._linear import Drops
+from dropjax.linen._base import Drop, replacement, resolve
+
+
+class DropConnectDenseGeneral(Drop):
+    """`dropjax.dropconnect_dense_general` as a layer: flax's, its weights dropped.
+
+    The parameters have the names, shapes and initial values of
+    `flax.linen.DenseGeneral`, so that a checkpoint moves over unchanged, and every
+    attribute of it is here.
+
+    Attributes:
+      features: the number of output features, or one for each axis of them.
+      rate: the probability of dropping a weight, in [0, 1].
+      axis: the axis or axes of the inputs that are contracted.
+      batch_dims: the first axes of the inputs, such as (0,), where their entries have
+        weights of their own.
+      use_bias: whether to add a bias.
+      dtype: the dtype of the computation; None takes it from inputs and parameters.
+      param_dtype: the dtype of the parameters.
+      kernel_init: the initializer of the weights.
+      bias_init: the initializer of the bias.
+      precision: of the product, as in `jax.lax.dot_general`.
+      promote_dtype: brings (inputs, kernel, bias) to one dtype.
+      dot_general: a replacement for `jax.lax.dot_general`.
+      dot_general_cls: a class that makes such a replacement.
+      bias_rate: the probability of dropping an element of the bias; None keeps it.
+      mask_per: who shares a mask: "batch", "example", or a number of examples.
+      noise: "bernoulli" for masks, or "gaussian", as in `dropconnect_dense`.
+      inference: what the layer answers with `deterministic=True`: "mean", the layer
+        with all its weights, or the mean of the activation over samples, which needs
+        a key: "gaussian", the paper's, or "monte_carlo", with masks as in training.
+      activation: applied to the output, in training too. None for none, which only
+        `inference="mean"` allows.
+      num_samples: of the inference by samples.
+      scaling: "inverted" or "standard".
+      deterministic: if True, nothing is dropped. Give it here or in the call.
+      rng_collection: the collection of rngs that the key is taken from.
+
+    Example:
+      >>> import dropjax.linen as djl
+      >>> import flax.linen as nn
+      >>> x, layer = jnp.ones((2, 7, 6)), djl.DropConnectDenseGeneral((4, 5), rate=0.5)
+      >>> variables = nn.DenseGeneral((4, 5)).init(key, x)
+      >>> y = layer.apply(variables, x, deterministic=True)
+      >>> assert jnp.array_equal(y, nn.DenseGeneral((4, 5)).apply(variables, x))
+    """
+
+    features: int | Sequence[int]
+    rate: RateLike
+    axis: Axes = -1
+    batch_dims: Axes = ()
+    use_bias: bool = True
+    dtype: Dtype | None = None
+    param_dtype: Dtype = jnp.float32
+    kernel_init: Initializer = default_kernel_init
+    bias_init: Initializer = nn.initializers.zeros_init()
+    precision: PrecisionLike = None
+    promote_dtype: Callable[..., Any] = promote_dtype
+    dot_general: Callable[..., Array] | None = None
+    dot_general_cls: Any = None
+    bias_rate: RateLike | None = None
+    mask_per: MaskPer = "batch"
+    noise: Noise = "bernoulli"
+    inference: Inference = "mean"
+    activation: Callable[[Array], Array] | None = None
+    num_samples: int = 100
+    scaling: Scaling = "inverted"
+    deterministic: bool | None = None
+    rng_collection: str = "dropout"
+
+    checks = OF_GENERAL
+
+    @nn.compact
+    def __call__(
+        self,
+        inputs: Inexact[Array, "*inputs"],
+        deterministic: bool | None = None,
+        rng: KeyLike = None,
+        *,
+        rate: RateLike | None = None,
+    ) -> Inexact[Array, "*outputs"]:
+        """Multiplies the inputs with the masked weights.
+
+        Args:
+          inputs: a floating-point or complex array.
+          deterministic: if True, nothing is dropped.
+          rng: a key to use instead of one from the collection.
+          rate: overrides the attribute; it may be traced, as from a schedule.
+
+        Returns:
+          An array of the inputs' axes that are not contracted, and the features.
+        """
+        shape = jnp.shape(inputs)
+        axis, batch_dims = check_contraction(self.axis, self.batch_dims, len(shape))
+        batch, features = shape[:batch_dims], check_all_features(self.features)
+        kernel_shape = (*batch, *(shape[one] for one in axis), *features)
+        kernel_init = _flat(self.kernel_init, math.prod(features))
+        kernel = self.param("kernel", kernel_init, kernel_shape, self.param_dtype)
+        bias = None
+        if self.use_bias:
+            bias_init, bias_shape = _flat(self.bias_init), (*batch, *features)
+            bias = self.param("bias", bias_init, bias_shape, self.param_dtype)
+        inputs, kernel, bias = self.promote_dtype(
+            inputs, kernel, bias, dtype=self.dtype
+        )
+        key, rate, deterministic = resolve(self, rng, rate, deterministic)
+        linear = DenseGeneral(
+            axis=axis,
+            batch_dims=batch_dims,
+            precision=self.precision,
+            function=replacement(self.dot_general, self.dot_general_cls),
+        )
+        operands = linear.operands(inputs, kernel, bias)
+        drops = Drops(rate, self.bias_rate, self.scaling, deterministic=deterministic)
+        return answer(key, self, linear, operands, drops)
+
+
+def _flat(initializer: Initializer, columns: int | None = None) -> Initializer:
+    """Draws a matrix with so many columns, or a vector, and gives it its shape."""
+
+    def initialized(key: Any, shape: Sequence[int], dtype: Any) -> Any:
+        size = math.prod(shape)
+        flat = (size,) if columns is None else (size // max(columns, 1), columns)
+        values = initializer(key, flat, dtype)
+        if isinstance(values, nn.meta.AxisMetadata):
+            return values.replace_boxed(values.unbox().reshape(shape))
+        return values.reshape(shape)
+
+    return initialized

@@ -1,0 +1,152 @@
+"""DropConnect of an einsum."""
+
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import jax.numpy as jnp
+from flax import nnx
+from flax.nnx.nn.dtypes import promote_dtype
+from flax.nnx.nn.linear import default_bias_init, default_kernel_init
+from flax.typing import Dtype, Initializer, PrecisionLike, PromoteDtypeFn
+from jaxtyping import Array, Inexact
+
+from dropjax._checks import check_einsum_str, check_shape
+from dropjax._types import Inference, KeyLike, MaskPer, Noise, RateLike, Scaling
+from dropjax.functional.weights._einsum import Einsum
+from dropjax.functional.weights._inference import answer
+from dropjax.functional.weights._linear import Drops
+from dropjax.nnx._base import Drop, Rngs, promoted, replacement
+
+
+class DropConnectEinsum(Drop, nnx.Einsum):
+    """`dropjax.dropconnect_einsum` as a layer: `nnx.Einsum`, its weights dropped.
+
+    It is an `nnx.Einsum`, with the same parameters, so that a checkpoint moves over
+    unchanged.
+
+    Args:
+      einsum_str: the equation of inputs and kernel, as "bti,ihd->bthd".
+      kernel_shape: the shape of the kernel.
+      rate: the probability of dropping a weight, in [0, 1].
+      bias_shape: the shape of the bias; None for none.
+      dtype: the dtype of the computation; None takes it from inputs and parameters.
+      param_dtype: the dtype of the parameters.
+      precision: of the product, as in `jax.numpy.einsum`.
+      kernel_init: the initializer of the weights.
+      bias_init: the initializer of the bias.
+      promote_dtype: brings (inputs, kernel, bias) to one dtype.
+      einsum_op: a replacement for `jax.numpy.einsum`.
+      preferred_element_type: of the product, as in `jax.numpy.einsum`.
+      bias_rate: the probability of dropping an element of the bias; None keeps it.
+      mask_per: who shares a mask: "batch", "example", or a number of examples.
+      noise: "bernoulli" for masks, or "gaussian", as in `dropconnect_dense`.
+      inference: what the layer answers with `deterministic=True`: "mean", the layer
+        with all its weights, or the mean of the activation over samples, which needs
+        a key: "gaussian", the paper's, or "monte_carlo", with masks as in training.
+      activation: applied to the output, in training too. None for none, which only
+        `inference="mean"` allows.
+      num_samples: of the inference by samples.
+      scaling: "inverted" or "standard".
+      deterministic: if True, nothing is dropped.
+      rng_collection: the stream of rngs that the keys are taken from.
+      kernel_metadata: of the kernel's variable.
+      bias_metadata: of the bias's variable.
+      rngs: the source of keys, for the parameters and for the masks.
+
+    Example:
+      >>> import dropjax.nnx as djn
+      >>> from flax import nnx
+      >>> x, equation, shape = jnp.ones((2, 7, 6)), "bti,ihd->bthd", (6, 4, 5)
+      >>> layer = djn.DropConnectEinsum(equation, shape, 0.5, rngs=nnx.Rngs(0))
+      >>> host = nnx.Einsum(equation, shape, rngs=nnx.Rngs(0))
+      >>> assert jnp.array_equal(layer(x, deterministic=True), host(x))
+    """
+
+    def __init__(
+        self,
+        einsum_str: str,
+        kernel_shape: Sequence[int],
+        rate: RateLike,
+        *,
+        bias_shape: Sequence[int] | None = None,
+        dtype: Dtype | None = None,
+        param_dtype: Dtype = jnp.float32,
+        precision: PrecisionLike = None,
+        kernel_init: Initializer = default_kernel_init,
+        bias_init: Initializer = default_bias_init,
+        promote_dtype: PromoteDtypeFn = promote_dtype,
+        einsum_op: Callable[..., Array] = jnp.einsum,
+        preferred_element_type: Dtype | None = None,
+        bias_rate: RateLike | None = None,
+        mask_per: MaskPer = "batch",
+        noise: Noise = "bernoulli",
+        inference: Inference = "mean",
+        activation: Callable[[Array], Array] | None = None,
+        num_samples: int = 100,
+        scaling: Scaling = "inverted",
+        deterministic: bool | None = False,
+        rng_collection: str = "dropout",
+        kernel_metadata: Mapping[str, Any] = MappingProxyType({}),
+        bias_metadata: Mapping[str, Any] = MappingProxyType({}),
+        rngs: nnx.Rngs,
+    ) -> None:
+        super().__init__(
+            check_einsum_str(einsum_str),
+            check_shape(kernel_shape, "kernel_shape"),
+            None if bias_shape is None else tuple(bias_shape),
+            dtype=dtype,
+            param_dtype=param_dtype,
+            precision=precision,
+            kernel_init=kernel_init,
+            bias_init=bias_init,
+            promote_dtype=promote_dtype,
+            einsum_op=einsum_op,
+            preferred_element_type=preferred_element_type,
+            kernel_metadata=kernel_metadata,
+            bias_metadata=bias_metadata,
+            rngs=rngs,
+        )
+        self.bias_rate = bias_rate
+        self.mask_per = mask_per
+        self.noise = noise
+        self.inference = inference
+        self.activation = activation
+        self.num_samples = num_samples
+        self.scaling = scaling
+        self._set_drop(rate, deterministic, rng_collection, rngs)
+
+    def __call__(
+        self,
+        inputs: Inexact[Array, "*inputs"],
+        einsum_str: str | None = None,
+        out_sharding: Any = None,
+        *,
+        deterministic: bool | None = None,
+        rngs: Rngs | KeyLike = None,
+        rate: RateLike | None = None,
+    ) -> Inexact[Array, "*outputs"]:
+        """Multiplies the inputs with the masked weights.
+
+        Args:
+          inputs: a floating-point or complex array.
+          einsum_str: overrides the attribute.
+          out_sharding: of the product, as in `jax.numpy.einsum`.
+          deterministic: overrides the attribute.
+          rngs: overrides the layer's; it may also be a key.
+          rate: overrides the attribute; it may be traced, as from a schedule.
+
+        Returns:
+          An array of the shape that the equation says.
+        """
+        key, rate, deterministic = self._resolve(deterministic, rngs, rate)
+        inputs, kernel, bias = promoted(self, inputs)
+        linear = Einsum(
+            equation=self.einsum_str if einsum_str is None else einsum_str,
+            precision=self.precision,
+            preferred_element_type=self.preferred_element_type,
+            function=replacement(self.einsum_op, jnp.einsum, out_sharding),
+        )
+        operands = linear.operands(inputs, kernel, bias)
+        drops = Drops(rate, self.bias_rate, self.scaling, deterministic=deterministic)
+        return answer(key, self, linear, operands, drops)

@@ -1,0 +1,175 @@
+"""DropConnect of a linear layer over any axes."""
+
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import jax.numpy as jnp
+from flax import nnx
+from flax.nnx.nn.dtypes import promote_dtype
+from flax.nnx.nn.linear import default_bias_init, default_kernel_init
+from flax.typing import Dtype, Initializer, PrecisionLike, PromoteDtypeFn
+from jax import lax
+from jaxtyping import Array, Inexact
+
+from dropjax._checks import (
+    OF_GENERAL,
+    check_all_features,
+    check_axes,
+    check_batch_sizes,
+    check_contraction,
+)
+from dropjax._types import Axes, Inference, KeyLike, MaskPer, Noise, RateLike, Scaling
+from dropjax.functional.weights._dense import DenseGeneral
+from dropjax.functional.weights._inference import answer
+from dropjax.functional.weights._linear import Drops
+from dropjax.nnx._base import Drop, Rngs, promoted, replacement
+
+
+class DropConnectLinearGeneral(Drop, nnx.LinearGeneral):
+    """`dropjax.dropconnect_dense_general` as a layer, around flax's parameters.
+
+    It is an `nnx.LinearGeneral`, with the same parameters, so that a checkpoint moves
+    over unchanged.
+
+    Args:
+      in_features: the number of input features, or one for each axis of them.
+      out_features: the number of output features, or one for each axis of them.
+      rate: the probability of dropping a weight, in [0, 1].
+      axis: the axis or axes of the inputs that are contracted.
+      batch_axis: the sizes of first axes of the inputs, such as {0: 8}, whose entries
+        have weights of their own.
+      use_bias: whether to add a bias.
+      dtype: the dtype of the computation; None takes it from inputs and parameters.
+      param_dtype: the dtype of the parameters.
+      kernel_init: the initializer of the weights.
+      bias_init: the initializer of the bias.
+      precision: of the product, as in `jax.lax.dot_general`.
+      promote_dtype: brings (inputs, kernel, bias) to one dtype.
+      dot_general: a replacement for `jax.lax.dot_general`.
+      dot_general_cls: a class that makes such a replacement.
+      preferred_element_type: of the product, as in `jax.lax.dot_general`.
+      bias_rate: the probability of dropping an element of the bias; None keeps it.
+      mask_per: who shares a mask: "batch", "example", or a number of examples.
+      noise: "bernoulli" for masks, or "gaussian", as in `dropconnect_dense`.
+      inference: what the layer answers with `deterministic=True`: "mean", the layer
+        with all its weights, or the mean of the activation over samples, which needs
+        a key: "gaussian", the paper's, or "monte_carlo", with masks as in training.
+      activation: applied to the output, in training too. None for none, which only
+        `inference="mean"` allows.
+      num_samples: of the inference by samples.
+      scaling: "inverted" or "standard".
+      deterministic: if True, nothing is dropped.
+      rng_collection: the stream of rngs that the keys are taken from.
+      kernel_metadata: of the kernel's variable.
+      bias_metadata: of the bias's variable.
+      rngs: the source of keys, for the parameters and for the masks.
+
+    Example:
+      >>> import dropjax.nnx as djn
+      >>> from flax import nnx
+      >>> x = jnp.ones((2, 7, 6))
+      >>> layer = djn.DropConnectLinearGeneral(6, (4, 5), 0.5, rngs=nnx.Rngs(0))
+      >>> host = nnx.LinearGeneral(6, (4, 5), rngs=nnx.Rngs(0))
+      >>> assert jnp.array_equal(layer(x, deterministic=True), host(x))
+    """
+
+    checks = OF_GENERAL
+
+    def __init__(
+        self,
+        in_features: int | Sequence[int],
+        out_features: int | Sequence[int],
+        rate: RateLike,
+        *,
+        axis: Axes = -1,
+        batch_axis: Mapping[int, int] = MappingProxyType({}),
+        use_bias: bool = True,
+        dtype: Dtype | None = None,
+        param_dtype: Dtype = jnp.float32,
+        kernel_init: Initializer = default_kernel_init,
+        bias_init: Initializer = default_bias_init,
+        precision: PrecisionLike = None,
+        promote_dtype: PromoteDtypeFn = promote_dtype,
+        dot_general: Callable[..., Array] | None = None,
+        dot_general_cls: Any = None,
+        preferred_element_type: Dtype | None = None,
+        bias_rate: RateLike | None = None,
+        mask_per: MaskPer = "batch",
+        noise: Noise = "bernoulli",
+        inference: Inference = "mean",
+        activation: Callable[[Array], Array] | None = None,
+        num_samples: int = 100,
+        scaling: Scaling = "inverted",
+        deterministic: bool | None = False,
+        rng_collection: str = "dropout",
+        kernel_metadata: Mapping[str, Any] = MappingProxyType({}),
+        bias_metadata: Mapping[str, Any] = MappingProxyType({}),
+        rngs: nnx.Rngs,
+    ) -> None:
+        super().__init__(
+            check_all_features(in_features, "in_features"),
+            check_all_features(out_features, "out_features"),
+            axis=check_axes(axis, None, "axis"),
+            batch_axis=check_batch_sizes(batch_axis),
+            use_bias=use_bias,
+            dtype=dtype,
+            param_dtype=param_dtype,
+            kernel_init=kernel_init,
+            bias_init=bias_init,
+            precision=precision,
+            promote_dtype=promote_dtype,
+            dot_general=dot_general,
+            dot_general_cls=dot_general_cls,
+            preferred_element_type=preferred_element_type,
+            kernel_metadata=kernel_metadata,
+            bias_metadata=bias_metadata,
+            rngs=rngs,
+        )
+        self.bias_rate = bias_rate
+        self.mask_per = mask_per
+        self.noise = noise
+        self.inference = inference
+        self.activation = activation
+        self.num_samples = num_samples
+        self.scaling = scaling
+        self._set_drop(rate, deterministic, rng_collection, rngs)
+
+    def __call__(
+        self,
+        inputs: Inexact[Array, "*inputs"],
+        out_sharding: Any = None,
+        *,
+        deterministic: bool | None = None,
+        rngs: Rngs | KeyLike = None,
+        rate: RateLike | None = None,
+    ) -> Inexact[Array, "*outputs"]:
+        """Multiplies the inputs with the masked weights.
+
+        Args:
+          inputs: a floating-point or complex array.
+          out_sharding: of the product, as in `jax.lax.dot_general`.
+          deterministic: overrides the attribute.
+          rngs: overrides the layer's; it may also be a key.
+          rate: overrides the attribute; it may be traced, as from a schedule.
+
+        Returns:
+          An array of the inputs' axes that are not contracted, and the features.
+        """
+        key, rate, deterministic = self._resolve(deterministic, rngs, rate)
+        inputs, kernel, bias = promoted(self, inputs)
+        axis, batch_dims = check_contraction(
+            self.axis, tuple(self.batch_axis), inputs.ndim
+        )
+        made = None if self.dot_general_cls is None else self.dot_general_cls()
+        own = made or self.dot_general or lax.dot_general
+        linear = DenseGeneral(
+            axis=axis,
+            batch_dims=batch_dims,
+            precision=self.precision,
+            preferred_element_type=self.preferred_element_type,
+            function=replacement(own, lax.dot_general, out_sharding),
+        )
+        operands = linear.operands(inputs, kernel, bias)
+        drops = Drops(rate, self.bias_rate, self.scaling, deterministic=deterministic)
+        return answer(key, self, linear, operands, drops)
