@@ -64,7 +64,25 @@ def leaf_keys(key: Key[Array, ""], paths: Sequence[str]) -> list[Key[Array, ""]]
     high, low = words.T.astype(np.uint32)
     fold = jax.vmap(jax.random.fold_in)
     folded = fold(jax.vmap(jax.random.fold_in, (None, 0))(key, high), low)
-    return [own if path else key for own, path in zip(folded, paths, strict=True)]
+    apart = _apart(folded)
+    return [own if path else key for own, path in zip(apart, paths, strict=True)]
+
+
+@jax.jit
+def _apart(keys: Key[Array, " keys"]) -> list[Key[Array, ""]]:
+    """The keys of an array one by one, so that their readers can share programs.
+
+    A slice would be fused into the loop that reads the key, and where it begins would
+    make each leaf's loop a program of its own to compile. The places that a gather
+    reads are an argument instead, and leaves of one shape have the same program.
+    """
+    if len(keys) == 1:
+        return [keys[0]]
+    data, impl = jax.random.key_data(keys), jax.random.key_impl(keys)
+    places = np.arange(data.size, dtype=np.int32).reshape(data.shape)
+    words = data.ravel().at
+    picked = [words[place].get(mode="promise_in_bounds") for place in places]
+    return [jax.random.wrap_key_data(own, impl=impl) for own in picked]
 
 
 def _is_partitionable_threefry(key: Key[Array, ""]) -> bool:

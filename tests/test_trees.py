@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import math
+import re
 
 import chex
 import equinox as eqx
@@ -15,7 +16,7 @@ import pytest
 from flax import nnx
 from flax.core import FrozenDict, freeze
 from jax import export
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import dropjax as dj
 import dropjax.linen as djl
@@ -248,10 +249,13 @@ def test_under_jit_grad_and_vmap():
         np.testing.assert_array_equal(masked["kernel"][index], one["kernel"])
 
 
-def test_sharded_parameters_keep_their_sharding_without_talk():
-    mesh = jax.make_mesh((4, 2), ("a", "b"), (jax.sharding.AxisType.Auto,) * 2)
+@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit], ids=str)
+def test_sharded_parameters_keep_their_sharding_without_talk(kind):
+    mesh = jax.make_mesh((4, 2), ("a", "b"), (kind,) * 2)
     params = {"kernel": array((40, 60)), "other": array((8, 4, 6))}
+    params["twin"] = params["kernel"]
     specs = {"kernel": PartitionSpec("a", "b"), "other": PartitionSpec(("a", "b"))}
+    specs["twin"] = PartitionSpec(None, "a")
     placed = {
         name: jax.device_put(leaf, NamedSharding(mesh, specs[name]))
         for name, leaf in params.items()
@@ -265,6 +269,35 @@ def test_sharded_parameters_keep_their_sharding_without_talk():
         assert masked[name].sharding.is_equivalent_to(
             placed[name].sharding, params[name].ndim
         )
+
+
+def drawing_loops(step, *args):
+    """The compiled loops that draw arrays of 64 x 64, without names of their values."""
+    text = jax.jit(step).lower(*args).compile().as_text()
+    text = re.sub(r", (metadata|backend_config)=\{.*", "", text)
+    bodies = [re.sub(r"(%|param)[\w.]+", "%", body) for body in text.split("\n\n")]
+    drawn = [body for body in bodies if body.count("shift-right-logical(") > 3]
+    return [body for body in drawn if "[64,64]" in body]
+
+
+@pytest.mark.parametrize("impl", ["threefry2x32", dj.fast_prng])
+def test_leaves_of_one_shape_share_a_program(impl):
+    """A compiler takes its time for each program, and a tree has many leaves."""
+    layers, key = 12, jax.random.key(0, impl=impl)
+    params = {str(layer): {"kernel": array((64, 64))} for layer in range(layers)}
+
+    def step(key, params):
+        def loss(params):
+            y = jnp.ones((8, 64))
+            for layer in dj.dropconnect(key, params, 0.5).values():
+                y = jnp.tanh(y @ layer["kernel"])
+            return (y**2).sum()
+
+        return jax.grad(loss)(params)
+
+    loops = drawing_loops(step, key, params)
+    assert len(loops) == 2 * layers
+    assert len(set(loops)) <= 4
 
 
 def test_float0_leaves_are_left_alone():
