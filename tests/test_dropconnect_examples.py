@@ -334,7 +334,7 @@ def test_a_product_with_patches_is_a_convolution(case):
     shape, window, options = CONVOLUTIONS[case]
     x, kernel = array((2, *shape)), array(window, seed=1)
     linear = Conv(**{**PLAIN, **options})
-    expected = jax.jit(linear)(x, kernel)
+    expected = jax.jit(lambda *operands: linear(*operands))(x, kernel)
     y = jax.jit(linear.per_example())(x, kernel)
     np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-4)
 

@@ -769,7 +769,7 @@ def test_every_public_name_is_in_the_table():
     # These act on no array: what all methods are made of, and what changes layers.
     elsewhere = {dj.apply_mask, dj.keep_mask, dj.fast_prng}  # tests/test_apply.py
     elsewhere |= {dj.selected}  # tests/test_selection.py
-    elsewhere |= {djl.set_rates, djn.set_rates}  # tests/test_rates.py
+    elsewhere |= {djl.rates, djn.set_rates}  # tests/test_rates.py
     # These drop nothing: they are of a Gaussian in the masks' place, and of a cost.
     elsewhere |= {dj.dropconnect_moments, dj.dropconnect_conv_moments}
     elsewhere |= {dj.dropconnect_gaussian, dj.dropconnect_conv_gaussian}

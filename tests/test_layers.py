@@ -402,8 +402,8 @@ WRAPPED = {
     "a wrapper held": Held(
         djl.DropConnect(Held(nn.Dense(30)), 0.0, deterministic=False)
     ),
-    "set_rates": djl.set_rates(
-        nn.Sequential([nn.Dense(30), djl.Dropout(0.5, deterministic=False)]), 0.0
+    "Sequential with a layer": nn.Sequential(
+        [nn.Dense(30), djl.Dropout(0.0, deterministic=False)]
     ),
 }
 

@@ -931,6 +931,14 @@ GOLDEN = {
         "libraries are left alone, and dropjax.linen.Dropout and dropjax.nnx.Dropout "
         "are drop-ins for flax's",
     ),
+    "no layer that has a rate": (
+        lambda: djl.rates(nn.Dense(3), X),
+        ValueError,
+        "module has no layer of dropjax whose rate could be set; layers of other "
+        "libraries are left alone, and dropjax.linen.Dropout is a drop-in for flax's. "
+        "Layers in nn.scan, nn.vmap and nn.RNN have theirs where these hand on the "
+        "collection, as with variable_broadcast='rates'",
+    ),
     "no layer selected": (
         lambda: djn.set_rates(djn.Dropout(0.5), 0.5, where=lambda *_: False),
         ValueError,

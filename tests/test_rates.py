@@ -1,8 +1,4 @@
-"""New rates for a whole model, in Linen and in NNX."""
-
-import copy
-import inspect
-import pickle
+"""New rates for a whole model: variables in Linen, set in place in NNX."""
 
 import chex
 import flax.linen as nn
@@ -46,37 +42,6 @@ class Net(nn.Module):
         return x
 
 
-class Heads(nn.Module):
-    """A module with properties, a parameter behind one of them."""
-
-    heads: int = 3
-
-    def setup(self):
-        self.dropout = djl.Dropout(0.1)
-        self.bias = self.param("offset", nn.initializers.ones, ())
-
-    @property
-    def width(self):
-        return 2 * self.heads
-
-    @property
-    def offset(self):
-        return self.bias
-
-    def describe(self):
-        return f"{self.heads} heads"
-
-    def encode(self, x):
-        return self.dropout(x, False)
-
-    def __call__(self, x):
-        return self.encode(x)
-
-
-def pickled(model):
-    return pickle.loads(pickle.dumps(model))
-
-
 class Rated(nn.Module):
     """The net as it would be if it were written with other rates."""
 
@@ -101,44 +66,41 @@ class RatedBlock(nn.Module):
 
 VARIABLES = Net().init(KEY, X, True)
 NOISE = {"dropout": KEY}
+FOUND = djl.rates(Net(), X)
 
 
-def same(model, rates, **options):
-    got = model.apply(VARIABLES, X, rngs=NOISE, **options)
-    expected = Rated(rates).apply(VARIABLES, X, rngs=NOISE)
-    np.testing.assert_array_equal(got, expected)
+def same(rates, expected):
+    variables = {**VARIABLES, "rates": rates}
+    got = Net().apply(variables, X, rngs=NOISE)
+    other = Rated(expected).apply(VARIABLES, X, rngs=NOISE)
+    np.testing.assert_allclose(got, other, rtol=1e-6)
+    np.testing.assert_array_equal(got == 0, other == 0)
+
+
+def test_linen_rates_are_listed_by_path():
+    own = {"rate": np.float32(0.1)}
+    first = {"Dropout_0": own, "second": own}
+    chex.assert_trees_all_equal(FOUND, {"dense": own, "first": first})
+
+
+def test_linen_rates_are_no_part_of_a_new_model():
+    assert set(VARIABLES) == {"params"}
+    _, state = Net().apply(VARIABLES, X, rngs=NOISE, mutable=True)
+    assert set(state) == {"params"}
 
 
 def test_linen_all_rates_of_setup_and_compact_submodules():
-    same(Net(), (0.1, 0.1, 0.1))
-    same(djl.set_rates(Net(), 0.4), (0.4, 0.4, 0.4))
+    same({}, (0.1, 0.1, 0.1))
+    same(jax.tree.map(lambda rate: 0.4, FOUND), (0.4, 0.4, 0.4))
+    same(jax.tree.map(lambda rate: 3 * rate, FOUND), (0.3, 0.3, 0.3))
 
 
-def test_linen_variables_stay_where_they_are():
-    fresh = djl.set_rates(Net(), 0.4).init(KEY, X, True)
-    chex.assert_trees_all_equal(fresh, VARIABLES)
+def test_linen_some_rates_by_path():
+    def changed(path, rate):
+        return 0.4 if "second" in jax.tree_util.keystr(path) else rate
 
-
-def test_linen_where_selects_by_path_and_layer():
-    paths = []
-
-    def where(path, layer):
-        paths.append(path)
-        return isinstance(layer, djl.Dropout) and path.endswith("second")
-
-    same(djl.set_rates(Net(), 0.4, where=where), (0.1, 0.1, 0.4))
-    assert paths == ["dense", "first/Dropout_0", "first/second"]
-
-
-def test_linen_a_function_of_the_layer_gives_its_rate():
-    model = djl.set_rates(Net(), lambda path, layer: 3 * layer.rate)
-    same(model, (3 * 0.1, 3 * 0.1, 3 * 0.1))
-
-
-def test_linen_the_outer_setting_wins_where_it_selects():
-    inner = djl.set_rates(Net(), 0.4)
-    outer = djl.set_rates(inner, 0.2, where=lambda path, layer: path == "dense")
-    same(outer, (0.2, 0.4, 0.4))
+    same(jax.tree_util.tree_map_with_path(changed, FOUND), (0.1, 0.1, 0.4))
+    same({"first": {"second": {"rate": 0.4}}}, (0.1, 0.1, 0.4))
 
 
 def test_linen_traced_rates_are_one_compilation():
@@ -147,57 +109,13 @@ def test_linen_traced_rates_are_one_compilation():
     @jax.jit
     def apply(rate):
         traces.append(rate)
-        return djl.set_rates(Net(), rate).apply(VARIABLES, X, rngs=NOISE)
+        variables = {**VARIABLES, "rates": jax.tree.map(lambda _: rate, FOUND)}
+        return Net().apply(variables, X, rngs=NOISE)
 
     for rate in (0.0, 0.4, 1.0):
         expected = Rated((rate,) * 3).apply(VARIABLES, X, rngs=NOISE)
-        np.testing.assert_array_equal(apply(jnp.float32(rate)), expected)
+        np.testing.assert_allclose(apply(rate), expected, rtol=1e-6)
     assert len(traces) == 1
-
-
-def test_linen_other_methods_are_there_too():
-    model = djl.set_rates(Net(), 0.0)
-    y = model.apply(VARIABLES, X, method="encode")
-    assert jnp.array_equal(y, X)
-    assert model.apply(VARIABLES, X, method="plain") is X
-    bound = djl.set_rates(Net(), 0.0).bind(VARIABLES)
-    assert jnp.array_equal(bound.encode(X), X)
-
-
-@pytest.mark.parametrize(
-    "method",
-    [
-        "encode",
-        Net.encode,
-        Net().encode,
-        lambda model, x: model.encode(x),
-        djl.set_rates(Net(), 0.1).encode,
-    ],
-)
-def test_linen_a_method_is_found_in_every_form(method):
-    model = djl.set_rates(Net(), 1.0)
-    assert not model.apply(VARIABLES, X, method=method, rngs=NOISE).any()
-    made = djl.set_rates(Heads(), 1.0).init(KEY, X, method=Heads.encode)
-    same_shapes = jax.tree.map(jnp.shape, Heads().init(KEY, X, method=Heads.encode))
-    assert jax.tree.map(jnp.shape, made) == same_shapes
-
-
-def test_linen_properties_are_there_too():
-    model = djl.set_rates(Heads(), 1.0)
-    assert model.width == 6
-    assert model.describe() == "3 heads"
-    variables = Heads().init(KEY, X)
-    off = model.apply(variables, lambda x: x, method=lambda model, f: f(model.offset))
-    assert off == variables["params"]["offset"]
-    assert not model.apply(variables, X, rngs=NOISE).any()
-    assert not hasattr(model, "nothing")
-
-
-@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, pickled])
-def test_linen_models_are_copied_and_pickled(copied):
-    model = copied(djl.set_rates(Net(), 0.4))
-    same(model, (0.4, 0.4, 0.4))
-    assert type(model) is type(djl.set_rates(Net(), 0.4))
 
 
 def test_linen_a_rate_in_the_call_comes_first():
@@ -207,56 +125,134 @@ def test_linen_a_rate_in_the_call_comes_first():
             first = djl.Dropout(0.1)(x, False, rate=0.0)
             return first, djl.Dropout(0.1)(x, False)
 
-    first, second = djl.set_rates(Scheduled(), 1.0).apply({}, X)
+    rates = jax.tree.map(lambda rate: 1.0, djl.rates(Scheduled(), X))
+    first, second = Scheduled().apply({"rates": rates}, X)
     assert first is X
     assert not second.any()
 
 
-def test_linen_a_wrapped_part_of_a_model_has_paths_of_its_own():
-    class Outer(nn.Module):
-        @nn.compact
-        def __call__(self, x):
-            only = lambda path, layer: path == "second"  # noqa: E731
-            x = djl.set_rates(Block(0.0), 1.0, where=only)(x)
-            return djl.Dropout(0.0)(x, False)
-
-    assert not Outer().apply({}, X, rngs=NOISE).any()
+LIFTS = {
+    "scan": lambda body, **axes: nn.scan(body, length=2, **axes),
+    "vmap": lambda body, **axes: nn.vmap(body, in_axes=(0, None), axis_size=4, **axes),
+    "remat": lambda body, **axes: nn.remat(body),
+    "jit": lambda body, **axes: nn.jit(body),
+}
 
 
-@pytest.mark.parametrize("lift", ["scan", "remat", "vmap"])
+class Body(nn.Module):
+    @nn.compact
+    def __call__(self, x, _):
+        return djl.Dropout(0.25)(x, False), None
+
+
+@pytest.mark.parametrize("lift", LIFTS)
 def test_linen_lifted_bodies_are_reached(lift):
-    class Body(nn.Module):
-        @nn.compact
-        def __call__(self, x, _):
-            return djl.Dropout(0.1)(x, False), None
+    axes = {"variable_axes": {"rates": 0}, "split_rngs": {"dropout": True}}
+    lifted = LIFTS[lift](Body, **axes)()
+    rates = djl.rates(lifted, X, None)
+    (rate,) = jax.tree.leaves(rates)
+    assert rate.shape == {"scan": (2,), "vmap": (4,)}.get(lift, ())
+    assert (rate == 0.25).all()
 
-    axes = {"variable_axes": {}, "split_rngs": {"dropout": True}}
-    lifted = {
-        "scan": lambda: nn.scan(Body, length=2, **axes),
-        "remat": lambda: nn.remat(Body),
-        "vmap": lambda: nn.vmap(Body, in_axes=(0, None), **axes),
-    }[lift]()()
-    rate = jnp.float32(1.0)
-    y, _ = jax.jit(
-        lambda rate: djl.set_rates(lifted, rate).apply({}, X, None, rngs=NOISE)
-    )(rate)
-    assert not y.any()
+    @jax.jit
+    def apply(rate):
+        now = {"rates": jax.tree.map(lambda old: old * 0 + rate, rates)}
+        return lifted.apply(now, X, None, rngs=NOISE)[0]
+
+    assert not apply(1.0).any()
+    np.testing.assert_array_equal(apply(0.0), X)
 
 
-def test_linen_changes_end_with_the_call():
-    class Fails(nn.Module):
+def test_linen_layers_of_a_scan_may_have_rates_of_their_own():
+    axes = {"variable_axes": {"rates": 0}, "split_rngs": {"dropout": True}}
+    stack = nn.scan(Body, length=2, **axes)()
+    one = {"rates": {"Dropout_0": {"rate": jnp.array([0.0, 1.0])}}}
+    assert not stack.apply(one, X, None, rngs=NOISE)[0].any()
+    shared = nn.scan(
+        Body, length=2, variable_broadcast="rates", split_rngs={"dropout": True}
+    )()
+    assert jax.tree.leaves(djl.rates(shared, X, None))[0].shape == ()
+
+
+def test_linen_a_compiled_body_is_compiled_once_for_all_rates():
+    class Counted(nn.Module):
+        @nn.jit
         @nn.compact
         def __call__(self, x):
-            raise RuntimeError
+            traces.append(x)
+            return djl.Dropout(0.5)(x, False, KEY)
 
-    with pytest.raises(RuntimeError):
-        djl.set_rates(Fails(), 1.0).apply({}, X)
-    same(Net(), (0.1, 0.1, 0.1))
+    traces = []
+    rates = djl.rates(Counted(), X)
+    traces.clear()
+    for rate in (0.25, 0.25, 0.75, 0.0):
+        now = jax.tree.map(lambda old, rate=rate: jnp.float32(rate), rates)
+        y = Counted().apply({"rates": now}, X)
+        np.testing.assert_allclose(y, dj.dropout(KEY, X, rate), rtol=1e-6)
+    assert len(traces) == 1
+    np.testing.assert_array_equal(Counted().apply({}, X), dj.dropout(KEY, X, 0.5))
+
+
+@pytest.mark.parametrize("wrapper", [djl.RecurrentDropout, djl.Zoneout])
+def test_linen_recurrent_cells_are_reached(wrapper):
+    x, cell = jnp.ones((2, 5, 3)), nn.GRUCell(4)
+    variables = nn.RNN(cell).init(KEY, x)
+    handed_on = {"variable_broadcast": ("params", "rates")}
+    net = nn.RNN(wrapper(cell, 0.5, deterministic=False), **handed_on)
+    rates = djl.rates(net, x)
+    for rate in (0.0, 1.0):
+        now = {**variables, "rates": jax.tree.map(lambda _, r=rate: r, rates)}
+        other = nn.RNN(wrapper(cell, rate, deterministic=False))
+        y = net.apply(now, x, rngs=NOISE)
+        expected = other.apply(variables, x, rngs=NOISE)
+        np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_linen_rates_are_checked():
     with pytest.raises(ValueError, match=r"must lie in \[0, 1\], got 1.5"):
-        djl.set_rates(Net(), 1.5).apply(VARIABLES, X, rngs=NOISE)
+        same(jax.tree.map(lambda rate: 1.5, FOUND), ())
+
+
+def test_linen_trees_of_rates_are_variables_too():
+    rates = {"kernel": 0.5, "bias": 0.25}
+    layer = djl.DropConnect(nn.Dense(3), rates, where=lambda *_: True)
+    found = djl.rates(layer, X, deterministic=False)
+    chex.assert_trees_all_equal(found, {"DropConnect_rate": rates})
+    params = nn.Dense(3, bias_init=nn.initializers.ones).init(KEY, X)
+    now = {**params, "rates": {"DropConnect_rate": {"kernel": 0.0, "bias": 1.0}}}
+    y = layer.apply(now, X, deterministic=False, rngs=NOISE)
+    np.testing.assert_allclose(y, X @ params["params"]["kernel"], rtol=1e-5)
+
+
+@pytest.mark.parametrize("wrapper", [djl.LayerDrop, djl.DropConnect])
+def test_linen_wrappers_have_a_rate_beside_what_they_wrap(wrapper):
+    inner = nn.Sequential([nn.Dense(50), djl.Dropout(0.25, deterministic=True)])
+    layer = wrapper(inner, 0.5, deterministic=True)
+    found = djl.rates(layer, X)
+    expected = {f"{wrapper.__name__}_rate": 0.5, "layers_1": {"rate": 0.25}}
+    chex.assert_trees_all_equal(found, expected)
+
+
+def test_linen_a_rate_that_sets_shapes_is_no_variable():
+    class Patches(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            x = djl.PatchDropout(0.5)(x, deterministic=False)[0]
+            return djl.Dropout(0.5)(x, deterministic=False)
+
+    assert set(djl.rates(Patches(), jnp.ones((2, 8, 4)))) == {"Dropout_0"}
+
+
+@pytest.mark.parametrize("module", [nn.Sequential([nn.relu]), nn.Dense(3)])
+def test_linen_a_model_without_layers_is_refused(module):
+    with pytest.raises(ValueError, match="module has no layer of dropjax"):
+        djl.rates(module, X)
+
+
+def test_linen_a_scan_that_hands_on_no_rates_is_refused():
+    stack = nn.scan(Body, length=2, split_rngs={"dropout": True})()
+    with pytest.raises(ValueError, match="variable_broadcast='rates'"):
+        djl.rates(stack, X, None)
 
 
 class NnxNet(nnx.Module):
@@ -355,118 +351,9 @@ def test_nnx_layers_of_flax_and_concrete_dropout_are_left_alone():
 
 
 def test_both_set_what_the_functions_draw():
-    y = djl.set_rates(djl.Dropout(0.1), 0.6).apply({}, X, False, KEY)
-    np.testing.assert_array_equal(y, dj.dropout(KEY, X, 0.6))
+    rates = {"rate": jnp.float32(0.6)}
+    y = djl.Dropout(0.1).apply({"rates": rates}, X, False, KEY)
+    np.testing.assert_allclose(y, dj.dropout(KEY, X, 0.6), rtol=1e-6)
     layer = djn.Dropout(0.1)
-    djn.set_rates(layer, 0.6)
+    djn.set_rates(layer, jnp.float32(0.6))
     np.testing.assert_array_equal(layer(X, rngs=KEY), y)
-
-
-@pytest.mark.parametrize("wrapper", [djl.RecurrentDropout, djl.Zoneout])
-def test_linen_recurrent_cells_are_reached(wrapper):
-    x = jnp.ones((2, 5, 3))
-    cell = nn.GRUCell(4)
-    variables = nn.RNN(cell).init(KEY, x)
-    net = nn.RNN(wrapper(cell, 0.5, deterministic=False))
-    off = djl.set_rates(net, 0.0).apply(variables, x)
-    np.testing.assert_array_equal(off, nn.RNN(cell).apply(variables, x))
-    y = djl.set_rates(net, 1.0).apply(variables, x)
-    other = nn.RNN(wrapper(cell, 1.0, deterministic=False))
-    np.testing.assert_array_equal(y, other.apply(variables, x))
-
-
-class Compiled(nn.Module):
-    """A body that nn.jit compiles, and that draws on the same key in every run."""
-
-    rate: float = 0.5
-
-    @nn.jit
-    @nn.compact
-    def __call__(self, x):
-        return djl.Dropout(self.rate)(x, False, KEY)
-
-
-class Around(nn.Module):
-    """A model that has made such a body before it is called."""
-
-    def setup(self):
-        self.part = Compiled()
-
-    def __call__(self, x):
-        return self.part(x)
-
-
-def test_linen_a_compiled_body_keeps_no_rate_of_another_run():
-    dropped = dj.dropout(KEY, X, 0.5)
-    for model in (Compiled(), nn.Sequential([Compiled()]), Around()):
-        for _ in range(2):
-            np.testing.assert_array_equal(djl.set_rates(model, 0.0).apply({}, X), X)
-            np.testing.assert_array_equal(model.apply({}, X), dropped)
-        assert not djl.set_rates(model, 1.0).apply({}, X).any()
-
-
-def test_linen_a_part_that_is_run_with_other_rates_compiles_for_each():
-    class Shared(nn.Module):
-        @nn.compact
-        def __call__(self, x):
-            part = Around()
-            other = djl.set_rates(part, 0.0)
-            return other(x), part(x), other(x), djl.set_rates(part, 1.0)(x), part(x)
-
-    dropped = dj.dropout(KEY, X, 0.5)
-    expected = (X, dropped, X, 0 * X, dropped)
-    for y, its in zip(Shared().apply({}, X), expected, strict=True):
-        np.testing.assert_array_equal(y, its)
-
-
-def test_linen_a_traced_rate_stays_in_its_function():
-    def apply(rate):
-        return djl.set_rates(Compiled(), rate).apply({}, X)
-
-    for function in (apply, lambda rate: apply(rate)):
-        y = jax.jit(function)(jnp.float32(0.3))
-        np.testing.assert_allclose(y, dj.dropout(KEY, X, 0.3), rtol=1e-6)
-
-
-def test_linen_the_same_number_is_compiled_once():
-    traces = []
-
-    class Counted(nn.Module):
-        @nn.jit
-        @nn.compact
-        def __call__(self, x):
-            traces.append(x)
-            return djl.Dropout(0.5)(x, False, KEY)
-
-    for rate in (0.25, 0.25, 0.75, 0.25):
-        y = djl.set_rates(Counted(), rate).apply({}, X)
-        np.testing.assert_array_equal(y, dj.dropout(KEY, X, rate))
-    assert len(traces) == 2
-    changed = djl.set_rates(Counted(), jnp.float32(0.25))
-    for _ in range(2):
-        np.testing.assert_array_equal(changed.apply({}, X), dj.dropout(KEY, X, 0.25))
-    assert len(traces) == 3
-
-
-def test_linen_a_model_without_layers_is_refused():
-    for module in (nn.Sequential([nn.relu]), nn.Dense(3)):
-        for _ in range(2):
-            with pytest.raises(ValueError, match="module has no layer of dropjax"):
-                djl.set_rates(module, 0.125).init(KEY, X)
-
-
-@pytest.mark.parametrize("wrapper", [djl.LayerDrop, djl.DropConnect])
-def test_linen_wrappers_are_found_when_they_are_initialized(wrapper):
-    layer = wrapper(nn.Dense(50), 0.5, deterministic=True)
-    expected = nn.Dense(50).init(KEY, X)
-    mine = lambda path, layer: isinstance(layer, wrapper)  # noqa: E731
-    for where in (None, mine):
-        got = djl.set_rates(layer, 0.1, where=where).init(KEY, X)
-        chex.assert_trees_all_equal(got, expected)
-
-
-def test_linen_a_wrapper_hands_the_flag_on():
-    rated = djl.set_rates(Block(0.5), 0.0)
-    layer = djl.LayerDrop(rated, 0.0)
-    np.testing.assert_array_equal(layer.apply({}, X, deterministic=False), X)
-    assert inspect.signature(type(rated).__call__) == inspect.signature(Block.__call__)

@@ -33,6 +33,7 @@ from ._axes import check_two_axes as check_two_axes
 from ._axes import check_weight_block as check_weight_block
 from ._installed import missing_package_error as missing_package_error
 from ._layers import cell_error as cell_error
+from ._layers import check_any_rates as check_any_rates
 from ._layers import check_fixed_mask as check_fixed_mask
 from ._layers import check_layers as check_layers
 from ._layers import check_module as check_module

@@ -103,6 +103,18 @@ def check_layers(paths: Sequence[str], where: object) -> None:
         )
 
 
+def check_any_rates(rates: dict[str, Any]) -> dict[str, Any]:
+    """A model without rates has none to be changed."""
+    if not rates:
+        raise ValueError(
+            "module has no layer of dropjax whose rate could be set; layers of other "
+            "libraries are left alone, and dropjax.linen.Dropout is a drop-in for "
+            "flax's. Layers in nn.scan, nn.vmap and nn.RNN have theirs where these "
+            "hand on the collection, as with variable_broadcast='rates'"
+        )
+    return rates
+
+
 def check_wrapped_kernel(module: object, kernel: Any) -> Any:
     """A wrapped layer must have the weights that the regularizer is made of."""
     if kernel is None:

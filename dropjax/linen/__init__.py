@@ -12,7 +12,7 @@ try:
 except ModuleNotFoundError as error:
     raise missing_package_error(error, "flax", "dropjax.linen") from None
 
-from ._rates import set_rates as set_rates
+from ._rates import rates as rates
 from .activations import AlphaDropout as AlphaDropout
 from .activations import ConcreteDropout as ConcreteDropout
 from .activations import DropActivation as DropActivation
@@ -83,5 +83,5 @@ __all__ = [
     "WeightedChannelDropout",
     "WordDropout",
     "Zoneout",
-    "set_rates",
+    "rates",
 ]

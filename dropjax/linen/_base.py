@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import flax.linen as nn
+import jax
 from jaxtyping import Array
 
 from dropjax._checks import (
@@ -16,12 +17,14 @@ from dropjax._checks import (
 )
 from dropjax._types import KeyLike, PyTree, RateLike
 from dropjax.functional.weights._inference import is_drawn_by
-from dropjax.linen._rates import Rated, modules_in, rate_of, share_scope
+from dropjax.linen._rates import rate_of
 
 
 class Drop(nn.Module):
     """A layer whose options are checked when it is made."""
 
+    # Whether its rate must be known while it is traced, and so cannot be a variable.
+    fixed_rate: ClassVar[bool] = False
     # Of its own, for options that mean more or less than in other layers.
     checks: ClassVar[Mapping[str, Check]] = {}
 
@@ -50,12 +53,33 @@ class Wrapper(Drop):
 
         At once, since inside of a lifted transform a module's children stay behind.
         """
-        share_scope(self, self.module)
-        for module in modules_in(self.module):
+        _share_scope(self, self.module)
+        for module in _modules_in(self.module):
             if isinstance(module, Wrapper):
-                share_scope(module, module.module)
-            elif isinstance(module, Rated):
-                share_scope(module, module.rated_module)
+                _share_scope(module, module.module)
+
+
+def _modules_in(module: nn.Module) -> list[nn.Module]:
+    """A module and those that it has been given or has made so far."""
+    found = [module]
+    for one in found:
+        own = [value for name, value in vars(one).items() if name != "parent"]
+        modules = [it for it in jax.tree.leaves(own) if isinstance(it, nn.Module)]
+        known = {id(it) for it in found}
+        found += [it for it in modules if id(it) not in known]
+    return found
+
+
+def _share_scope(wrapper: nn.Module, module: nn.Module) -> None:
+    """`nn.share_scope` for an attribute, whose children may have its name."""
+    check_module(module, nn.Module)
+    scope: Any = wrapper.scope
+    inner: Any = module.scope
+    if inner is scope:
+        return
+    if inner.parent is scope:
+        scope.reservations.pop(inner.name, None)
+    nn.share_scope(wrapper, module)
 
 
 def resolve(

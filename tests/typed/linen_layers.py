@@ -38,15 +38,9 @@ def models() -> None:
     variables = model.init(key, x, train=False)
     logits = model.apply(variables, x, train=True, rngs={"dropout": key})
     assert isinstance(logits, Array)
-    weaker = djl.set_rates(model, 0.1)
-    assert_type(weaker, Net)
-    assert weaker.width() == 16
-    later = djl.set_rates(
-        model,
-        lambda path, layer: 0.5 * layer.rate,
-        where=lambda path, layer: "DropPath" in path,
-    )
-    assert_type(later, Net)
+    rates = djl.rates(model, x, train=True)
+    weaker = jax.tree.map(lambda rate: 0.5 * rate, rates)
+    model.apply({**variables, "rates": weaker}, x, train=True, rngs={"dropout": key})
 
 
 def layers() -> None:

@@ -33,6 +33,7 @@ class PatchDropout(Drop):
     rng_collection: str = "dropout"
 
     checks = HOST_RATE
+    fixed_rate = True
 
     @nn.compact
     def __call__(

@@ -49,7 +49,7 @@ class _Wrapper(Drop, nn.RNNCellBase):
 
     @nn.nowrap
     def _rate(self) -> RateLike:
-        """Its own, or what `set_rates` set in its place, which is known in a model."""
+        """Its own, or in a model the one that is among the variables."""
         return self.rate if self.scope is None else rate_of(self)
 
     @nn.nowrap
