@@ -10,7 +10,7 @@ import dropjax.linen as djl
 import dropjax.nnx as djn
 
 PAGE = (pathlib.Path(__file__).parent.parent / "docs" / "methods.md").read_text()
-ARGUMENTS, MASKLESS = re.split(r"## A\w+\n|And these", PAGE)[1:3]
+ARGUMENTS, MASKLESS = re.split(r"## A\w+\n|These have no", PAGE)[1:3]
 FIRST_CELLS = re.findall(r"^\| (`.*?) \|", PAGE, re.MULTILINE)
 LISTED = {name for cell in FIRST_CELLS for name in re.findall(r"`([\w.]+)`", cell)}
 TOOLS = {"apply_mask", "fast_prng", "keep_mask"}
