@@ -11,14 +11,15 @@ from dropjax.linen._base import Drop, resolve
 
 
 class AlphaDropout(Drop):
-    """`dropjax.alpha_dropout` as a layer, after SELU.
+    """`dropjax.alpha_dropout` as a layer, for use after SELU.
 
     Attributes:
       rate: the probability of dropping, in [0, 1].
-      broadcast_dims: the axes along which elements share a coin.
-      noise_shape: Keras's way to say who shares a coin, instead of `broadcast_dims`.
-      deterministic: if True, nothing is dropped. Give it here or in the call.
-      rng_collection: the collection of rngs that the key is taken from.
+      broadcast_dims: the axes along which elements share a mask value.
+      noise_shape: the shape of the mask, as in Keras, instead of `broadcast_dims`: 1
+        for a shared axis, None or the full size for any other.
+      deterministic: if True, nothing is dropped. Set it here or pass it in the call.
+      rng_collection: the name of the rng collection that provides PRNG keys.
 
     Example:
       >>> import dropjax.linen as djl
@@ -43,16 +44,16 @@ class AlphaDropout(Drop):
         *,
         rate: RateLike | None = None,
     ) -> Inexact[Array, "*shape"]:
-        """Sends elements to SELU's lower limit, and restores the moments.
+        """Sets dropped elements to SELU's lower limit and restores mean and variance.
 
         Args:
           inputs: a floating-point or complex array.
           deterministic: if True, nothing is dropped.
-          rng: a key to use instead of one from the collection.
-          rate: overrides the attribute; it may be traced, as from a schedule.
+          rng: a PRNG key to use instead of one from the collection.
+          rate: overrides the attribute; may be a traced value, such as a schedule's.
 
         Returns:
-          An array of the inputs' shape and dtype.
+          An array with the shape and dtype of the inputs.
         """
         key, rate, deterministic = resolve(self, rng, rate, deterministic)
         return alpha_dropout(
@@ -71,9 +72,9 @@ class FeatureAlphaDropout(Drop):
     Attributes:
       rate: the probability of dropping a feature map, in [0, 1].
       channel_axis: the axis of the feature maps; 1 for PyTorch's layout.
-      batch_axis: the axis of the examples, None if there is none.
-      deterministic: if True, nothing is dropped. Give it here or in the call.
-      rng_collection: the collection of rngs that the key is taken from.
+      batch_axis: the axis of the examples; None if there is no such axis.
+      deterministic: if True, nothing is dropped. Set it here or pass it in the call.
+      rng_collection: the name of the rng collection that provides PRNG keys.
 
     Example:
       >>> import dropjax.linen as djl
@@ -97,17 +98,17 @@ class FeatureAlphaDropout(Drop):
         *,
         rate: RateLike | None = None,
     ) -> Inexact[Array, "*shape"]:
-        """Sends whole feature maps to SELU's lower limit, and restores the moments.
+        """Sets dropped maps to SELU's lower limit and restores mean and variance.
 
         Args:
           inputs: a floating-point or complex array, by default (batch, *spatial,
             channels).
           deterministic: if True, nothing is dropped.
-          rng: a key to use instead of one from the collection.
-          rate: overrides the attribute; it may be traced, as from a schedule.
+          rng: a PRNG key to use instead of one from the collection.
+          rate: overrides the attribute; may be a traced value, such as a schedule's.
 
         Returns:
-          An array of the inputs' shape and dtype.
+          An array with the shape and dtype of the inputs.
         """
         key, rate, deterministic = resolve(self, rng, rate, deterministic)
         return feature_alpha_dropout(

@@ -19,28 +19,27 @@ from dropjax.linen._base import Wrapper, flag
 
 
 class ConcreteDropout(Wrapper):
-    """`dropjax.concrete_dropout` in front of a layer, which learns its own rate.
+    """`dropjax.concrete_dropout` in front of a layer, with a learned rate.
 
-    The variables are those of the wrapped layer, at the same paths, and a parameter
-    `logit` among them. It returns the layer's outputs and the regularizer, which has
-    to be added to the loss:
+    The variables are those of the wrapped layer, at the same paths, plus a parameter
+    `logit`. A call returns the layer's outputs and a regularizer to add to the loss:
 
         x, cost = djl.ConcreteDropout(nn.Dense(64), examples=len(train))(x)
 
-    The rate learned is `jax.nn.sigmoid(params["logit"])`. It needs a step size of its
-    own kind: leave it out of weight decay.
+    The learned rate is `jax.nn.sigmoid(params["logit"])`. Give the logit its own
+    learning rate and exclude it from weight decay.
 
     Attributes:
-      module: the layer to wrap; it has a parameter named `kernel`. The
-        regularizer counts the features that it drops along the inputs' last axis.
+      module: the layer to wrap, which must have a parameter named `kernel`. The
+        regularizer takes the number of dropped features from the inputs' last axis.
       examples: the number of examples in the training set.
-      init_rate: the rate to start from, between 0 and 1.
-      temperature: of the relaxed coins.
-      broadcast_dims: the axes along which elements share a coin.
-      length_scale: of the prior over functions.
+      init_rate: the initial rate, between 0 and 1.
+      temperature: the temperature of the relaxed mask.
+      broadcast_dims: the axes along which elements share a mask value.
+      length_scale: the length scale of the prior over functions.
       param_dtype: the dtype of the logit.
-      deterministic: if True, nothing is dropped. Give it here or in the call.
-      rng_collection: the collection of rngs that the key is taken from.
+      deterministic: if True, nothing is dropped. Set it here or pass it in the call.
+      rng_collection: the name of the rng collection that provides PRNG keys.
 
     Example:
       >>> import dropjax.linen as djl
@@ -70,17 +69,17 @@ class ConcreteDropout(Wrapper):
         rng: KeyLike = None,
         **kwargs: Any,
     ) -> tuple[Any, Float[Array, ""]]:
-        """Calls the wrapped layer on inputs of which some are dropped.
+        """Calls the wrapped layer on inputs with some elements dropped.
 
         Args:
           inputs: a floating-point or complex array.
-          *args: for the wrapped layer.
+          *args: passed on to the wrapped layer.
           deterministic: if True, nothing is dropped.
-          rng: a key to use instead of one from the collection.
-          **kwargs: for the wrapped layer.
+          rng: a PRNG key to use instead of one from the collection.
+          **kwargs: passed on to the wrapped layer.
 
         Returns:
-          What the wrapped layer returns, and the regularizer, a scalar.
+          The wrapped layer's outputs and the regularizer, a scalar.
         """
         self.share_scope()
         rate = check_inner_rate(self.init_rate, "init_rate")

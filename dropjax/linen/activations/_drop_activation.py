@@ -13,13 +13,14 @@ from dropjax.linen._base import Drop, resolve
 
 
 class DropActivation(Drop):
-    """`dropjax.drop_activation` as a layer: it takes the activation's place.
+    """`dropjax.drop_activation` as a layer, used in place of an activation.
 
     Attributes:
       rate: the probability of dropping the nonlinearity, in [0, 1].
-      activation: the function, element by element.
-      deterministic: if True, the mean is taken. Give it here or in the call.
-      rng_collection: the collection of rngs that the key is taken from.
+      activation: the element-wise activation function.
+      deterministic: if True, the output is the mean over draws. Set it here or pass it
+        in the call.
+      rng_collection: the name of the rng collection that provides PRNG keys.
 
     Example:
       >>> import dropjax.linen as djl
@@ -44,16 +45,16 @@ class DropActivation(Drop):
         *,
         rate: RateLike | None = None,
     ) -> Inexact[Array, "*shape"]:
-        """Applies the activation here and there.
+        """Applies the activation to a random subset of the elements.
 
         Args:
-          inputs: what goes into the activation.
-          deterministic: if True, the mean is taken.
-          rng: a key to use instead of one from the collection.
-          rate: overrides the attribute; it may be traced, as from a schedule.
+          inputs: the inputs of the activation.
+          deterministic: if True, the output is the mean over draws.
+          rng: a PRNG key to use instead of one from the collection.
+          rate: overrides the attribute; may be a traced value, such as a schedule's.
 
         Returns:
-          An array of the inputs' shape and dtype.
+          An array with the shape and dtype of the inputs.
         """
         key, rate, deterministic = resolve(self, rng, rate, deterministic)
         return drop_activation(

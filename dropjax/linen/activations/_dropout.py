@@ -11,18 +11,18 @@ from dropjax.linen._base import Drop, resolve
 
 
 class Dropout(Drop, nn.Dropout):
-    """`dropjax.dropout` as a layer, and a drop-in for `flax.linen.Dropout`.
+    """`dropjax.dropout` as a layer, a drop-in replacement for `flax.linen.Dropout`.
 
-    It is a `flax.linen.Dropout`, also to `isinstance`. For the same rngs and module
-    path it drops the same elements as flax's in every dtype, and gives the same bits in
-    float32.
+    It is a subclass of `flax.linen.Dropout`. For the same rngs and module path it drops
+    the same elements in every dtype, and returns the same bits in float32.
 
     Attributes:
       rate: the probability of dropping, in [0, 1].
-      broadcast_dims: the axes along which elements share a coin.
-      deterministic: if True, nothing is dropped. Give it here or in the call.
-      rng_collection: the collection of rngs that the key is taken from.
-      noise_shape: Keras's way to say who shares a coin, instead of `broadcast_dims`.
+      broadcast_dims: the axes along which elements share a mask value.
+      deterministic: if True, nothing is dropped. Set it here or pass it in the call.
+      rng_collection: the name of the rng collection that provides PRNG keys.
+      noise_shape: the shape of the mask, as in Keras, instead of `broadcast_dims`: 1
+        for a shared axis, None or the full size for any other.
       scaling: "inverted" or "standard".
 
     Example:
@@ -33,7 +33,7 @@ class Dropout(Drop, nn.Dropout):
       >>> assert layer.apply({}, x, deterministic=True) is x
     """
 
-    # Wider than flax's: arrays and single axes too.
+    # Wider types than Flax's: arrays and single axes too.
     rate: RateLike  # type: ignore[assignment]
     broadcast_dims: Axes = ()  # type: ignore[assignment]
     deterministic: bool | None = None
@@ -55,11 +55,11 @@ class Dropout(Drop, nn.Dropout):
         Args:
           inputs: a floating-point or complex array.
           deterministic: if True, nothing is dropped.
-          rng: a key to use instead of one from the collection.
-          rate: overrides the attribute; it may be traced, as from a schedule.
+          rng: a PRNG key to use instead of one from the collection.
+          rate: overrides the attribute; may be a traced value, such as a schedule's.
 
         Returns:
-          An array of the inputs' shape and dtype.
+          An array with the shape and dtype of the inputs.
         """
         key, rate, deterministic = resolve(self, rng, rate, deterministic)
         return dropout(

@@ -14,10 +14,10 @@ class GaussianDropout(Drop):
     """`dropjax.gaussian_dropout` as a layer.
 
     Attributes:
-      rate: the rate of the dropout whose noise is imitated, in [0, 1).
-      broadcast_dims: the axes along which elements share their noise.
-      deterministic: if True, nothing is dropped. Give it here or in the call.
-      rng_collection: the collection of rngs that the key is taken from.
+      rate: the rate of the dropout whose noise variance is matched, in [0, 1).
+      broadcast_dims: the axes along which elements share a noise value.
+      deterministic: if True, nothing is dropped. Set it here or pass it in the call.
+      rng_collection: the name of the rng collection that provides PRNG keys.
 
     Example:
       >>> import dropjax.linen as djl
@@ -43,16 +43,16 @@ class GaussianDropout(Drop):
         *,
         rate: RateLike | None = None,
     ) -> Inexact[Array, "*shape"]:
-        """Multiplies the inputs by noise.
+        """Multiplies the inputs by Gaussian noise.
 
         Args:
           inputs: a floating-point or complex array.
           deterministic: if True, nothing is dropped.
-          rng: a key to use instead of one from the collection.
-          rate: overrides the attribute; it may be traced, as from a schedule.
+          rng: a PRNG key to use instead of one from the collection.
+          rate: overrides the attribute; may be a traced value, such as a schedule's.
 
         Returns:
-          An array of the inputs' shape and dtype.
+          An array with the shape and dtype of the inputs.
         """
         key, rate, deterministic = resolve(self, rng, rate, deterministic)
         return gaussian_dropout(
@@ -68,10 +68,10 @@ class GaussianNoise(Drop):
     """`dropjax.gaussian_noise` as a layer.
 
     Attributes:
-      stddev: the noise's standard deviation, 0 or more.
-      broadcast_dims: the axes along which elements share their noise.
-      deterministic: if True, there is no noise. Give it here or in the call.
-      rng_collection: the collection of rngs that the key is taken from.
+      stddev: the standard deviation of the noise, at least 0.
+      broadcast_dims: the axes along which elements share a noise value.
+      deterministic: if True, no noise is added. Set it here or pass it in the call.
+      rng_collection: the name of the rng collection that provides PRNG keys.
 
     Example:
       >>> import dropjax.linen as djl
@@ -95,16 +95,16 @@ class GaussianNoise(Drop):
         *,
         stddev: RateLike | None = None,
     ) -> Inexact[Array, "*shape"]:
-        """Adds noise to the inputs.
+        """Adds Gaussian noise to the inputs.
 
         Args:
           inputs: a floating-point or complex array.
-          deterministic: if True, there is no noise.
-          rng: a key to use instead of one from the collection.
-          stddev: overrides the attribute; it may be traced, as from a schedule.
+          deterministic: if True, no noise is added.
+          rng: a PRNG key to use instead of one from the collection.
+          stddev: overrides the attribute; may be a traced value, such as a schedule's.
 
         Returns:
-          An array of the inputs' shape and dtype.
+          An array with the shape and dtype of the inputs.
         """
         deterministic = flag(self, deterministic)
         stddev = self.stddev if stddev is None else stddev

@@ -10,13 +10,13 @@ from dropjax.linen._base import Drop, resolve
 
 
 class MaxDropout(Drop):
-    """`dropjax.max_dropout` as a layer: only the greatest of a group may be dropped.
+    """`dropjax.max_dropout` as a layer: only the maximum of a group can be dropped.
 
     Attributes:
       rate: the probability of dropping a group's maximum, in [0, 1].
-      broadcast_dims: the axes of a group; None is all but the first and last.
-      deterministic: if True, nothing is dropped. Give it here or in the call.
-      rng_collection: the collection of rngs that the key is taken from.
+      broadcast_dims: the axes that form a group; None means all but the first and last.
+      deterministic: if True, nothing is dropped. Set it here or pass it in the call.
+      rng_collection: the name of the rng collection that provides PRNG keys.
 
     Example:
       >>> import dropjax.linen as djl
@@ -41,16 +41,16 @@ class MaxDropout(Drop):
         *,
         rate: RateLike | None = None,
     ) -> Inexact[Array, "*shape"]:
-        """Drops the greatest activations of groups.
+        """Drops the maxima of groups.
 
         Args:
           inputs: a floating-point or complex array.
           deterministic: if True, nothing is dropped.
-          rng: a key to use instead of one from the collection.
-          rate: overrides the attribute; it may be traced, as from a schedule.
+          rng: a PRNG key to use instead of one from the collection.
+          rate: overrides the attribute; may be a traced value, such as a schedule's.
 
         Returns:
-          An array of the inputs' shape and dtype.
+          An array with the shape and dtype of the inputs.
         """
         key, rate, deterministic = resolve(self, rng, rate, deterministic)
         return max_dropout(

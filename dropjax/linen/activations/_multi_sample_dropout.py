@@ -9,15 +9,15 @@ from dropjax.linen._base import Drop, resolve
 
 
 class MultiSampleDropout(Drop):
-    """`dropjax.multi_sample_dropout` as a layer, in front of a net's head.
+    """`dropjax.multi_sample_dropout` as a layer, to put before a network's head.
 
     Attributes:
       rate: the probability of dropping, in [0, 1].
       samples: the number of masks.
       scaling: "inverted" or "standard".
-      deterministic: if True, nothing is dropped, and there is one sample. Give it here
-        or in the call.
-      rng_collection: the collection of rngs that the key is taken from.
+      deterministic: if True, nothing is dropped and there is one sample. Set it here or
+        pass it in the call.
+      rng_collection: the name of the rng collection that provides PRNG keys.
 
     Example:
       >>> import dropjax.linen as djl
@@ -41,16 +41,16 @@ class MultiSampleDropout(Drop):
         *,
         rate: RateLike | None = None,
     ) -> Inexact[Array, "samples *shape"]:
-        """Drops elements of the inputs, several times over.
+        """Drops elements of the inputs with several masks.
 
         Args:
           inputs: a floating-point or complex array.
           deterministic: if True, nothing is dropped.
-          rng: a key to use instead of one from the collection.
-          rate: overrides the attribute; it may be traced, as from a schedule.
+          rng: a PRNG key to use instead of one from the collection.
+          rate: overrides the attribute; may be a traced value, such as a schedule's.
 
         Returns:
-          An array of shape (samples, *shape), or (1, *shape) where nothing is dropped.
+          An array of shape (samples, *shape), or (1, *shape) if nothing is dropped.
         """
         key, rate, deterministic = resolve(self, rng, rate, deterministic)
         return multi_sample_dropout(

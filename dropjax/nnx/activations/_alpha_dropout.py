@@ -11,15 +11,16 @@ from dropjax.nnx._base import Drop, Rngs
 
 
 class AlphaDropout(Drop, nnx.Module):
-    """`dropjax.alpha_dropout` as a layer, after SELU.
+    """`dropjax.alpha_dropout` as a layer, for use after SELU.
 
     Args:
       rate: the probability of dropping, in [0, 1].
-      broadcast_dims: the axes along which elements share a coin.
-      noise_shape: Keras's way to say who shares a coin, instead of `broadcast_dims`.
+      broadcast_dims: the axes along which elements share a mask value.
+      noise_shape: the shape of the mask, as in Keras, instead of `broadcast_dims`: 1
+        for a shared axis, None or the full size for any other.
       deterministic: if True, nothing is dropped.
-      rng_collection: the stream of rngs that the keys are taken from.
-      rngs: the source of keys; None if every call brings its own.
+      rng_collection: the name of the rng stream that provides PRNG keys.
+      rngs: the source of PRNG keys; None if every call passes its own.
 
     Example:
       >>> import dropjax.nnx as djn
@@ -53,16 +54,16 @@ class AlphaDropout(Drop, nnx.Module):
         rngs: Rngs | KeyLike = None,
         rate: RateLike | None = None,
     ) -> Inexact[Array, "*shape"]:
-        """Sends elements to SELU's lower limit, and restores the moments.
+        """Sets dropped elements to SELU's lower limit and restores mean and variance.
 
         Args:
           inputs: a floating-point or complex array.
           deterministic: overrides the attribute.
-          rngs: overrides the layer's; it may also be a key.
-          rate: overrides the attribute; it may be traced, as from a schedule.
+          rngs: overrides the layer's rngs; may also be a PRNG key.
+          rate: overrides the attribute; may be a traced value, such as a schedule's.
 
         Returns:
-          An array of the inputs' shape and dtype.
+          An array with the shape and dtype of the inputs.
         """
         key, rate, deterministic = self._resolve(deterministic, rngs, rate)
         return alpha_dropout(
@@ -81,10 +82,10 @@ class FeatureAlphaDropout(Drop, nnx.Module):
     Args:
       rate: the probability of dropping a feature map, in [0, 1].
       channel_axis: the axis of the feature maps; 1 for PyTorch's layout.
-      batch_axis: the axis of the examples, None if there is none.
+      batch_axis: the axis of the examples; None if there is no such axis.
       deterministic: if True, nothing is dropped.
-      rng_collection: the stream of rngs that the keys are taken from.
-      rngs: the source of keys; None if every call brings its own.
+      rng_collection: the name of the rng stream that provides PRNG keys.
+      rngs: the source of PRNG keys; None if every call passes its own.
 
     Example:
       >>> import dropjax.nnx as djn
@@ -117,17 +118,17 @@ class FeatureAlphaDropout(Drop, nnx.Module):
         rngs: Rngs | KeyLike = None,
         rate: RateLike | None = None,
     ) -> Inexact[Array, "*shape"]:
-        """Sends whole feature maps to SELU's lower limit, and restores the moments.
+        """Sets dropped maps to SELU's lower limit and restores mean and variance.
 
         Args:
           inputs: a floating-point or complex array, by default (batch, *spatial,
             channels).
           deterministic: overrides the attribute.
-          rngs: overrides the layer's; it may also be a key.
-          rate: overrides the attribute; it may be traced, as from a schedule.
+          rngs: overrides the layer's rngs; may also be a PRNG key.
+          rate: overrides the attribute; may be a traced value, such as a schedule's.
 
         Returns:
-          An array of the inputs' shape and dtype.
+          An array with the shape and dtype of the inputs.
         """
         key, rate, deterministic = self._resolve(deterministic, rngs, rate)
         return feature_alpha_dropout(

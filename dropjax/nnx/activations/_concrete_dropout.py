@@ -23,29 +23,29 @@ from dropjax.nnx._base import Rngs, Wrapper
 
 
 class ConcreteDropout(Wrapper, nnx.Module):
-    """`dropjax.concrete_dropout` in front of a layer, which learns its own rate.
+    """`dropjax.concrete_dropout` in front of a layer, with a learned rate.
 
-    The wrapped layer keeps its parameters; `logit` is one more. It returns the layer's
-    outputs and the regularizer, which has to be added to the loss:
+    The wrapped layer keeps its parameters; `logit` is an additional one. A call returns
+    the layer's outputs and a regularizer to add to the loss:
 
         layer = djn.ConcreteDropout(nnx.Linear(5, 64, rngs=rngs), 60000, rngs=rngs)
         x, cost = layer(x)
 
-    The rate learned is `jax.nn.sigmoid(layer.logit)`. It needs a step size of its own
-    kind: leave it out of weight decay.
+    The learned rate is `jax.nn.sigmoid(layer.logit)`. Give the logit its own learning
+    rate and exclude it from weight decay.
 
     Args:
-      module: the layer to wrap; it has a parameter named `kernel`. The
-        regularizer counts the features that it drops along the inputs' last axis.
+      module: the layer to wrap, which must have a parameter named `kernel`. The
+        regularizer takes the number of dropped features from the inputs' last axis.
       examples: the number of examples in the training set.
-      init_rate: the rate to start from, between 0 and 1.
-      temperature: of the relaxed coins.
-      broadcast_dims: the axes along which elements share a coin.
-      length_scale: of the prior over functions.
+      init_rate: the initial rate, between 0 and 1.
+      temperature: the temperature of the relaxed mask.
+      broadcast_dims: the axes along which elements share a mask value.
+      length_scale: the length scale of the prior over functions.
       param_dtype: the dtype of the logit.
       deterministic: if True, nothing is dropped.
-      rng_collection: the stream of rngs that the keys are taken from.
-      rngs: the source of keys; None if every call brings its own.
+      rng_collection: the name of the rng stream that provides PRNG keys.
+      rngs: the source of PRNG keys; None if every call passes its own.
 
     Example:
       >>> import dropjax.nnx as djn
@@ -88,17 +88,17 @@ class ConcreteDropout(Wrapper, nnx.Module):
         rngs: Rngs | KeyLike = None,
         **kwargs: Any,
     ) -> tuple[Any, Float[Array, ""]]:
-        """Calls the wrapped layer on inputs of which some are dropped.
+        """Calls the wrapped layer on inputs with some elements dropped.
 
         Args:
           inputs: a floating-point or complex array.
-          *args: for the wrapped layer.
+          *args: passed on to the wrapped layer.
           deterministic: overrides the attribute.
-          rngs: overrides the layer's; it may also be a key.
-          **kwargs: for the wrapped layer.
+          rngs: overrides the layer's rngs; may also be a PRNG key.
+          **kwargs: passed on to the wrapped layer.
 
         Returns:
-          What the wrapped layer returns, and the regularizer, a scalar.
+          The wrapped layer's outputs and the regularizer, a scalar.
         """
         deterministic = check_flag_given(self, deterministic, self.deterministic)
         dropped = concrete_dropout(

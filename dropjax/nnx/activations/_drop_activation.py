@@ -13,14 +13,14 @@ from dropjax.nnx._base import Drop, Rngs
 
 
 class DropActivation(Drop, nnx.Module):
-    """`dropjax.drop_activation` as a layer: it takes the activation's place.
+    """`dropjax.drop_activation` as a layer, used in place of an activation.
 
     Args:
       rate: the probability of dropping the nonlinearity, in [0, 1].
-      activation: the function, element by element.
-      deterministic: if True, the mean is taken.
-      rng_collection: the stream of rngs that the keys are taken from.
-      rngs: the source of keys; None if every call brings its own.
+      activation: the element-wise activation function.
+      deterministic: if True, the output is the mean over draws.
+      rng_collection: the name of the rng stream that provides PRNG keys.
+      rngs: the source of PRNG keys; None if every call passes its own.
 
     Example:
       >>> import dropjax.nnx as djn
@@ -51,16 +51,16 @@ class DropActivation(Drop, nnx.Module):
         rngs: Rngs | KeyLike = None,
         rate: RateLike | None = None,
     ) -> Inexact[Array, "*shape"]:
-        """Applies the activation here and there.
+        """Applies the activation to a random subset of the elements.
 
         Args:
-          inputs: what goes into the activation.
+          inputs: the inputs of the activation.
           deterministic: overrides the attribute.
-          rngs: overrides the layer's; it may also be a key.
-          rate: overrides the attribute; it may be traced, as from a schedule.
+          rngs: overrides the layer's rngs; may also be a PRNG key.
+          rate: overrides the attribute; may be a traced value, such as a schedule's.
 
         Returns:
-          An array of the inputs' shape and dtype.
+          An array with the shape and dtype of the inputs.
         """
         key, rate, deterministic = self._resolve(deterministic, rngs, rate)
         return drop_activation(

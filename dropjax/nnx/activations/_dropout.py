@@ -11,20 +11,21 @@ from dropjax.nnx._base import Drop, Rngs
 
 
 class Dropout(Drop, nnx.Dropout):  # type: ignore[misc]  # The rate may be an array.
-    """`dropjax.dropout` as a layer, and a drop-in for `flax.nnx.Dropout`.
+    """`dropjax.dropout` as a layer, a drop-in replacement for `flax.nnx.Dropout`.
 
-    It is a `flax.nnx.Dropout`, also to `isinstance` and to filters, as in
+    It is a subclass of `flax.nnx.Dropout`, so that filters find it too, as in
     `model.set_attributes(nnx.Dropout, deterministic=True)`. For the same rngs it drops
-    the same elements as flax's in every dtype, and gives the same bits in float32.
+    the same elements in every dtype, and returns the same bits in float32.
 
     Args:
       rate: the probability of dropping, in [0, 1].
-      broadcast_dims: the axes along which elements share a coin.
-      noise_shape: Keras's way to say who shares a coin, instead of `broadcast_dims`.
+      broadcast_dims: the axes along which elements share a mask value.
+      noise_shape: the shape of the mask, as in Keras, instead of `broadcast_dims`: 1
+        for a shared axis, None or the full size for any other.
       scaling: "inverted" or "standard".
       deterministic: if True, nothing is dropped.
-      rng_collection: the stream of rngs that the keys are taken from.
-      rngs: the source of keys; None if every call brings its own.
+      rng_collection: the name of the rng stream that provides PRNG keys.
+      rngs: the source of PRNG keys; None if every call passes its own.
 
     Example:
       >>> import dropjax.nnx as djn
@@ -64,11 +65,11 @@ class Dropout(Drop, nnx.Dropout):  # type: ignore[misc]  # The rate may be an ar
         Args:
           inputs: a floating-point or complex array.
           deterministic: overrides the attribute.
-          rngs: overrides the layer's; it may also be a key.
-          rate: overrides the attribute; it may be traced, as from a schedule.
+          rngs: overrides the layer's rngs; may also be a PRNG key.
+          rate: overrides the attribute; may be a traced value, such as a schedule's.
 
         Returns:
-          An array of the inputs' shape and dtype.
+          An array with the shape and dtype of the inputs.
         """
         key, rate, deterministic = self._resolve(deterministic, rngs, rate)
         return dropout(

@@ -14,11 +14,11 @@ class GaussianDropout(Drop, nnx.Module):
     """`dropjax.gaussian_dropout` as a layer.
 
     Args:
-      rate: the rate of the dropout whose noise is imitated, in [0, 1).
-      broadcast_dims: the axes along which elements share their noise.
+      rate: the rate of the dropout whose noise variance is matched, in [0, 1).
+      broadcast_dims: the axes along which elements share a noise value.
       deterministic: if True, nothing is dropped.
-      rng_collection: the stream of rngs that the keys are taken from.
-      rngs: the source of keys; None if every call brings its own.
+      rng_collection: the name of the rng stream that provides PRNG keys.
+      rngs: the source of PRNG keys; None if every call passes its own.
 
     Example:
       >>> import dropjax.nnx as djn
@@ -52,16 +52,16 @@ class GaussianDropout(Drop, nnx.Module):
         rngs: Rngs | KeyLike = None,
         rate: RateLike | None = None,
     ) -> Inexact[Array, "*shape"]:
-        """Multiplies the inputs by noise.
+        """Multiplies the inputs by Gaussian noise.
 
         Args:
           inputs: a floating-point or complex array.
           deterministic: overrides the attribute.
-          rngs: overrides the layer's; it may also be a key.
-          rate: overrides the attribute; it may be traced, as from a schedule.
+          rngs: overrides the layer's rngs; may also be a PRNG key.
+          rate: overrides the attribute; may be a traced value, such as a schedule's.
 
         Returns:
-          An array of the inputs' shape and dtype.
+          An array with the shape and dtype of the inputs.
         """
         key, rate, deterministic = self._resolve(deterministic, rngs, rate)
         return gaussian_dropout(
@@ -77,11 +77,11 @@ class GaussianNoise(Drop, nnx.Module):
     """`dropjax.gaussian_noise` as a layer.
 
     Args:
-      stddev: the noise's standard deviation, 0 or more.
-      broadcast_dims: the axes along which elements share their noise.
-      deterministic: if True, there is no noise.
-      rng_collection: the stream of rngs that the keys are taken from.
-      rngs: the source of keys; None if every call brings its own.
+      stddev: the standard deviation of the noise, at least 0.
+      broadcast_dims: the axes along which elements share a noise value.
+      deterministic: if True, no noise is added.
+      rng_collection: the name of the rng stream that provides PRNG keys.
+      rngs: the source of PRNG keys; None if every call passes its own.
 
     Example:
       >>> import dropjax.nnx as djn
@@ -114,16 +114,16 @@ class GaussianNoise(Drop, nnx.Module):
         rngs: Rngs | KeyLike = None,
         stddev: RateLike | None = None,
     ) -> Inexact[Array, "*shape"]:
-        """Adds noise to the inputs.
+        """Adds Gaussian noise to the inputs.
 
         Args:
           inputs: a floating-point or complex array.
           deterministic: overrides the attribute.
-          rngs: overrides the layer's; it may also be a key.
-          stddev: overrides the attribute; it may be traced, as from a schedule.
+          rngs: overrides the layer's rngs; may also be a PRNG key.
+          stddev: overrides the attribute; may be a traced value, such as a schedule's.
 
         Returns:
-          An array of the inputs' shape and dtype.
+          An array with the shape and dtype of the inputs.
         """
         deterministic = check_flag_given(self, deterministic, self.deterministic)
         stddev = self.stddev if stddev is None else stddev

@@ -10,14 +10,14 @@ from dropjax.nnx._base import Drop, Rngs
 
 
 class MaxDropout(Drop, nnx.Module):
-    """`dropjax.max_dropout` as a layer: only the greatest of a group may be dropped.
+    """`dropjax.max_dropout` as a layer: only the maximum of a group can be dropped.
 
     Args:
       rate: the probability of dropping a group's maximum, in [0, 1].
-      broadcast_dims: the axes of a group; None is all but the first and last.
+      broadcast_dims: the axes that form a group; None means all but the first and last.
       deterministic: if True, nothing is dropped.
-      rng_collection: the stream of rngs that the keys are taken from.
-      rngs: the source of keys; None if every call brings its own.
+      rng_collection: the name of the rng stream that provides PRNG keys.
+      rngs: the source of PRNG keys; None if every call passes its own.
 
     Example:
       >>> import dropjax.nnx as djn
@@ -49,16 +49,16 @@ class MaxDropout(Drop, nnx.Module):
         rngs: Rngs | KeyLike = None,
         rate: RateLike | None = None,
     ) -> Inexact[Array, "*shape"]:
-        """Drops the greatest activations of groups.
+        """Drops the maxima of groups.
 
         Args:
           inputs: a floating-point or complex array.
           deterministic: overrides the attribute.
-          rngs: overrides the layer's; it may also be a key.
-          rate: overrides the attribute; it may be traced, as from a schedule.
+          rngs: overrides the layer's rngs; may also be a PRNG key.
+          rate: overrides the attribute; may be a traced value, such as a schedule's.
 
         Returns:
-          An array of the inputs' shape and dtype.
+          An array with the shape and dtype of the inputs.
         """
         key, rate, deterministic = self._resolve(deterministic, rngs, rate)
         return max_dropout(

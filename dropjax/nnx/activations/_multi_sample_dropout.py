@@ -9,15 +9,15 @@ from dropjax.nnx._base import Drop, Rngs
 
 
 class MultiSampleDropout(Drop, nnx.Module):
-    """`dropjax.multi_sample_dropout` as a layer, in front of a net's head.
+    """`dropjax.multi_sample_dropout` as a layer, to put before a network's head.
 
     Args:
       rate: the probability of dropping, in [0, 1].
       samples: the number of masks.
       scaling: "inverted" or "standard".
-      deterministic: if True, nothing is dropped, and there is one sample.
-      rng_collection: the stream of rngs that the keys are taken from.
-      rngs: the source of keys; None if every call brings its own.
+      deterministic: if True, nothing is dropped and there is one sample.
+      rng_collection: the name of the rng stream that provides PRNG keys.
+      rngs: the source of PRNG keys; None if every call passes its own.
 
     Example:
       >>> import dropjax.nnx as djn
@@ -48,16 +48,16 @@ class MultiSampleDropout(Drop, nnx.Module):
         rngs: Rngs | KeyLike = None,
         rate: RateLike | None = None,
     ) -> Inexact[Array, "samples *shape"]:
-        """Drops elements of the inputs, several times over.
+        """Drops elements of the inputs with several masks.
 
         Args:
           inputs: a floating-point or complex array.
           deterministic: overrides the attribute.
-          rngs: overrides the layer's; it may also be a key.
-          rate: overrides the attribute; it may be traced, as from a schedule.
+          rngs: overrides the layer's rngs; may also be a PRNG key.
+          rate: overrides the attribute; may be a traced value, such as a schedule's.
 
         Returns:
-          An array of shape (samples, *shape), or (1, *shape) where nothing is dropped.
+          An array of shape (samples, *shape), or (1, *shape) if nothing is dropped.
         """
         key, rate, deterministic = self._resolve(deterministic, rngs, rate)
         return multi_sample_dropout(
