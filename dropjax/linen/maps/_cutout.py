@@ -12,18 +12,18 @@ from dropjax.linen._base import Drop, resolve
 
 
 class Cutout(Drop):
-    """`dropjax.cutout` as a layer, for images, or for any number of spatial axes.
+    """`dropjax.cutout` as a layer, for images or any number of spatial axes.
 
     Attributes:
       rate: the probability that an example is cut, in [0, 1].
-      size: the side of the square, or one for each spatial axis.
-      fill: what takes the dropped places: a number, one for each channel, an array
-        that broadcasts, or "random".
-      inside: if True, the whole square lies in the map.
-      channel_axis: the axis of the channels, which share the box.
-      batch_axis: the axis of the examples, None if there is none.
-      deterministic: if True, nothing is dropped. Give it here or in the call.
-      rng_collection: the collection of rngs that the key is taken from.
+      size: the side length of the square, or one for each spatial axis.
+      fill: the value that replaces dropped elements: a number, one for each channel, an
+        array that broadcasts, or "random".
+      inside: if True, the square lies entirely inside the map.
+      channel_axis: the axis of the channels, which share the same area.
+      batch_axis: the axis of the examples; None if there is no such axis.
+      deterministic: if True, nothing is dropped. Set it here or pass it in the call.
+      rng_collection: the name of the rng collection that provides PRNG keys.
 
     Example:
       >>> import dropjax.linen as djl
@@ -57,11 +57,11 @@ class Cutout(Drop):
         Args:
           inputs: an array of numbers, by default (batch, *spatial, channels).
           deterministic: if True, nothing is dropped.
-          rng: a key to use instead of one from the collection.
-          rate: overrides the attribute; it may be traced, as from a schedule.
+          rng: a PRNG key to use instead of one from the collection.
+          rate: overrides the attribute; may be a traced value, such as a schedule's.
 
         Returns:
-          An array of the inputs' shape and dtype.
+          An array with the shape and dtype of the inputs.
         """
         key, rate, deterministic = resolve(self, rng, rate, deterministic)
         return cutout(

@@ -29,7 +29,7 @@ class _DropBlock(Drop):
 
     @property
     def draws_at_one(self) -> bool:
-        """Whether a rate of 1 needs a key."""
+        """Whether a rate of 1 needs a PRNG key."""
         return draws_at_one(self.gamma_scale, self.fill)
 
     @nn.compact
@@ -46,11 +46,11 @@ class _DropBlock(Drop):
         Args:
           inputs: a floating-point or complex array with the layer's spatial axes.
           deterministic: if True, nothing is dropped.
-          rng: a key to use instead of one from the collection.
-          rate: overrides the attribute; it may be traced, as from a schedule.
+          rng: a PRNG key to use instead of one from the collection.
+          rate: overrides the attribute; may be a traced value, such as a schedule's.
 
         Returns:
-          An array of the inputs' shape and dtype.
+          An array with the shape and dtype of the inputs.
         """
         check_spatial_axes(inputs, self.spatial_axes, self.batch_axis, "DropBlock")
         key, rate, deterministic = resolve(self, rng, rate, deterministic)
@@ -73,17 +73,17 @@ class DropBlock1D(_DropBlock):
     """`dropjax.drop_block` for sequences: (batch, steps, channels) by default.
 
     Attributes:
-      rate: the share to be dropped, in [0, 1].
-      block_size: the side of the blocks, or one for each spatial axis.
+      rate: the fraction of elements to drop, in [0, 1].
+      block_size: the side length of the blocks, or one for each spatial axis.
       channel_axis: the axis of the feature maps; 1 for PyTorch's layout.
-      batch_axis: the axis of the examples, None if there is none.
-      per_channel: if False, the channels of an example share their blocks.
-      gamma_scale: a positive factor of the probability of a block.
-      fill: what takes the dropped places: a number, one for each channel, an array
-        that broadcasts, or "random".
-      scale_by_keep: if False, survivors are not scaled.
-      deterministic: if True, nothing is dropped. Give it here or in the call.
-      rng_collection: the collection of rngs that the key is taken from.
+      batch_axis: the axis of the examples; None if there is no such axis.
+      per_channel: if False, the channels of an example share the same blocks.
+      gamma_scale: a positive factor for the probability of a block.
+      fill: the value that replaces dropped elements: a number, one for each channel, an
+        array that broadcasts, or "random".
+      scale_by_keep: if False, kept elements are not scaled.
+      deterministic: if True, nothing is dropped. Set it here or pass it in the call.
+      rng_collection: the name of the rng collection that provides PRNG keys.
 
     Example:
       >>> import dropjax.linen as djl
@@ -99,17 +99,17 @@ class DropBlock2D(_DropBlock):
     """`dropjax.drop_block` for images: (batch, height, width, channels).
 
     Attributes:
-      rate: the share to be dropped, in [0, 1].
-      block_size: the side of the blocks, or one for each spatial axis.
+      rate: the fraction of elements to drop, in [0, 1].
+      block_size: the side length of the blocks, or one for each spatial axis.
       channel_axis: the axis of the feature maps; 1 for PyTorch's layout.
-      batch_axis: the axis of the examples, None if there is none.
-      per_channel: if False, the channels of an example share their blocks.
-      gamma_scale: a positive factor of the probability of a block.
-      fill: what takes the dropped places: a number, one for each channel, an array
-        that broadcasts, or "random".
-      scale_by_keep: if False, survivors are not scaled.
-      deterministic: if True, nothing is dropped. Give it here or in the call.
-      rng_collection: the collection of rngs that the key is taken from.
+      batch_axis: the axis of the examples; None if there is no such axis.
+      per_channel: if False, the channels of an example share the same blocks.
+      gamma_scale: a positive factor for the probability of a block.
+      fill: the value that replaces dropped elements: a number, one for each channel, an
+        array that broadcasts, or "random".
+      scale_by_keep: if False, kept elements are not scaled.
+      deterministic: if True, nothing is dropped. Set it here or pass it in the call.
+      rng_collection: the name of the rng collection that provides PRNG keys.
 
     Example:
       >>> import dropjax.linen as djl
@@ -125,17 +125,17 @@ class DropBlock3D(_DropBlock):
     """`dropjax.drop_block` for volumes: (batch, depth, height, width, channels).
 
     Attributes:
-      rate: the share to be dropped, in [0, 1].
-      block_size: the side of the blocks, or one for each spatial axis.
+      rate: the fraction of elements to drop, in [0, 1].
+      block_size: the side length of the blocks, or one for each spatial axis.
       channel_axis: the axis of the feature maps; 1 for PyTorch's layout.
-      batch_axis: the axis of the examples, None if there is none.
-      per_channel: if False, the channels of an example share their blocks.
-      gamma_scale: a positive factor of the probability of a block.
-      fill: what takes the dropped places: a number, one for each channel, an array
-        that broadcasts, or "random".
-      scale_by_keep: if False, survivors are not scaled.
-      deterministic: if True, nothing is dropped. Give it here or in the call.
-      rng_collection: the collection of rngs that the key is taken from.
+      batch_axis: the axis of the examples; None if there is no such axis.
+      per_channel: if False, the channels of an example share the same blocks.
+      gamma_scale: a positive factor for the probability of a block.
+      fill: the value that replaces dropped elements: a number, one for each channel, an
+        array that broadcasts, or "random".
+      scale_by_keep: if False, kept elements are not scaled.
+      deterministic: if True, nothing is dropped. Set it here or pass it in the call.
+      rng_collection: the name of the rng collection that provides PRNG keys.
 
     Example:
       >>> import dropjax.linen as djl

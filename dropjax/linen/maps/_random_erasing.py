@@ -15,14 +15,14 @@ class RandomErasing(Drop):
 
     Attributes:
       rate: the probability that an example is erased, in [0, 1].
-      area: the least and the largest share of the map, in (0, 1].
-      ratio: the least and the largest height over width, above 0.
-      fill: what takes the dropped places: a number, one for each channel, an array
-        that broadcasts, or "random".
-      channel_axis: the axis of the channels, which share the box.
-      batch_axis: the axis of the examples, None if there is none.
-      deterministic: if True, nothing is dropped. Give it here or in the call.
-      rng_collection: the collection of rngs that the key is taken from.
+      area: the smallest and the largest fraction of the map, in (0, 1].
+      ratio: the smallest and the largest ratio of height to width, above 0.
+      fill: the value that replaces dropped elements: a number, one for each channel, an
+        array that broadcasts, or "random".
+      channel_axis: the axis of the channels, which share the same area.
+      batch_axis: the axis of the examples; None if there is no such axis.
+      deterministic: if True, nothing is dropped. Set it here or pass it in the call.
+      rng_collection: the name of the rng collection that provides PRNG keys.
 
     Example:
       >>> import dropjax.linen as djl
@@ -57,11 +57,11 @@ class RandomErasing(Drop):
         Args:
           inputs: an array of numbers, by default (batch, height, width, channels).
           deterministic: if True, nothing is dropped.
-          rng: a key to use instead of one from the collection.
-          rate: overrides the attribute; it may be traced, as from a schedule.
+          rng: a PRNG key to use instead of one from the collection.
+          rate: overrides the attribute; may be a traced value, such as a schedule's.
 
         Returns:
-          An array of the inputs' shape and dtype.
+          An array with the shape and dtype of the inputs.
         """
         key, rate, deterministic = resolve(self, rng, rate, deterministic)
         return random_erasing(

@@ -35,11 +35,11 @@ class _SpatialDropout(Drop):
         Args:
           inputs: a floating-point or complex array with the layer's spatial axes.
           deterministic: if True, nothing is dropped.
-          rng: a key to use instead of one from the collection.
-          rate: overrides the attribute; it may be traced, as from a schedule.
+          rng: a PRNG key to use instead of one from the collection.
+          rate: overrides the attribute; may be a traced value, such as a schedule's.
 
         Returns:
-          An array of the inputs' shape and dtype.
+          An array with the shape and dtype of the inputs.
         """
         check_spatial_axes(inputs, self.spatial_axes, self.batch_axis)
         key, rate, deterministic = resolve(self, rng, rate, deterministic)
@@ -60,10 +60,10 @@ class SpatialDropout1D(_SpatialDropout):
     Attributes:
       rate: the probability of dropping a feature map, in [0, 1].
       channel_axis: the axis of the feature maps.
-      batch_axis: the axis of the examples, None if there is none.
+      batch_axis: the axis of the examples; None if there is no such axis.
       scaling: "inverted" or "standard".
-      deterministic: if True, nothing is dropped. Give it here or in the call.
-      rng_collection: the collection of rngs that the key is taken from.
+      deterministic: if True, nothing is dropped. Set it here or pass it in the call.
+      rng_collection: the name of the rng collection that provides PRNG keys.
 
     Example:
       >>> import dropjax.linen as djl
@@ -81,10 +81,10 @@ class SpatialDropout2D(_SpatialDropout):
     Attributes:
       rate: the probability of dropping a feature map, in [0, 1].
       channel_axis: the axis of the feature maps; 1 for PyTorch's layout.
-      batch_axis: the axis of the examples, None if there is none.
+      batch_axis: the axis of the examples; None if there is no such axis.
       scaling: "inverted" or "standard".
-      deterministic: if True, nothing is dropped. Give it here or in the call.
-      rng_collection: the collection of rngs that the key is taken from.
+      deterministic: if True, nothing is dropped. Set it here or pass it in the call.
+      rng_collection: the name of the rng collection that provides PRNG keys.
 
     Example:
       >>> import dropjax.linen as djl
@@ -102,10 +102,10 @@ class SpatialDropout3D(_SpatialDropout):
     Attributes:
       rate: the probability of dropping a feature map, in [0, 1].
       channel_axis: the axis of the feature maps; 1 for PyTorch's layout.
-      batch_axis: the axis of the examples, None if there is none.
+      batch_axis: the axis of the examples; None if there is no such axis.
       scaling: "inverted" or "standard".
-      deterministic: if True, nothing is dropped. Give it here or in the call.
-      rng_collection: the collection of rngs that the key is taken from.
+      deterministic: if True, nothing is dropped. Set it here or pass it in the call.
+      rng_collection: the name of the rng collection that provides PRNG keys.
 
     Example:
       >>> import dropjax.linen as djl

@@ -9,15 +9,15 @@ from dropjax.linen._base import Drop, resolve
 
 
 class WeightedChannelDropout(Drop):
-    """`dropjax.weighted_channel_dropout` as a layer: (batch, *spatial, channels).
+    """`dropjax.weighted_channel_dropout` as a layer, for (batch, *spatial, channels).
 
     Attributes:
-      rate: the share of channels to drop, in [0, 1].
+      rate: the fraction of channels to drop, in [0, 1].
       selected_rate: the probability of dropping a channel that was selected.
       channel_axis: the axis of the channels.
-      batch_axis: the axis of the examples, None if there is none.
-      deterministic: if True, nothing is dropped. Give it here or in the call.
-      rng_collection: the collection of rngs that the key is taken from.
+      batch_axis: the axis of the examples; None if there is no such axis.
+      deterministic: if True, nothing is dropped. Set it here or pass it in the call.
+      rng_collection: the name of the rng collection that provides PRNG keys.
 
     Example:
       >>> import dropjax.linen as djl
@@ -43,16 +43,16 @@ class WeightedChannelDropout(Drop):
         *,
         rate: RateLike | None = None,
     ) -> Inexact[Array, "*shape"]:
-        """Drops channels, the less active rather.
+        """Drops channels, less active ones with a higher probability.
 
         Args:
-          inputs: activations that are not negative.
+          inputs: non-negative activations.
           deterministic: if True, nothing is dropped.
-          rng: a key to use instead of one from the collection.
-          rate: overrides the attribute; it may be traced, as from a schedule.
+          rng: a PRNG key to use instead of one from the collection.
+          rate: overrides the attribute; may be a traced value, such as a schedule's.
 
         Returns:
-          An array of the inputs' shape and dtype.
+          An array with the shape and dtype of the inputs.
         """
         key, rate, deterministic = resolve(self, rng, rate, deterministic)
         return weighted_channel_dropout(

@@ -12,19 +12,19 @@ from dropjax.nnx._base import Drop, Rngs
 
 
 class Cutout(Drop, nnx.Module):
-    """`dropjax.cutout` as a layer, for images, or for any number of spatial axes.
+    """`dropjax.cutout` as a layer, for images or any number of spatial axes.
 
     Args:
       rate: the probability that an example is cut, in [0, 1].
-      size: the side of the square, or one for each spatial axis.
-      fill: what takes the dropped places: a number, one for each channel, an array
-        that broadcasts, or "random".
-      inside: if True, the whole square lies in the map.
-      channel_axis: the axis of the channels, which share the box.
-      batch_axis: the axis of the examples, None if there is none.
+      size: the side length of the square, or one for each spatial axis.
+      fill: the value that replaces dropped elements: a number, one for each channel, an
+        array that broadcasts, or "random".
+      inside: if True, the square lies entirely inside the map.
+      channel_axis: the axis of the channels, which share the same area.
+      batch_axis: the axis of the examples; None if there is no such axis.
       deterministic: if True, nothing is dropped.
-      rng_collection: the stream of rngs that the keys are taken from.
-      rngs: the source of keys; None if every call brings its own.
+      rng_collection: the name of the rng stream that provides PRNG keys.
+      rngs: the source of PRNG keys; None if every call passes its own.
 
     Example:
       >>> import dropjax.nnx as djn
@@ -70,11 +70,11 @@ class Cutout(Drop, nnx.Module):
         Args:
           inputs: an array of numbers, by default (batch, *spatial, channels).
           deterministic: overrides the attribute.
-          rngs: overrides the layer's; it may also be a key.
-          rate: overrides the attribute; it may be traced, as from a schedule.
+          rngs: overrides the layer's rngs; may also be a PRNG key.
+          rate: overrides the attribute; may be a traced value, such as a schedule's.
 
         Returns:
-          An array of the inputs' shape and dtype.
+          An array with the shape and dtype of the inputs.
         """
         key, rate, deterministic = self._resolve(deterministic, rngs, rate)
         return cutout(

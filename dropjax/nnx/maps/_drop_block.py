@@ -18,7 +18,7 @@ class _DropBlock(Drop, nnx.Module):
 
     @property
     def draws_at_one(self) -> bool:  # type: ignore[override]
-        """Whether a rate of 1 needs a key."""
+        """Whether a rate of 1 needs a PRNG key."""
         return draws_at_one(self.gamma_scale, self.fill)
 
     def __init__(
@@ -58,11 +58,11 @@ class _DropBlock(Drop, nnx.Module):
         Args:
           inputs: a floating-point or complex array with the layer's spatial axes.
           deterministic: overrides the attribute.
-          rngs: overrides the layer's; it may also be a key.
-          rate: overrides the attribute; it may be traced, as from a schedule.
+          rngs: overrides the layer's rngs; may also be a PRNG key.
+          rate: overrides the attribute; may be a traced value, such as a schedule's.
 
         Returns:
-          An array of the inputs' shape and dtype.
+          An array with the shape and dtype of the inputs.
         """
         check_spatial_axes(inputs, self.spatial_axes, self.batch_axis, "DropBlock")
         key, rate, deterministic = self._resolve(deterministic, rngs, rate)
@@ -85,18 +85,18 @@ class DropBlock1D(_DropBlock):
     """`dropjax.drop_block` for sequences: (batch, steps, channels) by default.
 
     Args:
-      rate: the share to be dropped, in [0, 1].
-      block_size: the side of the blocks, or one for each spatial axis.
+      rate: the fraction of elements to drop, in [0, 1].
+      block_size: the side length of the blocks, or one for each spatial axis.
       channel_axis: the axis of the feature maps; 1 for PyTorch's layout.
-      batch_axis: the axis of the examples, None if there is none.
-      per_channel: if False, the channels of an example share their blocks.
-      gamma_scale: a positive factor of the probability of a block.
-      fill: what takes the dropped places: a number, one for each channel, an array
-        that broadcasts, or "random".
-      scale_by_keep: if False, survivors are not scaled.
+      batch_axis: the axis of the examples; None if there is no such axis.
+      per_channel: if False, the channels of an example share the same blocks.
+      gamma_scale: a positive factor for the probability of a block.
+      fill: the value that replaces dropped elements: a number, one for each channel, an
+        array that broadcasts, or "random".
+      scale_by_keep: if False, kept elements are not scaled.
       deterministic: if True, nothing is dropped.
-      rng_collection: the stream of rngs that the keys are taken from.
-      rngs: the source of keys; None if every call brings its own.
+      rng_collection: the name of the rng stream that provides PRNG keys.
+      rngs: the source of PRNG keys; None if every call passes its own.
 
     Example:
       >>> import dropjax.nnx as djn
@@ -114,18 +114,18 @@ class DropBlock2D(_DropBlock):
     """`dropjax.drop_block` for images: (batch, height, width, channels).
 
     Args:
-      rate: the share to be dropped, in [0, 1].
-      block_size: the side of the blocks, or one for each spatial axis.
+      rate: the fraction of elements to drop, in [0, 1].
+      block_size: the side length of the blocks, or one for each spatial axis.
       channel_axis: the axis of the feature maps; 1 for PyTorch's layout.
-      batch_axis: the axis of the examples, None if there is none.
-      per_channel: if False, the channels of an example share their blocks.
-      gamma_scale: a positive factor of the probability of a block.
-      fill: what takes the dropped places: a number, one for each channel, an array
-        that broadcasts, or "random".
-      scale_by_keep: if False, survivors are not scaled.
+      batch_axis: the axis of the examples; None if there is no such axis.
+      per_channel: if False, the channels of an example share the same blocks.
+      gamma_scale: a positive factor for the probability of a block.
+      fill: the value that replaces dropped elements: a number, one for each channel, an
+        array that broadcasts, or "random".
+      scale_by_keep: if False, kept elements are not scaled.
       deterministic: if True, nothing is dropped.
-      rng_collection: the stream of rngs that the keys are taken from.
-      rngs: the source of keys; None if every call brings its own.
+      rng_collection: the name of the rng stream that provides PRNG keys.
+      rngs: the source of PRNG keys; None if every call passes its own.
 
     Example:
       >>> import dropjax.nnx as djn
@@ -143,18 +143,18 @@ class DropBlock3D(_DropBlock):
     """`dropjax.drop_block` for volumes: (batch, depth, height, width, channels).
 
     Args:
-      rate: the share to be dropped, in [0, 1].
-      block_size: the side of the blocks, or one for each spatial axis.
+      rate: the fraction of elements to drop, in [0, 1].
+      block_size: the side length of the blocks, or one for each spatial axis.
       channel_axis: the axis of the feature maps; 1 for PyTorch's layout.
-      batch_axis: the axis of the examples, None if there is none.
-      per_channel: if False, the channels of an example share their blocks.
-      gamma_scale: a positive factor of the probability of a block.
-      fill: what takes the dropped places: a number, one for each channel, an array
-        that broadcasts, or "random".
-      scale_by_keep: if False, survivors are not scaled.
+      batch_axis: the axis of the examples; None if there is no such axis.
+      per_channel: if False, the channels of an example share the same blocks.
+      gamma_scale: a positive factor for the probability of a block.
+      fill: the value that replaces dropped elements: a number, one for each channel, an
+        array that broadcasts, or "random".
+      scale_by_keep: if False, kept elements are not scaled.
       deterministic: if True, nothing is dropped.
-      rng_collection: the stream of rngs that the keys are taken from.
-      rngs: the source of keys; None if every call brings its own.
+      rng_collection: the name of the rng stream that provides PRNG keys.
+      rngs: the source of PRNG keys; None if every call passes its own.
 
     Example:
       >>> import dropjax.nnx as djn

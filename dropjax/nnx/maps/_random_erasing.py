@@ -15,15 +15,15 @@ class RandomErasing(Drop, nnx.Module):
 
     Args:
       rate: the probability that an example is erased, in [0, 1].
-      area: the least and the largest share of the map, in (0, 1].
-      ratio: the least and the largest height over width, above 0.
-      fill: what takes the dropped places: a number, one for each channel, an array
-        that broadcasts, or "random".
-      channel_axis: the axis of the channels, which share the box.
-      batch_axis: the axis of the examples, None if there is none.
+      area: the smallest and the largest fraction of the map, in (0, 1].
+      ratio: the smallest and the largest ratio of height to width, above 0.
+      fill: the value that replaces dropped elements: a number, one for each channel, an
+        array that broadcasts, or "random".
+      channel_axis: the axis of the channels, which share the same area.
+      batch_axis: the axis of the examples; None if there is no such axis.
       deterministic: if True, nothing is dropped.
-      rng_collection: the stream of rngs that the keys are taken from.
-      rngs: the source of keys; None if every call brings its own.
+      rng_collection: the name of the rng stream that provides PRNG keys.
+      rngs: the source of PRNG keys; None if every call passes its own.
 
     Example:
       >>> import dropjax.nnx as djn
@@ -70,11 +70,11 @@ class RandomErasing(Drop, nnx.Module):
         Args:
           inputs: an array of numbers, by default (batch, height, width, channels).
           deterministic: overrides the attribute.
-          rngs: overrides the layer's; it may also be a key.
-          rate: overrides the attribute; it may be traced, as from a schedule.
+          rngs: overrides the layer's rngs; may also be a PRNG key.
+          rate: overrides the attribute; may be a traced value, such as a schedule's.
 
         Returns:
-          An array of the inputs' shape and dtype.
+          An array with the shape and dtype of the inputs.
         """
         key, rate, deterministic = self._resolve(deterministic, rngs, rate)
         return random_erasing(

@@ -9,16 +9,16 @@ from dropjax.nnx._base import Drop, Rngs
 
 
 class WeightedChannelDropout(Drop, nnx.Module):
-    """`dropjax.weighted_channel_dropout` as a layer: (batch, *spatial, channels).
+    """`dropjax.weighted_channel_dropout` as a layer, for (batch, *spatial, channels).
 
     Args:
-      rate: the share of channels to drop, in [0, 1].
+      rate: the fraction of channels to drop, in [0, 1].
       selected_rate: the probability of dropping a channel that was selected.
       channel_axis: the axis of the channels.
-      batch_axis: the axis of the examples, None if there is none.
+      batch_axis: the axis of the examples; None if there is no such axis.
       deterministic: if True, nothing is dropped.
-      rng_collection: the stream of rngs that the keys are taken from.
-      rngs: the source of keys; None if every call brings its own.
+      rng_collection: the name of the rng stream that provides PRNG keys.
+      rngs: the source of PRNG keys; None if every call passes its own.
 
     Example:
       >>> import dropjax.nnx as djn
@@ -52,16 +52,16 @@ class WeightedChannelDropout(Drop, nnx.Module):
         rngs: Rngs | KeyLike = None,
         rate: RateLike | None = None,
     ) -> Inexact[Array, "*shape"]:
-        """Drops channels, the less active rather.
+        """Drops channels, less active ones with a higher probability.
 
         Args:
-          inputs: activations that are not negative.
+          inputs: non-negative activations.
           deterministic: overrides the attribute.
-          rngs: overrides the layer's; it may also be a key.
-          rate: overrides the attribute; it may be traced, as from a schedule.
+          rngs: overrides the layer's rngs; may also be a PRNG key.
+          rate: overrides the attribute; may be a traced value, such as a schedule's.
 
         Returns:
-          An array of the inputs' shape and dtype.
+          An array with the shape and dtype of the inputs.
         """
         key, rate, deterministic = self._resolve(deterministic, rngs, rate)
         return weighted_channel_dropout(
