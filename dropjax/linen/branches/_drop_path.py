@@ -13,11 +13,11 @@ class DropPath(Drop):
 
     Attributes:
       rate: the probability of dropping the branch, in [0, 1].
-      mode: "row" for a coin per example, "batch" for one coin.
+      mode: "row" to decide for each example, "batch" for the whole batch at once.
       batch_axis: the axis of the examples.
-      scaling: "inverted", "standard", or "none", which scales nothing.
-      deterministic: if True, nothing is dropped. Give it here or in the call.
-      rng_collection: the collection of rngs that the key is taken from.
+      scaling: "inverted", "standard", or "none" for no scaling.
+      deterministic: if True, nothing is dropped. Set it here or pass it in the call.
+      rng_collection: the name of the rng collection that provides PRNG keys.
 
     Example:
       >>> import dropjax.linen as djl
@@ -44,17 +44,17 @@ class DropPath(Drop):
         *,
         rate: RateLike | None = None,
     ) -> Tree:
-        """Drops the branch, for each example or for the batch.
+        """Drops the branch, for each example or for the whole batch.
 
         Args:
           inputs: the output of a residual branch, a floating-point or complex array
             or a tree of them.
           deterministic: if True, nothing is dropped.
-          rng: a key to use instead of one from the collection.
-          rate: overrides the attribute; it may be traced, as from a schedule.
+          rng: a PRNG key to use instead of one from the collection.
+          rate: overrides the attribute; may be a traced value, such as a schedule's.
 
         Returns:
-          Arrays of the inputs' structure, shapes and dtypes.
+          Arrays with the structure, shapes and dtypes of the inputs.
         """
         key, rate, deterministic = resolve(self, rng, rate, deterministic)
         return drop_path(

@@ -16,23 +16,24 @@ from dropjax.transforms import takes_deterministic
 
 
 class LayerDrop(Wrapper):
-    """`dropjax.layer_drop` around a module: it is run or skipped, and so is its work.
+    """`dropjax.layer_drop` around a module, which runs or is skipped with all its work.
 
-    The variables are those of the wrapped module, at the same paths: nothing is nested
-    and a checkpoint moves over unchanged.
+    The variables are those of the wrapped module, at the same paths, so its checkpoints
+    load unchanged.
 
-    A skipped module leaves its variables as they are, batch statistics and caches
-    included. What it would have sown is zeros: a loss or a count in a mutable
-    collection gets no share from it, and the `intermediates` have the same structure
-    whichever way the coin falls.
+    A skipped module leaves its variables unchanged, including batch statistics and
+    caches. Values that it would have sown are zeros: it adds nothing to a loss or a
+    count in a mutable collection, and the `intermediates` have the same structure
+    whether or not the module runs.
 
     Attributes:
-      module: the module to wrap, which returns a tree like its first argument, or a
-        tuple with such a tree first, such as (hidden state, attention weights). Where
+      module: the module to wrap. It returns a tree like its first argument, or a tuple
+        whose first entry is such a tree, such as (hidden state, attention weights). If
         it is skipped, the other entries are zeros.
       rate: the probability of dropping the layer, in [0, 1].
-      deterministic: if True, the layer is run. Give it here or in the call.
-      rng_collection: the collection of rngs that the key is taken from.
+      deterministic: if True, the module always runs. Set it here or pass it in the
+        call.
+      rng_collection: the name of the rng collection that provides PRNG keys.
 
     Example:
       >>> import dropjax.linen as djl
@@ -58,21 +59,21 @@ class LayerDrop(Wrapper):
         rate: RateLike | None = None,
         **kwargs: Any,
     ) -> PyTree:
-        """Calls the wrapped module, or gives the inputs back.
+        """Calls the wrapped module or returns the inputs.
 
         Args:
           inputs: an array, or a tree of arrays of which at least one is floating-point
             or complex.
-          *args: for the wrapped module.
-          deterministic: if True, the layer is run. Given in the call, it is handed on
-            to a wrapped module whose call takes a `deterministic` too.
-          rng: a key to use instead of one from the collection.
-          rate: overrides the attribute; it may be traced, as from a schedule.
-          **kwargs: for the wrapped module.
+          *args: passed on to the wrapped module.
+          deterministic: if True, the module always runs. If passed in the call, it is
+            also passed on to a wrapped module whose call accepts `deterministic`.
+          rng: a PRNG key to use instead of one from the collection.
+          rate: overrides the attribute; may be a traced value, such as a schedule's.
+          **kwargs: passed on to the wrapped module.
 
         Returns:
-          What the wrapped module returns; or, in the same structure, the inputs,
-          followed by zeros.
+          The wrapped module's output or, in the same structure, the inputs followed by
+          zeros.
         """
         self.share_scope()
         check_tree(inputs)
@@ -99,7 +100,7 @@ class LayerDrop(Wrapper):
 def _run_or_skip(
     kept: Any, rate: RateLike, run: Callable[..., Any], scopes: Any, x: PyTree
 ) -> PyTree:
-    """Like `nn.cond`, where one branch sows and the other has to do as if it did."""
+    """Like `nn.cond`, but where only one of the two branches sows."""
 
     def inner(
         open_scopes: Callable[..., Any],

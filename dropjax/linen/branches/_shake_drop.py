@@ -12,16 +12,17 @@ from dropjax.linen._base import Drop, resolve
 
 
 class ShakeDrop(Drop):
-    """`dropjax.shake_drop` as a layer: for a residual branch, before the sum.
+    """`dropjax.shake_drop` as a layer, at the end of a residual branch.
 
     Attributes:
-      rate: the probability of shaking, in [0, 1].
-      forward_range: the lowest and highest factor forward.
-      backward_range: the lowest and highest factor backward.
-      broadcast_dims: the axes along which elements share a draw; None is all but the
+      rate: the probability of shaking the branch, in [0, 1].
+      forward_range: the lowest and highest factor in the forward pass.
+      backward_range: the lowest and highest factor in the backward pass.
+      broadcast_dims: the axes along which elements share a draw; None means all but the
         first.
-      deterministic: if True, the mean is taken. Give it here or in the call.
-      rng_collection: the collection of rngs that the key is taken from.
+      deterministic: if True, the output is the mean over draws. Set it here or pass it
+        in the call.
+      rng_collection: the name of the rng collection that provides PRNG keys.
 
     Example:
       >>> import dropjax.linen as djl
@@ -52,13 +53,13 @@ class ShakeDrop(Drop):
         """Shakes a residual branch.
 
         Args:
-          inputs: what the branch gives.
-          deterministic: if True, the mean is taken.
-          rng: a key to use instead of one from the collection.
-          rate: overrides the attribute; it may be traced, as from a schedule.
+          inputs: the output of a residual branch.
+          deterministic: if True, the output is the mean over draws.
+          rng: a PRNG key to use instead of one from the collection.
+          rate: overrides the attribute; may be a traced value, such as a schedule's.
 
         Returns:
-          An array of the inputs' shape and dtype.
+          An array with the shape and dtype of the inputs.
         """
         key, rate, deterministic = resolve(self, rng, rate, deterministic)
         return shake_drop(

@@ -13,12 +13,12 @@ class DropPath(Drop, nnx.Module):
 
     Args:
       rate: the probability of dropping the branch, in [0, 1].
-      mode: "row" for a coin per example, "batch" for one coin.
+      mode: "row" to decide for each example, "batch" for the whole batch at once.
       batch_axis: the axis of the examples.
-      scaling: "inverted", "standard", or "none", which scales nothing.
+      scaling: "inverted", "standard", or "none" for no scaling.
       deterministic: if True, nothing is dropped.
-      rng_collection: the stream of rngs that the keys are taken from.
-      rngs: the source of keys; None if every call brings its own.
+      rng_collection: the name of the rng stream that provides PRNG keys.
+      rngs: the source of PRNG keys; None if every call passes its own.
 
     Example:
       >>> import dropjax.nnx as djn
@@ -55,17 +55,17 @@ class DropPath(Drop, nnx.Module):
         rngs: Rngs | KeyLike = None,
         rate: RateLike | None = None,
     ) -> Tree:
-        """Drops the branch, for each example or for the batch.
+        """Drops the branch, for each example or for the whole batch.
 
         Args:
           inputs: the output of a residual branch, a floating-point or complex array
             or a tree of them.
           deterministic: overrides the attribute.
-          rngs: overrides the layer's; it may also be a key.
-          rate: overrides the attribute; it may be traced, as from a schedule.
+          rngs: overrides the layer's rngs; may also be a PRNG key.
+          rate: overrides the attribute; may be a traced value, such as a schedule's.
 
         Returns:
-          Arrays of the inputs' structure, shapes and dtypes.
+          Arrays with the structure, shapes and dtypes of the inputs.
         """
         key, rate, deterministic = self._resolve(deterministic, rngs, rate)
         return drop_path(

@@ -14,21 +14,21 @@ from dropjax.transforms import takes_deterministic
 
 
 class LayerDrop(Wrapper, nnx.Module):
-    """`dropjax.layer_drop` around a module: it is run or skipped, and so is its work.
+    """`dropjax.layer_drop` around a module, which runs or is skipped with all its work.
 
-    A skipped module leaves its variables as they are, batch statistics, caches and
-    rngs included. What it would have sown, or what `nnx.capture` would have captured
-    in it, is zeros: a loss or a count gets no share from it, and the captured state has
-    the same structure whichever way the coin falls.
+    A skipped module leaves its variables unchanged, including batch statistics, caches
+    and rngs. Values that it would have sown, or that `nnx.capture` would have captured
+    in it, are zeros: it adds nothing to a loss or a count, and the captured state has
+    the same structure whether or not the module runs.
 
     Args:
-      module: the module to wrap, or a function of arrays, which returns a tree like its
-        first argument, or a tuple with such a tree first, such as (hidden state,
-        attention weights). Where it is skipped, the other entries are zeros.
+      module: the module to wrap, or a function of arrays. It returns a tree like its
+        first argument, or a tuple whose first entry is such a tree, such as (hidden
+        state, attention weights). If it is skipped, the other entries are zeros.
       rate: the probability of dropping the layer, in [0, 1].
-      deterministic: if True, the layer is run.
-      rng_collection: the stream of rngs that the keys are taken from.
-      rngs: the source of keys; None if every call brings its own.
+      deterministic: if True, the module always runs.
+      rng_collection: the name of the rng stream that provides PRNG keys.
+      rngs: the source of PRNG keys; None if every call passes its own.
 
     Example:
       >>> import dropjax.nnx as djn
@@ -60,21 +60,21 @@ class LayerDrop(Wrapper, nnx.Module):
         rate: RateLike | None = None,
         **kwargs: Any,
     ) -> PyTree:
-        """Calls the wrapped module, or gives the inputs back.
+        """Calls the wrapped module or returns the inputs.
 
         Args:
           inputs: an array, or a tree of arrays of which at least one is floating-point
             or complex.
-          *args: for the wrapped module.
-          deterministic: overrides the attribute. Given in the call, it is handed on to
-            a wrapped module whose call takes a `deterministic` too.
-          rngs: overrides the layer's; it may also be a key.
-          rate: overrides the attribute; it may be traced, as from a schedule.
-          **kwargs: for the wrapped module.
+          *args: passed on to the wrapped module.
+          deterministic: overrides the attribute. If passed in the call, it is also
+            passed on to a wrapped module whose call accepts `deterministic`.
+          rngs: overrides the layer's rngs; may also be a PRNG key.
+          rate: overrides the attribute; may be a traced value, such as a schedule's.
+          **kwargs: passed on to the wrapped module.
 
         Returns:
-          What the wrapped module returns; or, in the same structure, the inputs,
-          followed by zeros.
+          The wrapped module's output or, in the same structure, the inputs followed by
+          zeros.
         """
         if deterministic is not None and takes_deterministic(self.module):
             kwargs["deterministic"] = deterministic

@@ -12,17 +12,17 @@ from dropjax.nnx._base import Drop, Rngs
 
 
 class ShakeDrop(Drop, nnx.Module):
-    """`dropjax.shake_drop` as a layer: for a residual branch, before the sum.
+    """`dropjax.shake_drop` as a layer, at the end of a residual branch.
 
     Args:
-      rate: the probability of shaking, in [0, 1].
-      forward_range: the lowest and highest factor forward.
-      backward_range: the lowest and highest factor backward.
-      broadcast_dims: the axes along which elements share a draw; None is all but the
+      rate: the probability of shaking the branch, in [0, 1].
+      forward_range: the lowest and highest factor in the forward pass.
+      backward_range: the lowest and highest factor in the backward pass.
+      broadcast_dims: the axes along which elements share a draw; None means all but the
         first.
-      deterministic: if True, the mean is taken.
-      rng_collection: the stream of rngs that the keys are taken from.
-      rngs: the source of keys; None if every call brings its own.
+      deterministic: if True, the output is the mean over draws.
+      rng_collection: the name of the rng stream that provides PRNG keys.
+      rngs: the source of PRNG keys; None if every call passes its own.
 
     Example:
       >>> import dropjax.nnx as djn
@@ -62,13 +62,13 @@ class ShakeDrop(Drop, nnx.Module):
         """Shakes a residual branch.
 
         Args:
-          inputs: what the branch gives.
+          inputs: the output of a residual branch.
           deterministic: overrides the attribute.
-          rngs: overrides the layer's; it may also be a key.
-          rate: overrides the attribute; it may be traced, as from a schedule.
+          rngs: overrides the layer's rngs; may also be a PRNG key.
+          rate: overrides the attribute; may be a traced value, such as a schedule's.
 
         Returns:
-          An array of the inputs' shape and dtype.
+          An array with the shape and dtype of the inputs.
         """
         key, rate, deterministic = self._resolve(deterministic, rngs, rate)
         return shake_drop(
