@@ -9,14 +9,14 @@ from dropjax.linen._base import Drop, resolve
 
 
 class AttentionDropout(Drop):
-    """`dropjax.attention_dropout` as a layer: for weights after the softmax.
+    """`dropjax.attention_dropout` as a layer, for weights after the softmax.
 
     Attributes:
       rate: the probability of dropping a weight, in [0, 1].
-      broadcast_dropout: whether all heads and examples share the coins.
-      renormalize: whether the weights kept are brought back to a sum of 1.
-      deterministic: if True, nothing is dropped. Give it here or in the call.
-      rng_collection: the collection of rngs that the key is taken from.
+      broadcast_dropout: whether all heads and examples share one mask.
+      renormalize: whether to rescale the kept weights so that they sum to 1.
+      deterministic: if True, nothing is dropped. Set it here or pass it in the call.
+      rng_collection: the name of the rng collection that provides PRNG keys.
 
     Example:
       >>> import dropjax.linen as djl
@@ -44,13 +44,13 @@ class AttentionDropout(Drop):
         """Drops attention weights.
 
         Args:
-          inputs: weights, (*batch, heads, queries, keys).
+          inputs: attention weights, (*batch, heads, queries, keys).
           deterministic: if True, nothing is dropped.
-          rng: a key to use instead of one from the collection.
-          rate: overrides the attribute; it may be traced, as from a schedule.
+          rng: a PRNG key to use instead of one from the collection.
+          rate: overrides the attribute; may be a traced value, such as a schedule's.
 
         Returns:
-          An array of the inputs' shape and dtype.
+          An array with the shape and dtype of the inputs.
         """
         key, rate, deterministic = resolve(self, rng, rate, deterministic)
         return attention_dropout(

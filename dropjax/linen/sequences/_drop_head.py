@@ -9,14 +9,14 @@ from dropjax.linen._base import Drop, resolve
 
 
 class DropHead(Drop):
-    """`dropjax.drop_head` as a layer: (batch, ..., heads, depth) by default.
+    """`dropjax.drop_head` as a layer, for (batch, ..., heads, depth) by default.
 
     Attributes:
       rate: the probability of dropping a head, in [0, 1].
       head_axis: the axis of the heads.
-      batch_axis: the axis of the examples, None if there is none.
-      deterministic: if True, nothing is dropped. Give it here or in the call.
-      rng_collection: the collection of rngs that the key is taken from.
+      batch_axis: the axis of the examples; None if there is no such axis.
+      deterministic: if True, nothing is dropped. Set it here or pass it in the call.
+      rng_collection: the name of the rng collection that provides PRNG keys.
 
     Example:
       >>> import dropjax.linen as djl
@@ -40,16 +40,16 @@ class DropHead(Drop):
         *,
         rate: RateLike | None = None,
     ) -> Inexact[Array, "*shape"]:
-        """Drops whole heads.
+        """Drops attention heads.
 
         Args:
-          inputs: the heads' outputs.
+          inputs: the outputs of the heads.
           deterministic: if True, nothing is dropped.
-          rng: a key to use instead of one from the collection.
-          rate: overrides the attribute; it may be traced, as from a schedule.
+          rng: a PRNG key to use instead of one from the collection.
+          rate: overrides the attribute; may be a traced value, such as a schedule's.
 
         Returns:
-          An array of the inputs' shape and dtype.
+          An array with the shape and dtype of the inputs.
         """
         key, rate, deterministic = resolve(self, rng, rate, deterministic)
         return drop_head(

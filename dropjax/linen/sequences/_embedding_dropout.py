@@ -11,13 +11,13 @@ from dropjax.linen._base import Drop, resolve
 
 
 class EmbeddingDropout(Drop):
-    """`dropjax.embedding_dropout` as a layer: its input is the table.
+    """`dropjax.embedding_dropout` as a layer, applied to an embedding table.
 
     Attributes:
       rate: the probability of dropping a row, in [0, 1].
       scaling: "inverted" or "standard".
-      deterministic: if True, nothing is dropped. Give it here or in the call.
-      rng_collection: the collection of rngs that the key is taken from.
+      deterministic: if True, nothing is dropped. Set it here or pass it in the call.
+      rng_collection: the name of the rng collection that provides PRNG keys.
 
     Example:
       >>> import dropjax.linen as djl
@@ -40,16 +40,16 @@ class EmbeddingDropout(Drop):
         *,
         rate: RateLike | None = None,
     ) -> Inexact[Array, "*shape"]:
-        """Drops rows of a table.
+        """Drops rows of the table.
 
         Args:
-          inputs: a table (words, features), floating-point or complex.
+          inputs: a floating-point or complex table, (words, features).
           deterministic: if True, nothing is dropped.
-          rng: a key to use instead of one from the collection.
-          rate: overrides the attribute; it may be traced, as from a schedule.
+          rng: a PRNG key to use instead of one from the collection.
+          rate: overrides the attribute; may be a traced value, such as a schedule's.
 
         Returns:
-          An array of the inputs' shape and dtype.
+          An array with the shape and dtype of the inputs.
         """
         key, rate, deterministic = resolve(self, rng, rate, deterministic)
         return embedding_dropout(

@@ -10,14 +10,14 @@ from dropjax.linen._base import Drop, resolve
 
 
 class PatchDropout(Drop):
-    """`dropjax.patch_dropout` as a layer: it gives the tokens kept and their indices.
+    """`dropjax.patch_dropout` as a layer: returns the kept tokens and their indices.
 
     Attributes:
-      rate: the share of the tokens to drop, a Python number in [0, 1].
-      prefix_tokens: how many tokens at the beginning are always kept.
-      ordered: whether the tokens stay in their order.
-      deterministic: if True, nothing is dropped. Give it here or in the call.
-      rng_collection: the collection of rngs that the key is taken from.
+      rate: the fraction of tokens to drop, a Python number in [0, 1].
+      prefix_tokens: the number of tokens at the beginning that are always kept.
+      ordered: whether the kept tokens stay in their order.
+      deterministic: if True, nothing is dropped. Set it here or pass it in the call.
+      rng_collection: the name of the rng collection that provides PRNG keys.
 
     Example:
       >>> import dropjax.linen as djl
@@ -44,16 +44,16 @@ class PatchDropout(Drop):
         *,
         rate: float | None = None,
     ) -> tuple[Num[Array, "*batch kept features"], Int32[Array, "*batch kept"]]:
-        """Takes tokens out of sequences.
+        """Drops tokens from sequences.
 
         Args:
-          inputs: an array of tokens, of any numbers.
+          inputs: an array of tokens of any numeric dtype.
           deterministic: if True, nothing is dropped.
-          rng: a key to use instead of one from the collection.
+          rng: a PRNG key to use instead of one from the collection.
           rate: overrides the attribute.
 
         Returns:
-          The tokens kept, prefix first, and their indices in the inputs.
+          The kept tokens, prefix first, and their indices in the inputs.
         """
         key, share, deterministic = resolve(self, rng, rate, deterministic)
         return patch_dropout(

@@ -1,4 +1,4 @@
-"""Recurrent dropout and zoneout, around any of flax's recurrent cells."""
+"""Recurrent dropout and zoneout, around Flax's recurrent cells."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
@@ -32,7 +32,7 @@ _CELLS = (
 
 
 class _Wrapper(Drop, nn.RNNCellBase):
-    """A cell whose carry brings the keys of the masks."""
+    """A cell whose carry includes the PRNG keys of the masks."""
 
     cell: nn.RNNCellBase
     rate: RateLike
@@ -49,20 +49,20 @@ class _Wrapper(Drop, nn.RNNCellBase):
 
     @nn.nowrap
     def _rate(self) -> RateLike:
-        """Its own, or in a model the one that is among the variables."""
+        """The layer's own rate or, in a model, the one among its variables."""
         return self.rate if self.scope is None else rate_of(self)
 
     @nn.nowrap
     def initialize_carry(self, rng: Array, input_shape: tuple[int, ...]) -> KeyedCarry:
-        """The wrapped cell's carry, and keys for the masks of new sequences.
+        """Returns the cell's carry, and PRNG keys for the masks of new sequences.
 
         Args:
-          rng: a key for the cell's carry. Outside of a model, where there is no
-            collection of rngs to take a key from, the masks' keys are made from it too.
-          input_shape: the shape of one step's inputs, (*batch, *features).
+          rng: a PRNG key for the cell's carry. Outside of a model, where there is no
+            rng collection, the keys of the masks are derived from it too.
+          input_shape: the shape of the inputs of one step, (*batch, *features).
 
         Returns:
-          A carry of two parts: `state`, the wrapped cell's own, and `keys`.
+          A carry with two parts: `state`, the wrapped cell's carry, and `keys`.
         """
         cell, deterministic = self.cell, self._off()
         keys = None
@@ -76,33 +76,34 @@ class _Wrapper(Drop, nn.RNNCellBase):
 
     @property
     def num_feature_axes(self) -> int:
-        """How many axes of the inputs are features."""
+        """The number of feature axes of the inputs."""
         return self.cell.num_feature_axes
 
 
 class RecurrentDropout(_Wrapper):
-    r"""A recurrent cell under masks of its inputs and state, fixed over a sequence.
+    r"""A recurrent cell with dropped inputs and state, by masks fixed over a sequence.
 
     $$h_t = f(W (m_x \odot x_t) + U (m_h \odot h_{t-1})), \qquad
       m \sim \text{Bernoulli}(1 - rate) / (1 - rate)$$
 
-    One mask of each serves all gates (Gal's tied weights) and all steps; each sequence
-    of the batch has its own. Only the products see the masked state: what a GRU or a
-    residual cell hands on is whole, and so is an LSTM's memory. Keras calls the rates
-    `recurrent_dropout` and `dropout`, but draws a mask for each gate.
+    All gates (Gal's tied weights) and all steps share one mask of the inputs and one of
+    the state; each sequence in the batch has its own masks. Only the matrix products
+    use the masked state: the state that a GRU or a residual cell passes on is not
+    masked, nor is an LSTM's memory. Keras calls the rates `recurrent_dropout` and
+    `dropout`, but draws a mask for each gate.
 
-    It wraps flax's LSTM, GRU, MGU and simple cells, and its variables are theirs, at
-    the same paths. Give it to `nn.RNN` like any cell. Its carry holds the keys that the
-    masks are drawn from at every step, so that nothing else needs to be told: a loop of
-    one's own works, and a sequence that is cut in pieces keeps its masks when the carry
-    is handed on. The wrapped cell's carry is `carry.state`.
+    It wraps Flax's LSTM, GRU, MGU and simple cells and keeps their variables at the
+    same paths. Pass it to `nn.RNN` like any cell. The PRNG keys of the masks are part
+    of the carry: hand-written loops work as well, and a sequence that is processed in
+    pieces keeps its masks if the carry is passed on. The wrapped cell's carry is
+    `carry.state`.
 
     Attributes:
       cell: the cell to wrap.
       rate: the probability of dropping an element of the state, in [0, 1].
       input_rate: the probability of dropping an element of the inputs.
-      deterministic: if True, nothing is dropped. It must be given here.
-      rng_collection: the collection of rngs that the keys are taken from.
+      deterministic: if True, nothing is dropped. It must be set here.
+      rng_collection: the name of the rng collection that provides PRNG keys.
 
     Example:
       >>> import dropjax.linen as djl
@@ -125,11 +126,11 @@ class RecurrentDropout(_Wrapper):
     def __call__(
         self, carry: KeyedCarry, inputs: Inexact[Array, "*batch features"]
     ) -> tuple[KeyedCarry, Inexact[Array, "*batch features_out"]]:
-        """One step of the cell.
+        """Runs one step of the cell.
 
         Args:
-          carry: of `initialize_carry`, or of the step before.
-          inputs: one step's inputs.
+          carry: the result of `initialize_carry` or of the previous step.
+          inputs: the inputs of one step.
 
         Returns:
           The new carry and the cell's output.
@@ -147,21 +148,21 @@ class RecurrentDropout(_Wrapper):
 
 
 class Zoneout(_Wrapper):
-    """A recurrent cell whose state stays as it was, at random: `dropjax.zoneout`.
+    """`dropjax.zoneout` around a cell, which randomly keeps elements of its old state.
 
-    Every element of the state tosses a coin at every step. The output is the state
-    after that. With `deterministic=True` each step takes the mean over masks.
+    Every step draws a mask with an entry for each element of the state. The output is
+    the resulting state. With `deterministic=True` each step takes the mean over masks.
 
-    It wraps any of flax's cells, and its variables are theirs, at the same paths. Its
-    carry holds the keys of the steps to come beside the wrapped cell's carry, which is
-    `carry.state`, so that nothing else needs to be told to `nn.RNN`.
+    It wraps any of Flax's cells and keeps their variables at the same paths. Pass it to
+    `nn.RNN` like any cell. The PRNG keys of the following steps are part of the carry.
+    The wrapped cell's carry is `carry.state`.
 
     Attributes:
       cell: the cell to wrap.
-      rate: the probability that an element of the state stays, in [0, 1].
-      memory_rate: the same for an LSTM's memory; None takes `rate`.
-      deterministic: if True, the mean is taken. It must be given here.
-      rng_collection: the collection of rngs that the keys are taken from.
+      rate: the probability that an element of the state keeps its old value, in [0, 1].
+      memory_rate: the same for an LSTM's memory; None means `rate`.
+      deterministic: if True, each step takes the mean over masks. It must be set here.
+      rng_collection: the name of the rng collection that provides PRNG keys.
 
     Example:
       >>> import dropjax.linen as djl
@@ -185,11 +186,11 @@ class Zoneout(_Wrapper):
     def __call__(
         self, carry: KeyedCarry, inputs: Inexact[Array, "*batch features"]
     ) -> tuple[KeyedCarry, Inexact[Array, "*batch features_out"]]:
-        """One step of the cell.
+        """Runs one step of the cell.
 
         Args:
-          carry: of `initialize_carry`, or of the step before.
-          inputs: one step's inputs.
+          carry: the result of `initialize_carry` or of the previous step.
+          inputs: the inputs of one step.
 
         Returns:
           The new carry and the last part of its state.
@@ -208,7 +209,7 @@ class Zoneout(_Wrapper):
 def _step(
     cell: nn.RNNCellBase, state: PyTree, dropped: Array, inputs: Array
 ) -> tuple[PyTree, Array]:
-    """A step in which only the products with the state see it dropped."""
+    """A step that uses the dropped state in its matrix products only."""
     if isinstance(state, tuple):
         return cell((*state[:-1], dropped), inputs)
 
@@ -218,8 +219,8 @@ def _step(
         kwargs: dict[str, Any],
         context: nn.module.InterceptorContext,
     ) -> Any:
-        # Flax names the recurrent products h, hr, hz, ...: all cells but LSTMs make
-        # another use of the state, which is to see it whole.
+        # Flax names the recurrent products h, hr, hz, ... All cells but LSTMs also use
+        # the state elsewhere, where it must not be masked.
         recurrent = isinstance(context.module, nn.Dense) and str(
             context.module.name
         ).startswith("h")

@@ -15,10 +15,10 @@ class VariationalDropout(Drop):
 
     Attributes:
       rate: the probability of dropping, in [0, 1].
-      time_axis: the axis of the steps, which share their coins.
+      time_axis: the axis of the steps, which share one mask.
       scaling: "inverted" or "standard".
-      deterministic: if True, nothing is dropped. Give it here or in the call.
-      rng_collection: the collection of rngs that the key is taken from.
+      deterministic: if True, nothing is dropped. Set it here or pass it in the call.
+      rng_collection: the name of the rng collection that provides PRNG keys.
 
     Example:
       >>> import dropjax.linen as djl
@@ -42,17 +42,17 @@ class VariationalDropout(Drop):
         *,
         rate: RateLike | None = None,
     ) -> Inexact[Array, "*shape"]:
-        """Drops features of sequences in all of their steps.
+        """Drops features in all steps of a sequence.
 
         Args:
           inputs: a floating-point or complex array, by default (*batch, steps,
             features).
           deterministic: if True, nothing is dropped.
-          rng: a key to use instead of one from the collection.
-          rate: overrides the attribute; it may be traced, as from a schedule.
+          rng: a PRNG key to use instead of one from the collection.
+          rate: overrides the attribute; may be a traced value, such as a schedule's.
 
         Returns:
-          An array of the inputs' shape and dtype.
+          An array with the shape and dtype of the inputs.
         """
         key, rate, deterministic = resolve(self, rng, rate, deterministic)
         return variational_dropout(

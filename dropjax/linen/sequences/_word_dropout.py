@@ -17,10 +17,10 @@ class WordDropout(Drop):
 
     Attributes:
       rate: the probability of dropping a token, in [0, 1].
-      unknown_id: what takes the dropped places.
-      protected: ids that are never dropped, as those of padding and separators.
-      deterministic: if True, nothing is dropped. Give it here or in the call.
-      rng_collection: the collection of rngs that the key is taken from.
+      unknown_id: the id that replaces dropped tokens.
+      protected: ids that are never dropped, such as those of padding and separators.
+      deterministic: if True, nothing is dropped. Set it here or pass it in the call.
+      rng_collection: the name of the rng collection that provides PRNG keys.
 
     Example:
       >>> import dropjax.linen as djl
@@ -45,16 +45,16 @@ class WordDropout(Drop):
         *,
         rate: RateLike | None = None,
     ) -> Int[Array, "*shape"]:
-        """Replaces tokens by the unknown one.
+        """Replaces dropped tokens with the unknown id.
 
         Args:
-          inputs: an array of integers, the ids of tokens.
+          inputs: an integer array of token ids.
           deterministic: if True, nothing is dropped.
-          rng: a key to use instead of one from the collection.
-          rate: overrides the attribute; it may be traced, as from a schedule.
+          rng: a PRNG key to use instead of one from the collection.
+          rate: overrides the attribute; may be a traced value, such as a schedule's.
 
         Returns:
-          An array of the inputs' shape and dtype.
+          An array with the shape and dtype of the inputs.
         """
         key, rate, deterministic = resolve(self, rng, rate, deterministic)
         return word_dropout(

@@ -9,15 +9,15 @@ from dropjax.nnx._base import Drop, Rngs
 
 
 class AttentionDropout(Drop, nnx.Module):
-    """`dropjax.attention_dropout` as a layer: for weights after the softmax.
+    """`dropjax.attention_dropout` as a layer, for weights after the softmax.
 
     Args:
       rate: the probability of dropping a weight, in [0, 1].
-      broadcast_dropout: whether all heads and examples share the coins.
-      renormalize: whether the weights kept are brought back to a sum of 1.
+      broadcast_dropout: whether all heads and examples share one mask.
+      renormalize: whether to rescale the kept weights so that they sum to 1.
       deterministic: if True, nothing is dropped.
-      rng_collection: the stream of rngs that the keys are taken from.
-      rngs: the source of keys; None if every call brings its own.
+      rng_collection: the name of the rng stream that provides PRNG keys.
+      rngs: the source of PRNG keys; None if every call passes its own.
 
     Example:
       >>> import dropjax.nnx as djn
@@ -52,13 +52,13 @@ class AttentionDropout(Drop, nnx.Module):
         """Drops attention weights.
 
         Args:
-          inputs: weights, (*batch, heads, queries, keys).
+          inputs: attention weights, (*batch, heads, queries, keys).
           deterministic: overrides the attribute.
-          rngs: overrides the layer's; it may also be a key.
-          rate: overrides the attribute; it may be traced, as from a schedule.
+          rngs: overrides the layer's rngs; may also be a PRNG key.
+          rate: overrides the attribute; may be a traced value, such as a schedule's.
 
         Returns:
-          An array of the inputs' shape and dtype.
+          An array with the shape and dtype of the inputs.
         """
         key, rate, deterministic = self._resolve(deterministic, rngs, rate)
         return attention_dropout(

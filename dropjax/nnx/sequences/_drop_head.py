@@ -9,15 +9,15 @@ from dropjax.nnx._base import Drop, Rngs
 
 
 class DropHead(Drop, nnx.Module):
-    """`dropjax.drop_head` as a layer: (batch, ..., heads, depth) by default.
+    """`dropjax.drop_head` as a layer, for (batch, ..., heads, depth) by default.
 
     Args:
       rate: the probability of dropping a head, in [0, 1].
       head_axis: the axis of the heads.
-      batch_axis: the axis of the examples, None if there is none.
+      batch_axis: the axis of the examples; None if there is no such axis.
       deterministic: if True, nothing is dropped.
-      rng_collection: the stream of rngs that the keys are taken from.
-      rngs: the source of keys; None if every call brings its own.
+      rng_collection: the name of the rng stream that provides PRNG keys.
+      rngs: the source of PRNG keys; None if every call passes its own.
 
     Example:
       >>> import dropjax.nnx as djn
@@ -48,16 +48,16 @@ class DropHead(Drop, nnx.Module):
         rngs: Rngs | KeyLike = None,
         rate: RateLike | None = None,
     ) -> Inexact[Array, "*shape"]:
-        """Drops whole heads.
+        """Drops attention heads.
 
         Args:
-          inputs: the heads' outputs.
+          inputs: the outputs of the heads.
           deterministic: overrides the attribute.
-          rngs: overrides the layer's; it may also be a key.
-          rate: overrides the attribute; it may be traced, as from a schedule.
+          rngs: overrides the layer's rngs; may also be a PRNG key.
+          rate: overrides the attribute; may be a traced value, such as a schedule's.
 
         Returns:
-          An array of the inputs' shape and dtype.
+          An array with the shape and dtype of the inputs.
         """
         key, rate, deterministic = self._resolve(deterministic, rngs, rate)
         return drop_head(

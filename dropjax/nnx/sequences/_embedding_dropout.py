@@ -11,14 +11,14 @@ from dropjax.nnx._base import Drop, Rngs
 
 
 class EmbeddingDropout(Drop, nnx.Module):
-    """`dropjax.embedding_dropout` as a layer: its input is the table.
+    """`dropjax.embedding_dropout` as a layer, applied to an embedding table.
 
     Args:
       rate: the probability of dropping a row, in [0, 1].
       scaling: "inverted" or "standard".
       deterministic: if True, nothing is dropped.
-      rng_collection: the stream of rngs that the keys are taken from.
-      rngs: the source of keys; None if every call brings its own.
+      rng_collection: the name of the rng stream that provides PRNG keys.
+      rngs: the source of PRNG keys; None if every call passes its own.
 
     Example:
       >>> import dropjax.nnx as djn
@@ -49,16 +49,16 @@ class EmbeddingDropout(Drop, nnx.Module):
         rngs: Rngs | KeyLike = None,
         rate: RateLike | None = None,
     ) -> Inexact[Array, "*shape"]:
-        """Drops rows of a table.
+        """Drops rows of the table.
 
         Args:
-          inputs: a table (words, features), floating-point or complex.
+          inputs: a floating-point or complex table, (words, features).
           deterministic: overrides the attribute.
-          rngs: overrides the layer's; it may also be a key.
-          rate: overrides the attribute; it may be traced, as from a schedule.
+          rngs: overrides the layer's rngs; may also be a PRNG key.
+          rate: overrides the attribute; may be a traced value, such as a schedule's.
 
         Returns:
-          An array of the inputs' shape and dtype.
+          An array with the shape and dtype of the inputs.
         """
         key, rate, deterministic = self._resolve(deterministic, rngs, rate)
         return embedding_dropout(

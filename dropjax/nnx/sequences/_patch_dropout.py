@@ -10,15 +10,15 @@ from dropjax.nnx._base import Drop, Rngs
 
 
 class PatchDropout(Drop, nnx.Module):
-    """`dropjax.patch_dropout` as a layer: it gives the tokens kept and their indices.
+    """`dropjax.patch_dropout` as a layer: returns the kept tokens and their indices.
 
     Args:
-      rate: the share of the tokens to drop, a Python number in [0, 1].
-      prefix_tokens: how many tokens at the beginning are always kept.
-      ordered: whether the tokens stay in their order.
+      rate: the fraction of tokens to drop, a Python number in [0, 1].
+      prefix_tokens: the number of tokens at the beginning that are always kept.
+      ordered: whether the kept tokens stay in their order.
       deterministic: if True, nothing is dropped.
-      rng_collection: the stream of rngs that the keys are taken from.
-      rngs: the source of keys; None if every call brings its own.
+      rng_collection: the name of the rng stream that provides PRNG keys.
+      rngs: the source of PRNG keys; None if every call passes its own.
 
     Example:
       >>> import dropjax.nnx as djn
@@ -52,16 +52,16 @@ class PatchDropout(Drop, nnx.Module):
         rngs: Rngs | KeyLike = None,
         rate: float | None = None,
     ) -> tuple[Num[Array, "*batch kept features"], Int32[Array, "*batch kept"]]:
-        """Takes tokens out of sequences.
+        """Drops tokens from sequences.
 
         Args:
-          inputs: an array of tokens, of any numbers.
+          inputs: an array of tokens of any numeric dtype.
           deterministic: overrides the attribute.
-          rngs: overrides the layer's; it may also be a key.
+          rngs: overrides the layer's rngs; may also be a PRNG key.
           rate: overrides the attribute.
 
         Returns:
-          The tokens kept, prefix first, and their indices in the inputs.
+          The kept tokens, prefix first, and their indices in the inputs.
         """
         key, share, deterministic = self._resolve(deterministic, rngs, rate)
         return patch_dropout(

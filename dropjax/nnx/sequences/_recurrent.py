@@ -1,4 +1,4 @@
-"""Recurrent dropout and zoneout, around any of flax's recurrent cells."""
+"""Recurrent dropout and zoneout, around Flax's recurrent cells."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ _CELLS = (nnx.LSTMCell, nnx.OptimizedLSTMCell, nnx.GRUCell, nnx.SimpleCell)
 
 
 class _Wrapper(Drop, nnx.RNNCellBase):
-    """A cell whose carry brings the keys of the masks."""
+    """A cell whose carry includes the PRNG keys of the masks."""
 
     cell: nnx.RNNCellBase
 
@@ -37,16 +37,16 @@ class _Wrapper(Drop, nnx.RNNCellBase):
     def initialize_carry(
         self, input_shape: tuple[int, ...], rngs: Rngs = None, carry_init: Any = None
     ) -> KeyedCarry:
-        """The wrapped cell's carry, and keys for the masks of new sequences.
+        """Returns the cell's carry, and PRNG keys for the masks of new sequences.
 
         Args:
-          input_shape: the shape of one step's inputs, (*batch, *features).
-          rngs: the source of keys for the cell's carry. Those of the masks come from
-            the rngs that this layer was made with.
+          input_shape: the shape of the inputs of one step, (*batch, *features).
+          rngs: the source of PRNG keys for the cell's carry. The keys of the masks come
+            from the rngs that were passed to the constructor.
           carry_init: the initializer of the cell's carry.
 
         Returns:
-          A carry of two parts: `state`, the wrapped cell's own, and `keys`.
+          A carry with two parts: `state`, the wrapped cell's carry, and `keys`.
         """
         keys = None
         if any(is_drawn(rate, self._off()) for rate in self._rates()):
@@ -57,34 +57,34 @@ class _Wrapper(Drop, nnx.RNNCellBase):
 
     @property
     def num_feature_axes(self) -> int:
-        """How many axes of the inputs are features."""
+        """The number of feature axes of the inputs."""
         return self.cell.num_feature_axes
 
 
 class RecurrentDropout(_Wrapper):
-    r"""A recurrent cell under masks of its inputs and state, fixed over a sequence.
+    r"""A recurrent cell with dropped inputs and state, by masks fixed over a sequence.
 
     $$h_t = f(W (m_x \odot x_t) + U (m_h \odot h_{t-1})), \qquad
       m \sim \text{Bernoulli}(1 - rate) / (1 - rate)$$
 
-    One mask of each serves all gates (Gal's tied weights) and all steps; each sequence
-    of the batch has its own. Only the products see the masked state: what a GRU or a
-    residual cell hands on is whole, and so is an LSTM's memory. Keras calls the rates
-    `recurrent_dropout` and `dropout`, but draws a mask for each gate.
+    All gates (Gal's tied weights) and all steps share one mask of the inputs and one of
+    the state; each sequence in the batch has its own masks. Only the matrix products
+    use the masked state: the state that a GRU or a residual cell passes on is not
+    masked, nor is an LSTM's memory. Keras calls the rates `recurrent_dropout` and
+    `dropout`, but draws a mask for each gate.
 
-    It wraps flax's LSTM, GRU and simple cells. Give it to `nnx.RNN` like any cell. Its
-    carry holds the keys that the masks are drawn from at every step, so that nothing
-    else needs to be told: a loop of one's own works, and a sequence that is cut in
-    pieces keeps its masks when the carry is handed on. The wrapped cell's carry is
-    `carry.state`.
+    It wraps Flax's LSTM, GRU and simple cells. Pass it to `nnx.RNN` like any cell. The
+    PRNG keys of the masks are part of the carry: hand-written loops work as well, and a
+    sequence that is processed in pieces keeps its masks if the carry is passed on. The
+    wrapped cell's carry is `carry.state`.
 
     Args:
       cell: the cell to wrap.
       rate: the probability of dropping an element of the state, in [0, 1].
       input_rate: the probability of dropping an element of the inputs.
       deterministic: if True, nothing is dropped.
-      rng_collection: the stream of rngs that the keys are taken from.
-      rngs: the source of keys, needed where something is dropped.
+      rng_collection: the name of the rng stream that provides PRNG keys.
+      rngs: the source of PRNG keys, required if anything is dropped.
 
     Example:
       >>> import dropjax.nnx as djn
@@ -116,11 +116,11 @@ class RecurrentDropout(_Wrapper):
     def __call__(
         self, carry: KeyedCarry, inputs: Inexact[Array, "*batch features"]
     ) -> tuple[KeyedCarry, Inexact[Array, "*batch features_out"]]:
-        """One step of the cell.
+        """Runs one step of the cell.
 
         Args:
-          carry: of `initialize_carry`, or of the step before.
-          inputs: one step's inputs.
+          carry: the result of `initialize_carry` or of the previous step.
+          inputs: the inputs of one step.
 
         Returns:
           The new carry and the cell's output.
@@ -137,22 +137,22 @@ class RecurrentDropout(_Wrapper):
 
 
 class Zoneout(_Wrapper):
-    """A recurrent cell whose state stays as it was, at random: `dropjax.zoneout`.
+    """`dropjax.zoneout` around a cell, which randomly keeps elements of its old state.
 
-    Every element of the state tosses a coin at every step. The output is the state
-    after that. With `deterministic=True` each step takes the mean over masks.
+    Every step draws a mask with an entry for each element of the state. The output is
+    the resulting state. With `deterministic=True` each step takes the mean over masks.
 
-    It wraps any of flax's cells. Its carry holds the keys of the steps to come beside
-    the wrapped cell's carry, which is `carry.state`, so that nothing else needs to be
-    told to `nnx.RNN`.
+    It wraps any of Flax's cells. Pass it to `nnx.RNN` like any cell. The PRNG keys of
+    the following steps are part of the carry. The wrapped cell's carry is
+    `carry.state`.
 
     Args:
       cell: the cell to wrap.
-      rate: the probability that an element of the state stays, in [0, 1].
-      memory_rate: the same for an LSTM's memory; None takes `rate`.
-      deterministic: if True, the mean is taken.
-      rng_collection: the stream of rngs that the keys are taken from.
-      rngs: the source of keys, needed where something is drawn.
+      rate: the probability that an element of the state keeps its old value, in [0, 1].
+      memory_rate: the same for an LSTM's memory; None means `rate`.
+      deterministic: if True, each step takes the mean over masks.
+      rng_collection: the name of the rng stream that provides PRNG keys.
+      rngs: the source of PRNG keys, required if anything is drawn.
 
     Example:
       >>> import dropjax.nnx as djn
@@ -185,11 +185,11 @@ class Zoneout(_Wrapper):
     def __call__(
         self, carry: KeyedCarry, inputs: Inexact[Array, "*batch features"]
     ) -> tuple[KeyedCarry, Inexact[Array, "*batch features_out"]]:
-        """One step of the cell.
+        """Runs one step of the cell.
 
         Args:
-          carry: of `initialize_carry`, or of the step before.
-          inputs: one step's inputs.
+          carry: the result of `initialize_carry` or of the previous step.
+          inputs: the inputs of one step.
 
         Returns:
           The new carry and the last part of its state.
@@ -208,7 +208,7 @@ class Zoneout(_Wrapper):
 def _step(
     cell: nnx.RNNCellBase, state: PyTree, dropped: Array, inputs: Array
 ) -> tuple[PyTree, Array]:
-    """A step in which only the products with the state see it dropped."""
+    """A step that uses the dropped state in its matrix products only."""
     if isinstance(cell, nnx.GRUCell):
         new = _gru(cell, state, dropped, inputs)
     elif isinstance(cell, nnx.SimpleCell):
@@ -220,7 +220,7 @@ def _step(
 
 
 def _gru(cell: nnx.GRUCell, h: Array, dropped: Array, inputs: Array) -> Array:
-    """A gated recurrent unit; the old state that it mixes in is whole."""
+    """A gated recurrent unit that mixes in the old state unmasked."""
     of_inputs = jnp.split(cell.dense_i(inputs), 3, axis=-1)
     of_state = jnp.split(cell.dense_h(dropped), 3, axis=-1)
     reset = cell.gate_fn(of_inputs[0] + of_state[0])

@@ -15,11 +15,11 @@ class VariationalDropout(Drop, nnx.Module):
 
     Args:
       rate: the probability of dropping, in [0, 1].
-      time_axis: the axis of the steps, which share their coins.
+      time_axis: the axis of the steps, which share one mask.
       scaling: "inverted" or "standard".
       deterministic: if True, nothing is dropped.
-      rng_collection: the stream of rngs that the keys are taken from.
-      rngs: the source of keys; None if every call brings its own.
+      rng_collection: the name of the rng stream that provides PRNG keys.
+      rngs: the source of PRNG keys; None if every call passes its own.
 
     Example:
       >>> import dropjax.nnx as djn
@@ -52,17 +52,17 @@ class VariationalDropout(Drop, nnx.Module):
         rngs: Rngs | KeyLike = None,
         rate: RateLike | None = None,
     ) -> Inexact[Array, "*shape"]:
-        """Drops features of sequences in all of their steps.
+        """Drops features in all steps of a sequence.
 
         Args:
           inputs: a floating-point or complex array, by default (*batch, steps,
             features).
           deterministic: overrides the attribute.
-          rngs: overrides the layer's; it may also be a key.
-          rate: overrides the attribute; it may be traced, as from a schedule.
+          rngs: overrides the layer's rngs; may also be a PRNG key.
+          rate: overrides the attribute; may be a traced value, such as a schedule's.
 
         Returns:
-          An array of the inputs' shape and dtype.
+          An array with the shape and dtype of the inputs.
         """
         key, rate, deterministic = self._resolve(deterministic, rngs, rate)
         return variational_dropout(

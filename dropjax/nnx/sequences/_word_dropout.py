@@ -17,11 +17,11 @@ class WordDropout(Drop, nnx.Module):
 
     Args:
       rate: the probability of dropping a token, in [0, 1].
-      unknown_id: what takes the dropped places.
-      protected: ids that are never dropped, as those of padding and separators.
+      unknown_id: the id that replaces dropped tokens.
+      protected: ids that are never dropped, such as those of padding and separators.
       deterministic: if True, nothing is dropped.
-      rng_collection: the stream of rngs that the keys are taken from.
-      rngs: the source of keys; None if every call brings its own.
+      rng_collection: the name of the rng stream that provides PRNG keys.
+      rngs: the source of PRNG keys; None if every call passes its own.
 
     Example:
       >>> import dropjax.nnx as djn
@@ -55,16 +55,16 @@ class WordDropout(Drop, nnx.Module):
         rngs: Rngs | KeyLike = None,
         rate: RateLike | None = None,
     ) -> Int[Array, "*shape"]:
-        """Replaces tokens by the unknown one.
+        """Replaces dropped tokens with the unknown id.
 
         Args:
-          inputs: an array of integers, the ids of tokens.
+          inputs: an integer array of token ids.
           deterministic: overrides the attribute.
-          rngs: overrides the layer's; it may also be a key.
-          rate: overrides the attribute; it may be traced, as from a schedule.
+          rngs: overrides the layer's rngs; may also be a PRNG key.
+          rate: overrides the attribute; may be a traced value, such as a schedule's.
 
         Returns:
-          An array of the inputs' shape and dtype.
+          An array with the shape and dtype of the inputs.
         """
         key, rate, deterministic = self._resolve(deterministic, rngs, rate)
         return word_dropout(
