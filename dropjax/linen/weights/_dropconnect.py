@@ -14,21 +14,21 @@ from dropjax.transforms import Where, dropconnect, takes_deterministic
 
 
 class DropConnect(Wrapper):
-    """`dropjax.dropconnect` around any module: it runs with its weights dropped.
+    """`dropjax.dropconnect` around any module, which runs with its weights dropped.
 
-    The variables are those of the wrapped module, at the same paths: nothing is nested
-    and a checkpoint moves over unchanged. One mask is drawn per call; around an
-    `nn.RNN`, that is one mask for the whole sequence.
+    The variables are those of the wrapped module, at the same paths, so its checkpoints
+    load unchanged. One mask is drawn per call; around an `nn.RNN`, that is one mask for
+    the whole sequence.
 
     Attributes:
       module: the module to wrap.
       rate: the probability of dropping a weight, or a tree prefix of such rates.
-      where: selects leaves by path and leaf, as in `dropjax.dropconnect`.
-      block_size: the sides of blocks of weights that share a coin, as in
+      where: selects leaves by path and value, as in `dropjax.dropconnect`.
+      block_size: the side lengths of blocks of weights that share a mask value, as in
         `dropjax.dropconnect`.
       scaling: "inverted" or "standard".
-      deterministic: if True, nothing is dropped. Give it here or in the call.
-      rng_collection: the collection of rngs that the key is taken from.
+      deterministic: if True, nothing is dropped. Set it here or pass it in the call.
+      rng_collection: the name of the rng collection that provides PRNG keys.
 
     Example:
       >>> import dropjax.linen as djl
@@ -60,15 +60,15 @@ class DropConnect(Wrapper):
         """Calls the wrapped module.
 
         Args:
-          *args: for the wrapped module.
-          deterministic: if True, nothing is dropped. Given in the call, it is handed
-            on to a wrapped module whose call takes a `deterministic` too.
-          rng: a key to use instead of one from the collection.
-          rate: overrides the attribute; it may be traced, as from a schedule.
-          **kwargs: for the wrapped module.
+          *args: passed on to the wrapped module.
+          deterministic: if True, nothing is dropped. If passed in the call, it is also
+            passed on to a wrapped module whose call accepts `deterministic`.
+          rng: a PRNG key to use instead of one from the collection.
+          rate: overrides the attribute; may be a traced value, such as a schedule's.
+          **kwargs: passed on to the wrapped module.
 
         Returns:
-          What the wrapped module returns.
+          The output of the wrapped module.
         """
         self.share_scope()
         rate = rate_of(self) if rate is None else rate
@@ -77,7 +77,7 @@ class DropConnect(Wrapper):
         if self.is_initializing():
             return self.module(*args, **kwargs)
         key, rate, deterministic = resolve(self, rng, rate, deterministic)
-        if isinstance(rate, FrozenDict):  # Linen makes one of an attribute's dict.
+        if isinstance(rate, FrozenDict):  # Linen freezes dicts given as attributes.
             rate = rate.unfreeze()
 
         def mask(variables: Mapping[str, PyTree]) -> Mapping[str, PyTree]:

@@ -1,4 +1,4 @@
-"""DropConnect of a convolution."""
+"""DropConnect for convolutions."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -19,45 +19,47 @@ from dropjax.linen._base import Drop, parameters, replacement, resolve
 
 
 class DropConnectConv(Drop):
-    """`dropjax.dropconnect_conv` as a layer: `flax.linen.Conv`, its weights dropped.
+    """`flax.linen.Conv` with dropped weights: `dropconnect_conv` as a layer.
 
-    The parameters have the names, shapes and initial values of `flax.linen.Conv`, so
-    that a checkpoint moves over unchanged, and every attribute of it is here. It is not
-    a subclass of it, as `rate` would then have to come after all of those attributes:
-    `isinstance(layer, nn.Conv)` is False.
+    The parameters have the names, shapes and initial values of those of
+    `flax.linen.Conv`, so its checkpoints load unchanged, and all of its attributes are
+    supported. It is not a subclass, since `rate` would then have to follow all of these
+    attributes: `isinstance(layer, nn.Conv)` is False.
 
     Attributes:
       features: the number of output features.
-      kernel_size: the window, a number for one spatial axis, else one per axis.
+      kernel_size: the size of the window, a number for one spatial axis, else one per
+        axis.
       rate: the probability of dropping a weight, in [0, 1].
-      strides: the window's steps, one number or one per spatial axis.
+      strides: the strides of the window, one number or one per spatial axis.
       padding: "SAME", "VALID", "CIRCULAR", "REFLECT", "CAUSAL", a number, or one
-        number or (low, high) pair per spatial axis. With an input_dilation, numbers.
-      input_dilation: the input's, one number or one per spatial axis.
-      kernel_dilation: the kernel's, one number or one per spatial axis.
-      feature_group_count: the number of groups of features.
+        number or (low, high) pair per spatial axis; only numbers with an
+        input_dilation.
+      input_dilation: the dilation of the inputs, one number or one per spatial axis.
+      kernel_dilation: the dilation of the kernel, one number or one per spatial axis.
+      feature_group_count: the number of feature groups.
       use_bias: whether to add a bias.
-      mask: a fixed mask of the weights, multiplied with them.
-      dtype: the dtype of the computation; None takes it from inputs and parameters.
+      mask: a fixed mask that the weights are multiplied by.
+      dtype: the dtype of the computation; None infers it from inputs and parameters.
       param_dtype: the dtype of the parameters.
-      precision: as in `jax.lax.conv_general_dilated`.
+      precision: the precision of the product, as in `jax.lax.conv_general_dilated`.
       kernel_init: the initializer of the weights.
       bias_init: the initializer of the bias.
-      promote_dtype: brings (inputs, kernel, bias) to one dtype.
+      promote_dtype: a function that promotes (inputs, kernel, bias) to one dtype.
       conv_general_dilated: a replacement for `jax.lax.conv_general_dilated`.
-      conv_general_dilated_cls: a class that makes such a replacement.
-      bias_rate: the probability of dropping an element of the bias; None keeps it.
-      mask_per: who shares a mask: "batch", "example", or a number of examples.
+      conv_general_dilated_cls: a class that constructs such a replacement.
+      bias_rate: the probability of dropping an element of the bias; None keeps all.
+      mask_per: one mask per "batch", per "example", or per so many examples, a number.
       noise: "bernoulli" for masks, or "gaussian", as in `dropconnect_conv`.
-      inference: what the layer answers with `deterministic=True`: "mean", the layer
-        with all its weights, or the mean of the activation over samples, which needs
-        a key: "gaussian", the paper's, or "monte_carlo", with masks as in training.
-      activation: applied to the output, in training too. None for none, which only
-        `inference="mean"` allows.
-      num_samples: of the inference by samples.
+      inference: the output with `deterministic=True`: "mean" uses all weights; the
+        others average the activation over samples and need a PRNG key: "gaussian" as in
+        the paper, "monte_carlo" with masks as in training.
+      activation: applied to the output, in training too. None means no activation and
+        requires `inference="mean"`.
+      num_samples: the number of samples that inference averages over.
       scaling: "inverted" or "standard".
-      deterministic: if True, nothing is dropped. Give it here or in the call.
-      rng_collection: the collection of rngs that the key is taken from.
+      deterministic: if True, nothing is dropped. Set it here or pass it in the call.
+      rng_collection: the name of the rng collection that provides PRNG keys.
 
     Example:
       >>> import dropjax.linen as djl
@@ -110,8 +112,8 @@ class DropConnectConv(Drop):
         Args:
           inputs: a floating-point or complex array, (*batch, *spatial, features_in).
           deterministic: if True, nothing is dropped.
-          rng: a key to use instead of one from the collection.
-          rate: overrides the attribute; it may be traced, as from a schedule.
+          rng: a PRNG key to use instead of one from the collection.
+          rate: overrides the attribute; may be a traced value, such as a schedule's.
 
         Returns:
           An array of shape (*batch, *spatial, features).

@@ -1,4 +1,4 @@
-"""DropConnect of a dense layer over any axes."""
+"""DropConnect for dense layers over any axes."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -20,39 +20,39 @@ from dropjax.linen._base import Drop, replacement, resolve
 
 
 class DropConnectDenseGeneral(Drop):
-    """`dropjax.dropconnect_dense_general` as a layer: flax's, its weights dropped.
+    """`flax.linen.DenseGeneral` with dropped weights: `dropconnect_dense_general`.
 
-    The parameters have the names, shapes and initial values of
-    `flax.linen.DenseGeneral`, so that a checkpoint moves over unchanged, and every
-    attribute of it is here.
+    The parameters have the names, shapes and initial values of those of
+    `flax.linen.DenseGeneral`, so its checkpoints load unchanged, and all of its
+    attributes are supported.
 
     Attributes:
-      features: the number of output features, or one for each axis of them.
+      features: the number of output features, or one number for each of their axes.
       rate: the probability of dropping a weight, in [0, 1].
-      axis: the axis or axes of the inputs that are contracted.
-      batch_dims: the first axes of the inputs, such as (0,), where their entries have
-        weights of their own.
+      axis: the axis or axes of the inputs to contract.
+      batch_dims: leading axes of the inputs, such as (0,), along which each entry has
+        its own weights.
       use_bias: whether to add a bias.
-      dtype: the dtype of the computation; None takes it from inputs and parameters.
+      dtype: the dtype of the computation; None infers it from inputs and parameters.
       param_dtype: the dtype of the parameters.
       kernel_init: the initializer of the weights.
       bias_init: the initializer of the bias.
-      precision: of the product, as in `jax.lax.dot_general`.
-      promote_dtype: brings (inputs, kernel, bias) to one dtype.
+      precision: the precision of the product, as in `jax.lax.dot_general`.
+      promote_dtype: a function that promotes (inputs, kernel, bias) to one dtype.
       dot_general: a replacement for `jax.lax.dot_general`.
-      dot_general_cls: a class that makes such a replacement.
-      bias_rate: the probability of dropping an element of the bias; None keeps it.
-      mask_per: who shares a mask: "batch", "example", or a number of examples.
+      dot_general_cls: a class that constructs such a replacement.
+      bias_rate: the probability of dropping an element of the bias; None keeps all.
+      mask_per: one mask per "batch", per "example", or per so many examples, a number.
       noise: "bernoulli" for masks, or "gaussian", as in `dropconnect_dense`.
-      inference: what the layer answers with `deterministic=True`: "mean", the layer
-        with all its weights, or the mean of the activation over samples, which needs
-        a key: "gaussian", the paper's, or "monte_carlo", with masks as in training.
-      activation: applied to the output, in training too. None for none, which only
-        `inference="mean"` allows.
-      num_samples: of the inference by samples.
+      inference: the output with `deterministic=True`: "mean" uses all weights; the
+        others average the activation over samples and need a PRNG key: "gaussian" as in
+        the paper, "monte_carlo" with masks as in training.
+      activation: applied to the output, in training too. None means no activation and
+        requires `inference="mean"`.
+      num_samples: the number of samples that inference averages over.
       scaling: "inverted" or "standard".
-      deterministic: if True, nothing is dropped. Give it here or in the call.
-      rng_collection: the collection of rngs that the key is taken from.
+      deterministic: if True, nothing is dropped. Set it here or pass it in the call.
+      rng_collection: the name of the rng collection that provides PRNG keys.
 
     Example:
       >>> import dropjax.linen as djl
@@ -97,16 +97,16 @@ class DropConnectDenseGeneral(Drop):
         *,
         rate: RateLike | None = None,
     ) -> Inexact[Array, "*outputs"]:
-        """Multiplies the inputs with the masked weights.
+        """Multiplies the inputs by the masked weights.
 
         Args:
           inputs: a floating-point or complex array.
           deterministic: if True, nothing is dropped.
-          rng: a key to use instead of one from the collection.
-          rate: overrides the attribute; it may be traced, as from a schedule.
+          rng: a PRNG key to use instead of one from the collection.
+          rate: overrides the attribute; may be a traced value, such as a schedule's.
 
         Returns:
-          An array of the inputs' axes that are not contracted, and the features.
+          An array with the inputs' uncontracted axes, followed by the features.
         """
         shape = jnp.shape(inputs)
         axis, batch_dims = check_contraction(self.axis, self.batch_dims, len(shape))
@@ -134,7 +134,7 @@ class DropConnectDenseGeneral(Drop):
 
 
 def _flat(initializer: Initializer, columns: int | None = None) -> Initializer:
-    """Draws a matrix with so many columns, or a vector, and gives it its shape."""
+    """Initializes a matrix with that many columns, or a vector, and reshapes it."""
 
     def initialized(key: Any, shape: Sequence[int], dtype: Any) -> Any:
         size = math.prod(shape)

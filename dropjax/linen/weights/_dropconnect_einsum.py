@@ -1,4 +1,4 @@
-"""DropConnect of an einsum."""
+"""DropConnect for einsums."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -18,36 +18,37 @@ from dropjax.linen._base import Drop, parameters, resolve
 
 
 class DropConnectEinsum(Drop):
-    """`dropjax.dropconnect_einsum` as a layer: `nn.Einsum`, its weights dropped.
+    """`flax.linen.Einsum` with dropped weights: `dropconnect_einsum` as a layer.
 
-    The parameters have the names, shapes and initial values of `flax.linen.Einsum`, so
-    that a checkpoint moves over unchanged.
+    The parameters have the names, shapes and initial values of those of
+    `flax.linen.Einsum`, so its checkpoints load unchanged, and all of its attributes
+    are supported.
 
     Attributes:
       shape: the shape of the kernel.
       rate: the probability of dropping a weight, in [0, 1].
-      einsum_str: the equation of inputs and kernel, as "bti,ihd->bthd". Give it here or
-        in the call.
+      einsum_str: the equation of inputs and kernel, such as "bti,ihd->bthd". Set it
+        here or pass it in the call.
       use_bias: whether to add a bias.
-      dtype: the dtype of the computation; None takes it from inputs and parameters.
+      dtype: the dtype of the computation; None infers it from inputs and parameters.
       param_dtype: the dtype of the parameters.
-      precision: of the product, as in `jax.numpy.einsum`.
+      precision: the precision of the product, as in `jax.numpy.einsum`.
       kernel_init: the initializer of the weights.
       bias_init: the initializer of the bias.
-      promote_dtype: brings (inputs, kernel, bias) to one dtype.
-      preferred_element_type: of the product, as in `jax.numpy.einsum`.
-      bias_rate: the probability of dropping an element of the bias; None keeps it.
-      mask_per: who shares a mask: "batch", "example", or a number of examples.
+      promote_dtype: a function that promotes (inputs, kernel, bias) to one dtype.
+      preferred_element_type: the dtype of the product, as in `jax.numpy.einsum`.
+      bias_rate: the probability of dropping an element of the bias; None keeps all.
+      mask_per: one mask per "batch", per "example", or per so many examples, a number.
       noise: "bernoulli" for masks, or "gaussian", as in `dropconnect_dense`.
-      inference: what the layer answers with `deterministic=True`: "mean", the layer
-        with all its weights, or the mean of the activation over samples, which needs
-        a key: "gaussian", the paper's, or "monte_carlo", with masks as in training.
-      activation: applied to the output, in training too. None for none, which only
-        `inference="mean"` allows.
-      num_samples: of the inference by samples.
+      inference: the output with `deterministic=True`: "mean" uses all weights; the
+        others average the activation over samples and need a PRNG key: "gaussian" as in
+        the paper, "monte_carlo" with masks as in training.
+      activation: applied to the output, in training too. None means no activation and
+        requires `inference="mean"`.
+      num_samples: the number of samples that inference averages over.
       scaling: "inverted" or "standard".
-      deterministic: if True, nothing is dropped. Give it here or in the call.
-      rng_collection: the collection of rngs that the key is taken from.
+      deterministic: if True, nothing is dropped. Set it here or pass it in the call.
+      rng_collection: the name of the rng collection that provides PRNG keys.
 
     Example:
       >>> import dropjax.linen as djl
@@ -91,17 +92,17 @@ class DropConnectEinsum(Drop):
         rate: RateLike | None = None,
         einsum_str: str | None = None,
     ) -> Inexact[Array, "*outputs"]:
-        """Multiplies the inputs with the masked weights.
+        """Multiplies the inputs by the masked weights.
 
         Args:
           inputs: a floating-point or complex array.
           deterministic: if True, nothing is dropped.
-          rng: a key to use instead of one from the collection.
-          rate: overrides the attribute; it may be traced, as from a schedule.
-          einsum_str: the equation, where the layer was made without it.
+          rng: a PRNG key to use instead of one from the collection.
+          rate: overrides the attribute; may be a traced value, such as a schedule's.
+          einsum_str: the equation, if the layer was constructed without one.
 
         Returns:
-          An array of the shape that the equation says.
+          An array of the shape given by the equation.
         """
         linear = Einsum(
             equation=nn.merge_param("einsum_str", self.einsum_str, einsum_str),

@@ -13,23 +13,23 @@ from dropjax.transforms import Where, dropconnect, takes_deterministic
 
 
 class DropConnect(Wrapper, nnx.Module):
-    """`dropjax.dropconnect` around any module: it runs with its weights dropped.
+    """`dropjax.dropconnect` around any module, which runs with its weights dropped.
 
     One mask is drawn per call; around an `nnx.RNN`, that is one mask for the whole
     sequence. The wrapped module keeps its parameters; batch statistics and rngs are
-    updated as always, but what it sows is lost.
+    updated as usual, but values that it sows are lost.
 
     Args:
       module: the module to wrap.
-      rate: the probability of dropping a weight, or a tree prefix, in nested dicts, of
-        the wrapped module's parameters, of such rates.
-      where: selects leaves by path and leaf, as in `dropjax.dropconnect`.
-      block_size: the sides of blocks of weights that share a coin, as in
+      rate: the probability of dropping a weight, or a tree of such rates: nested dicts
+        that are a prefix of the wrapped module's parameters.
+      where: selects leaves by path and value, as in `dropjax.dropconnect`.
+      block_size: the side lengths of blocks of weights that share a mask value, as in
         `dropjax.dropconnect`.
       scaling: "inverted" or "standard".
       deterministic: if True, nothing is dropped.
-      rng_collection: the stream of rngs that the keys are taken from.
-      rngs: the source of keys; None if every call brings its own.
+      rng_collection: the name of the rng stream that provides PRNG keys.
+      rngs: the source of PRNG keys; None if every call passes its own.
 
     Example:
       >>> import dropjax.nnx as djn
@@ -71,15 +71,15 @@ class DropConnect(Wrapper, nnx.Module):
         """Calls the wrapped module.
 
         Args:
-          *args: for the wrapped module.
-          deterministic: overrides the attribute. Given in the call, it is handed on to
-            a wrapped module whose call takes a `deterministic` too.
-          rngs: overrides the layer's; it may also be a key.
-          rate: overrides the attribute; it may be traced, as from a schedule.
-          **kwargs: for the wrapped module.
+          *args: passed on to the wrapped module.
+          deterministic: overrides the attribute. If passed in the call, it is also
+            passed on to a wrapped module whose call accepts `deterministic`.
+          rngs: overrides the layer's rngs; may also be a PRNG key.
+          rate: overrides the attribute; may be a traced value, such as a schedule's.
+          **kwargs: passed on to the wrapped module.
 
         Returns:
-          What the wrapped module returns.
+          The output of the wrapped module.
         """
         if deterministic is not None and takes_deterministic(self.module):
             kwargs["deterministic"] = deterministic

@@ -1,4 +1,4 @@
-"""DropConnect of a convolution."""
+"""DropConnect for convolutions."""
 
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
@@ -21,47 +21,49 @@ from dropjax.nnx._base import Drop, Rngs, promoted, replacement
 
 
 class DropConnectConv(Drop, nnx.Conv):
-    """`dropjax.dropconnect_conv` as a layer: `nnx.Conv`, its weights dropped.
+    """`flax.nnx.Conv` with dropped weights: `dropconnect_conv` as a layer.
 
-    It is an `nnx.Conv`, with the same parameters, so that a checkpoint moves over
-    unchanged.
+    It is a subclass with the same parameters, so checkpoints load unchanged.
 
     Args:
       in_features: the number of input features.
       out_features: the number of output features.
-      kernel_size: the window, a number for one spatial axis, else one per axis.
+      kernel_size: the size of the window, a number for one spatial axis, else one per
+        axis.
       rate: the probability of dropping a weight, in [0, 1].
-      strides: the window's steps, one number or one per spatial axis.
+      strides: the strides of the window, one number or one per spatial axis.
       padding: "SAME", "VALID", "CIRCULAR", "REFLECT", "CAUSAL", a number, or one
-        number or (low, high) pair per spatial axis. With an input_dilation, numbers.
-      input_dilation: the input's, one number or one per spatial axis.
-      kernel_dilation: the kernel's, one number or one per spatial axis.
-      feature_group_count: the number of groups of features.
+        number or (low, high) pair per spatial axis; only numbers with an
+        input_dilation.
+      input_dilation: the dilation of the inputs, one number or one per spatial axis.
+      kernel_dilation: the dilation of the kernel, one number or one per spatial axis.
+      feature_group_count: the number of feature groups.
       use_bias: whether to add a bias.
-      mask: a fixed mask of the weights, multiplied with them.
-      dtype: the dtype of the computation; None takes it from inputs and parameters.
+      mask: a fixed mask that the weights are multiplied by.
+      dtype: the dtype of the computation; None infers it from inputs and parameters.
       param_dtype: the dtype of the parameters.
-      precision: as in `jax.lax.conv_general_dilated`.
+      precision: the precision of the product, as in `jax.lax.conv_general_dilated`.
       kernel_init: the initializer of the weights.
       bias_init: the initializer of the bias.
       conv_general_dilated: a replacement for `jax.lax.conv_general_dilated`.
-      promote_dtype: brings (inputs, kernel, bias) to one dtype.
-      preferred_element_type: as in `jax.lax.conv_general_dilated`.
-      bias_rate: the probability of dropping an element of the bias; None keeps it.
-      mask_per: who shares a mask: "batch", "example", or a number of examples.
+      promote_dtype: a function that promotes (inputs, kernel, bias) to one dtype.
+      preferred_element_type: the dtype of the product, as in
+        `jax.lax.conv_general_dilated`.
+      bias_rate: the probability of dropping an element of the bias; None keeps all.
+      mask_per: one mask per "batch", per "example", or per so many examples, a number.
       noise: "bernoulli" for masks, or "gaussian", as in `dropconnect_conv`.
-      inference: what the layer answers with `deterministic=True`: "mean", the layer
-        with all its weights, or the mean of the activation over samples, which needs
-        a key: "gaussian", the paper's, or "monte_carlo", with masks as in training.
-      activation: applied to the output, in training too. None for none, which only
-        `inference="mean"` allows.
-      num_samples: of the inference by samples.
+      inference: the output with `deterministic=True`: "mean" uses all weights; the
+        others average the activation over samples and need a PRNG key: "gaussian" as in
+        the paper, "monte_carlo" with masks as in training.
+      activation: applied to the output, in training too. None means no activation and
+        requires `inference="mean"`.
+      num_samples: the number of samples that inference averages over.
       scaling: "inverted" or "standard".
       deterministic: if True, nothing is dropped.
-      rng_collection: the stream of rngs that the keys are taken from.
-      kernel_metadata: of the kernel's variable.
-      bias_metadata: of the bias's variable.
-      rngs: the source of keys, for the parameters and for the masks.
+      rng_collection: the name of the rng stream that provides PRNG keys.
+      kernel_metadata: metadata of the kernel's variable.
+      bias_metadata: metadata of the bias's variable.
+      rngs: the source of PRNG keys for the parameters and the masks.
 
     Example:
       >>> import dropjax.nnx as djn
@@ -152,10 +154,11 @@ class DropConnectConv(Drop, nnx.Conv):
 
         Args:
           inputs: a floating-point or complex array, (*batch, *spatial, in_features).
-          out_sharding: as in `jax.lax.conv_general_dilated`.
+          out_sharding: the sharding of the product, as in
+            `jax.lax.conv_general_dilated`.
           deterministic: overrides the attribute.
-          rngs: overrides the layer's; it may also be a key.
-          rate: overrides the attribute; it may be traced, as from a schedule.
+          rngs: overrides the layer's rngs; may also be a PRNG key.
+          rate: overrides the attribute; may be a traced value, such as a schedule's.
 
         Returns:
           An array of shape (*batch, *spatial, out_features).

@@ -1,4 +1,4 @@
-"""DropConnect of an einsum."""
+"""DropConnect for einsums."""
 
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
@@ -20,39 +20,38 @@ from dropjax.nnx._base import Drop, Rngs, promoted, replacement
 
 
 class DropConnectEinsum(Drop, nnx.Einsum):
-    """`dropjax.dropconnect_einsum` as a layer: `nnx.Einsum`, its weights dropped.
+    """`flax.nnx.Einsum` with dropped weights: `dropconnect_einsum` as a layer.
 
-    It is an `nnx.Einsum`, with the same parameters, so that a checkpoint moves over
-    unchanged.
+    It is a subclass with the same parameters, so checkpoints load unchanged.
 
     Args:
-      einsum_str: the equation of inputs and kernel, as "bti,ihd->bthd".
+      einsum_str: the equation of inputs and kernel, such as "bti,ihd->bthd".
       kernel_shape: the shape of the kernel.
       rate: the probability of dropping a weight, in [0, 1].
-      bias_shape: the shape of the bias; None for none.
-      dtype: the dtype of the computation; None takes it from inputs and parameters.
+      bias_shape: the shape of the bias; None for no bias.
+      dtype: the dtype of the computation; None infers it from inputs and parameters.
       param_dtype: the dtype of the parameters.
-      precision: of the product, as in `jax.numpy.einsum`.
+      precision: the precision of the product, as in `jax.numpy.einsum`.
       kernel_init: the initializer of the weights.
       bias_init: the initializer of the bias.
-      promote_dtype: brings (inputs, kernel, bias) to one dtype.
+      promote_dtype: a function that promotes (inputs, kernel, bias) to one dtype.
       einsum_op: a replacement for `jax.numpy.einsum`.
-      preferred_element_type: of the product, as in `jax.numpy.einsum`.
-      bias_rate: the probability of dropping an element of the bias; None keeps it.
-      mask_per: who shares a mask: "batch", "example", or a number of examples.
+      preferred_element_type: the dtype of the product, as in `jax.numpy.einsum`.
+      bias_rate: the probability of dropping an element of the bias; None keeps all.
+      mask_per: one mask per "batch", per "example", or per so many examples, a number.
       noise: "bernoulli" for masks, or "gaussian", as in `dropconnect_dense`.
-      inference: what the layer answers with `deterministic=True`: "mean", the layer
-        with all its weights, or the mean of the activation over samples, which needs
-        a key: "gaussian", the paper's, or "monte_carlo", with masks as in training.
-      activation: applied to the output, in training too. None for none, which only
-        `inference="mean"` allows.
-      num_samples: of the inference by samples.
+      inference: the output with `deterministic=True`: "mean" uses all weights; the
+        others average the activation over samples and need a PRNG key: "gaussian" as in
+        the paper, "monte_carlo" with masks as in training.
+      activation: applied to the output, in training too. None means no activation and
+        requires `inference="mean"`.
+      num_samples: the number of samples that inference averages over.
       scaling: "inverted" or "standard".
       deterministic: if True, nothing is dropped.
-      rng_collection: the stream of rngs that the keys are taken from.
-      kernel_metadata: of the kernel's variable.
-      bias_metadata: of the bias's variable.
-      rngs: the source of keys, for the parameters and for the masks.
+      rng_collection: the name of the rng stream that provides PRNG keys.
+      kernel_metadata: metadata of the kernel's variable.
+      bias_metadata: metadata of the bias's variable.
+      rngs: the source of PRNG keys for the parameters and the masks.
 
     Example:
       >>> import dropjax.nnx as djn
@@ -126,18 +125,18 @@ class DropConnectEinsum(Drop, nnx.Einsum):
         rngs: Rngs | KeyLike = None,
         rate: RateLike | None = None,
     ) -> Inexact[Array, "*outputs"]:
-        """Multiplies the inputs with the masked weights.
+        """Multiplies the inputs by the masked weights.
 
         Args:
           inputs: a floating-point or complex array.
           einsum_str: overrides the attribute.
-          out_sharding: of the product, as in `jax.numpy.einsum`.
+          out_sharding: the sharding of the product, as in `jax.numpy.einsum`.
           deterministic: overrides the attribute.
-          rngs: overrides the layer's; it may also be a key.
-          rate: overrides the attribute; it may be traced, as from a schedule.
+          rngs: overrides the layer's rngs; may also be a PRNG key.
+          rate: overrides the attribute; may be a traced value, such as a schedule's.
 
         Returns:
-          An array of the shape that the equation says.
+          An array of the shape given by the equation.
         """
         key, rate, deterministic = self._resolve(deterministic, rngs, rate)
         inputs, kernel, bias = promoted(self, inputs)

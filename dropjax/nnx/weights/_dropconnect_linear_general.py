@@ -1,4 +1,4 @@
-"""DropConnect of a linear layer over any axes."""
+"""DropConnect for linear layers over any axes."""
 
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
@@ -27,43 +27,42 @@ from dropjax.nnx._base import Drop, Rngs, promoted, replacement
 
 
 class DropConnectLinearGeneral(Drop, nnx.LinearGeneral):
-    """`dropjax.dropconnect_dense_general` as a layer, around flax's parameters.
+    """`flax.nnx.LinearGeneral` with dropped weights: `dropconnect_dense_general`.
 
-    It is an `nnx.LinearGeneral`, with the same parameters, so that a checkpoint moves
-    over unchanged.
+    It is a subclass with the same parameters, so checkpoints load unchanged.
 
     Args:
-      in_features: the number of input features, or one for each axis of them.
-      out_features: the number of output features, or one for each axis of them.
+      in_features: the number of input features, or one number for each of their axes.
+      out_features: the number of output features, or one number for each of their axes.
       rate: the probability of dropping a weight, in [0, 1].
-      axis: the axis or axes of the inputs that are contracted.
-      batch_axis: the sizes of first axes of the inputs, such as {0: 8}, whose entries
-        have weights of their own.
+      axis: the axis or axes of the inputs to contract.
+      batch_axis: the sizes of leading axes of the inputs, such as {0: 8}, along which
+        each entry has its own weights.
       use_bias: whether to add a bias.
-      dtype: the dtype of the computation; None takes it from inputs and parameters.
+      dtype: the dtype of the computation; None infers it from inputs and parameters.
       param_dtype: the dtype of the parameters.
       kernel_init: the initializer of the weights.
       bias_init: the initializer of the bias.
-      precision: of the product, as in `jax.lax.dot_general`.
-      promote_dtype: brings (inputs, kernel, bias) to one dtype.
+      precision: the precision of the product, as in `jax.lax.dot_general`.
+      promote_dtype: a function that promotes (inputs, kernel, bias) to one dtype.
       dot_general: a replacement for `jax.lax.dot_general`.
-      dot_general_cls: a class that makes such a replacement.
-      preferred_element_type: of the product, as in `jax.lax.dot_general`.
-      bias_rate: the probability of dropping an element of the bias; None keeps it.
-      mask_per: who shares a mask: "batch", "example", or a number of examples.
+      dot_general_cls: a class that constructs such a replacement.
+      preferred_element_type: the dtype of the product, as in `jax.lax.dot_general`.
+      bias_rate: the probability of dropping an element of the bias; None keeps all.
+      mask_per: one mask per "batch", per "example", or per so many examples, a number.
       noise: "bernoulli" for masks, or "gaussian", as in `dropconnect_dense`.
-      inference: what the layer answers with `deterministic=True`: "mean", the layer
-        with all its weights, or the mean of the activation over samples, which needs
-        a key: "gaussian", the paper's, or "monte_carlo", with masks as in training.
-      activation: applied to the output, in training too. None for none, which only
-        `inference="mean"` allows.
-      num_samples: of the inference by samples.
+      inference: the output with `deterministic=True`: "mean" uses all weights; the
+        others average the activation over samples and need a PRNG key: "gaussian" as in
+        the paper, "monte_carlo" with masks as in training.
+      activation: applied to the output, in training too. None means no activation and
+        requires `inference="mean"`.
+      num_samples: the number of samples that inference averages over.
       scaling: "inverted" or "standard".
       deterministic: if True, nothing is dropped.
-      rng_collection: the stream of rngs that the keys are taken from.
-      kernel_metadata: of the kernel's variable.
-      bias_metadata: of the bias's variable.
-      rngs: the source of keys, for the parameters and for the masks.
+      rng_collection: the name of the rng stream that provides PRNG keys.
+      kernel_metadata: metadata of the kernel's variable.
+      bias_metadata: metadata of the bias's variable.
+      rngs: the source of PRNG keys for the parameters and the masks.
 
     Example:
       >>> import dropjax.nnx as djn
@@ -144,17 +143,17 @@ class DropConnectLinearGeneral(Drop, nnx.LinearGeneral):
         rngs: Rngs | KeyLike = None,
         rate: RateLike | None = None,
     ) -> Inexact[Array, "*outputs"]:
-        """Multiplies the inputs with the masked weights.
+        """Multiplies the inputs by the masked weights.
 
         Args:
           inputs: a floating-point or complex array.
-          out_sharding: of the product, as in `jax.lax.dot_general`.
+          out_sharding: the sharding of the product, as in `jax.lax.dot_general`.
           deterministic: overrides the attribute.
-          rngs: overrides the layer's; it may also be a key.
-          rate: overrides the attribute; it may be traced, as from a schedule.
+          rngs: overrides the layer's rngs; may also be a PRNG key.
+          rate: overrides the attribute; may be a traced value, such as a schedule's.
 
         Returns:
-          An array of the inputs' axes that are not contracted, and the features.
+          An array with the inputs' uncontracted axes, followed by the features.
         """
         key, rate, deterministic = self._resolve(deterministic, rngs, rate)
         inputs, kernel, bias = promoted(self, inputs)
