@@ -1,8 +1,8 @@
-"""The family as Flax Linen layers: each is a thin face of a function.
+"""The drop family as Flax Linen layers, each a thin wrapper around a function.
 
-A layer takes its key from the rng collection "dropout": give `apply` an
-`rngs={"dropout": key}`. Where that collection is missing, Linen silently takes the
-collection "params" instead; without either it raises.
+A layer takes its PRNG key from the rng collection "dropout": pass `rngs={"dropout":
+key}` to `apply`. If that collection is missing, Linen silently uses the collection
+"params" instead; without either it raises an error.
 """
 
 from dropjax._checks import missing_package_error

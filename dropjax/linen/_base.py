@@ -1,4 +1,4 @@
-"""What every layer does before it calls its function."""
+"""What all layers do before they call their functions."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
@@ -21,11 +21,11 @@ from dropjax.linen._rates import rate_of
 
 
 class Drop(nn.Module):
-    """A layer whose options are checked when it is made."""
+    """A layer that checks its options when it is constructed."""
 
-    # Whether its rate must be known while it is traced, and so cannot be a variable.
+    # Whether the rate must be static, so that it cannot be a variable.
     fixed_rate: ClassVar[bool] = False
-    # Of its own, for options that mean more or less than in other layers.
+    # Checks of options whose valid values differ from those in other layers.
     checks: ClassVar[Mapping[str, Check]] = {}
 
     def __post_init__(self) -> None:
@@ -44,14 +44,14 @@ class Wrapper(Drop):
 
     @property
     def num_feature_axes(self) -> int:
-        """What `nn.RNN` asks of its cell first, and no wrapper is one."""
+        """Raises an error: a wrapper cannot be the cell of an `nn.RNN`."""
         raise cell_error(self)
 
     @nn.nowrap
     def share_scope(self) -> None:
-        """Shares its scope with the module, and so do all the wrappers in that.
+        """Shares this wrapper's scope with its module, and that of each wrapper inside.
 
-        At once, since inside of a lifted transform a module's children stay behind.
+        All are shared at once, before a lifted transform, which does not move children.
         """
         _share_scope(self, self.module)
         for module in _modules_in(self.module):
@@ -60,7 +60,7 @@ class Wrapper(Drop):
 
 
 def _modules_in(module: nn.Module) -> list[nn.Module]:
-    """A module and those that it has been given or has made so far."""
+    """A module and the submodules that it was given or has created so far."""
     found = [module]
     for one in found:
         own = [value for name, value in vars(one).items() if name != "parent"]
@@ -71,7 +71,7 @@ def _modules_in(module: nn.Module) -> list[nn.Module]:
 
 
 def _share_scope(wrapper: nn.Module, module: nn.Module) -> None:
-    """`nn.share_scope` for an attribute, whose children may have its name."""
+    """`nn.share_scope` for an attribute, where a child may have the same name."""
     check_module(module, nn.Module)
     scope: Any = wrapper.scope
     inner: Any = module.scope
@@ -88,7 +88,7 @@ def resolve(
     rate: RateLike | PyTree | None,
     deterministic: bool | None,
 ) -> tuple[KeyLike, RateLike | PyTree, bool]:
-    """Call arguments before attributes, and a key only where one is needed."""
+    """Prefers call arguments to attributes, and takes a key only if needed."""
     deterministic = flag(layer, deterministic)
     rate = rate_of(layer) if rate is None else rate
     if is_drawn_by(layer, rate, deterministic) and rng is None:
@@ -97,7 +97,7 @@ def resolve(
 
 
 def flag(layer: nn.Module, deterministic: bool | None = None) -> bool:
-    """Whether a layer is off, as it was made or is called."""
+    """Whether a layer is deterministic, by its attribute or its call argument."""
     merged = nn.merge_param("deterministic", layer.deterministic, deterministic)
     return check_deterministic(merged)
 
@@ -109,7 +109,7 @@ def parameters(
     bias_shape: tuple[int, ...],
     mask: Array | None = None,
 ) -> tuple[Array, Array, Array | None]:
-    """The parameters of flax's layer, in its order, brought to one dtype."""
+    """The inputs and the parameters of Flax's layer, promoted to one dtype."""
     kernel = layer.param("kernel", layer.kernel_init, shape, layer.param_dtype)
     if mask is not None:
         kernel = kernel * check_fixed_mask(mask, shape)

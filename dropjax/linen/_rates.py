@@ -1,4 +1,4 @@
-"""Rates as variables: one that is in the collection "rates" replaces a layer's own."""
+"""Rates as variables: those in the collection "rates" override the layers' own."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,16 +20,16 @@ _LISTING: ContextVar[bool] = ContextVar("_LISTING", default=False)
 def rates(
     module: nn.Module, *args: Any, rngs: PyTree | None = None, **kwargs: Any
 ) -> dict[str, Any]:
-    """The rates of all layers of a model, as variables that can be given back changed.
+    """Returns the rates of all layers of a model, as a collection of variables.
 
-    Every layer of dropjax looks for its rate among the variables, in the collection
-    "rates" and at its own path, before it takes the one that it was made with. This
-    returns the collection as it would be, a tree of arrays with the layers' own rates:
+    Every dropjax layer looks for its rate in the variable collection "rates", at its
+    own path, before it uses the rate that it was constructed with. This function
+    returns that collection with the layers' own rates, as a tree of arrays:
 
         rates = djl.rates(model, x)
 
-    Change it, as a whole or by path, and give it to the model beside its parameters.
-    A change is no new compilation, since rates are variables like others:
+    Change all of it or some paths, and pass it to the model with its parameters. Rates
+    are variables like any others, so changing them causes no recompilation:
 
         @jax.jit
         def logits(params, step, x, key):
@@ -37,28 +37,29 @@ def rates(
             variables = {"params": params, "rates": now}
             return model.apply(variables, x, rngs={"dropout": key})
 
-    A rate given in a layer's call comes before both. `nn.jit` and `nn.remat` hand all
-    collections on. `nn.scan`, `nn.vmap` and `nn.RNN` hand on those that are named: with
-    `variable_broadcast="rates"` all steps have one rate, and with
-    `variable_axes={"rates": 0}` each layer of a scan has its own. Layers in one that
-    does not name it keep the rates that they were made with, and are not in the tree.
-    `PatchDropout`, whose rate sets the shape of its output, keeps its own. Other
-    libraries' layers are left alone; `dropjax.linen.Dropout` is a drop-in for flax's.
+    A rate passed in a layer's call takes precedence over both. `nn.jit` and `nn.remat`
+    pass all collections on. `nn.scan`, `nn.vmap` and `nn.RNN` pass on only those that
+    they name: with `variable_broadcast="rates"` all steps share one rate, and with
+    `variable_axes={"rates": 0}` each layer of a scan has its own. If they do not name
+    it, the layers inside keep the rates that they were constructed with and are not in
+    the tree. `PatchDropout`, whose rate determines the shape of its output, always
+    keeps its own. Layers of other libraries are not affected; `dropjax.linen.Dropout`
+    is a drop-in replacement for Flax's.
 
     Args:
       module: any Linen module.
-      *args: for the module's call, which is traced and not run.
-      rngs: keys as `module.init` and `module.apply` take them; by default one for
+      *args: arguments of the module's call, which is traced but not executed.
+      rngs: PRNG keys, as in `module.init` and `module.apply`; by default one for
         "params" and one for "dropout".
-      **kwargs: for the module's call.
+      **kwargs: keyword arguments of the module's call.
 
     Returns:
       The collection: at the path of each layer its "rate", an array, or a tree of
-      arrays where its rate is one. Of a wrapper, which has the path of what it wraps,
-      the entry is called "DropConnect_rate" and the like.
+      arrays if its rate is a tree. A wrapper shares the path of the module that it
+      wraps, so its entry is named after its class, such as "DropConnect_rate".
 
     Raises:
-      ValueError: the module has no layer of dropjax that has a rate.
+      ValueError: the module has no dropjax layer with a rate.
 
     Example:
       >>> import dropjax.linen as djl
@@ -86,7 +87,7 @@ def rates(
 
 
 def rate_of(layer: Any) -> Any:
-    """The rate that is among the variables, or the one the layer was made with."""
+    """The rate among the variables, or else the one the layer was constructed with."""
     name = "rate" if not hasattr(layer, "module") else f"{type(layer).__name__}_rate"
     if layer.fixed_rate:
         return layer.rate
@@ -105,7 +106,7 @@ def _arrays(rate: PyTree) -> PyTree:
 
 @contextmanager
 def _listing() -> Iterator[None]:
-    """While this lasts, layers add their rates to the variables."""
+    """A context in which layers add their rates to the variables."""
     token = _LISTING.set(True)
     try:
         yield

@@ -1,9 +1,9 @@
-"""The family as Flax NNX layers: each is a thin face of a function.
+"""The drop family as Flax NNX layers, each a thin wrapper around a function.
 
-A layer takes its keys from the rng stream "dropout" of the `rngs` given to the
-constructor or to the call. The stream is state: under `nnx.jit` every call draws a
-new mask. Plain `jax.jit` lets no state out: a layer passed to it draws the same mask
-in every call, and a captured one raises.
+A layer takes its PRNG keys from the rng stream "dropout" of the `rngs` passed to its
+constructor or to the call. The stream is state: under `nnx.jit` every call draws a new
+mask. Plain `jax.jit` does not return updated state: a layer passed to it draws the same
+mask in every call, and a captured layer raises an error.
 """
 
 from dropjax._checks import missing_package_error

@@ -1,4 +1,4 @@
-"""What every layer has: a rate, a flag and a stream of keys."""
+"""What all layers have: a rate, a flag and a stream of PRNG keys."""
 
 import functools
 from collections.abc import Callable, Mapping
@@ -25,11 +25,11 @@ Rngs: TypeAlias = nnx.Rngs | nnx.RngStream | None
 
 
 class Drop:
-    """What every layer has: a rate, a flag and a stream of keys."""
+    """What all layers have: a rate, a flag and a stream of PRNG keys."""
 
-    # Whether a rate of 1 leaves something to draw, as the place of a box or a factor.
+    # Whether a rate of 1 still draws something, such as a box's position or a factor.
     draws_at_one: ClassVar[bool] = False
-    # Its own checks, for options that mean more or less than in other layers.
+    # Checks of options whose valid values differ from those in other layers.
     checks: ClassVar[Mapping[str, Check]] = {}
 
     def _set_drop(
@@ -39,7 +39,7 @@ class Drop:
         rng_collection: str,
         rngs: Rngs,
     ) -> None:
-        """Comes last in a constructor: it checks all the options."""
+        """Comes last in a constructor, since it checks all options."""
         self.rate = held(rate)
         self._set_noise(deterministic, rng_collection, rngs)
 
@@ -60,7 +60,7 @@ class Drop:
         rngs: Rngs | KeyLike,
         rate: RateLike | PyTree | None,
     ) -> tuple[KeyLike, RateLike | PyTree, bool]:
-        """Call arguments before attributes, and a key only where one is needed."""
+        """Prefers call arguments to attributes, and takes a key only if needed."""
         deterministic = check_flag_given(self, deterministic, self.deterministic)
         rate = self.rate if rate is None else rate
         if is_drawn_by(self, rate, deterministic):
@@ -68,7 +68,7 @@ class Drop:
         return None, rate, deterministic
 
     def _key(self, rngs: Rngs | KeyLike) -> KeyLike:
-        """A key from the rngs of the call, or from the layer's own."""
+        """A PRNG key from the rngs of the call, or else from the layer's."""
         rngs = self.rngs if rngs is None else rngs
         if rngs is None:
             raise missing_rngs_error(self)
@@ -84,7 +84,7 @@ class Drop:
         """Class method used by `nnx.view`.
 
         Args:
-          deterministic: if True, nothing is dropped; None leaves it as it is.
+          deterministic: if True, nothing is dropped; None leaves the flag unchanged.
         """
         if deterministic is not None:
             self.deterministic = deterministic
@@ -97,12 +97,12 @@ class Wrapper(Drop):
 
     @property
     def num_feature_axes(self) -> int:
-        """What `nnx.RNN` asks of its cell first, and no wrapper is one."""
+        """Raises an error: a wrapper cannot be the cell of an `nnx.RNN`."""
         raise cell_error(self)
 
 
 def held(rate: RateLike | PyTree) -> RateLike | PyTree:
-    """A rate as an attribute: arrays are a part of the model's state."""
+    """A rate as an attribute; arrays become part of the model's state."""
     kinds = jax.Array | np.ndarray
     arrays = any(isinstance(leaf, kinds) for leaf in jax.tree.leaves(rate))
     return nnx.data(rate) if arrays else nnx.static(rate)
@@ -113,7 +113,7 @@ def promoted(
     inputs: Array,
     mask: Array | None = None,
 ) -> tuple[Array, Array, Array | None]:
-    """The layer's inputs and parameters, brought to one dtype."""
+    """The layer's inputs and parameters, promoted to one dtype."""
     kernel = layer.kernel[...]
     if mask is not None:
         kernel = kernel * check_fixed_mask(mask, kernel.shape)
@@ -124,7 +124,7 @@ def promoted(
 def replacement(
     function: Callable[..., Array], stock: Callable[..., Array], out_sharding: Any
 ) -> Callable[..., Array] | None:
-    """The layer's own product; None for the stock one, which functions know."""
+    """The layer's product function; None for JAX's own, the default."""
     if out_sharding is not None:
         return functools.partial(function, out_sharding=out_sharding)
     return None if function is stock else function

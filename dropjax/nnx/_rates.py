@@ -1,4 +1,4 @@
-"""Other rates for the layers of a whole model."""
+"""New rates for the layers of a whole model."""
 
 from collections.abc import Callable
 from typing import Any, TypeAlias
@@ -17,25 +17,26 @@ WhereLayer: TypeAlias = Callable[[str, Any], bool]
 def set_rates(
     module: nnx.Module, rate: NewRate, *, where: WhereLayer | None = None
 ) -> None:
-    """Changes the rates of a model in place: all of them, or those of some layers.
+    """Sets the rates of all layers of a model, or of some of them, in place.
 
         djn.set_rates(model, 0.3)
 
-    as `model.eval()` changes flags. An array is a part of the model's state: under
-    `nnx.jit` a rate that was an array before changes without a new compilation.
+    This works as `model.eval()` does for flags. A rate given as an array is part of the
+    model's state: under `nnx.jit`, replacing one array by another causes no
+    recompilation:
 
         djn.set_rates(model, jnp.float32(0.0))  # before the first step
         djn.set_rates(model, schedule(step))    # before each of them
 
-    Layers of other libraries are left alone; `dropjax.nnx.Dropout` is a drop-in for
-    flax's.
+    Layers of other libraries are not affected; `dropjax.nnx.Dropout` is a drop-in
+    replacement for Flax's.
 
     Args:
       module: any NNX module.
-      rate: the new rate; or a function of a layer's path, as "encoder/layers/0/drop",
-        and the layer that returns it, such as `lambda path, layer: 0.5 * layer.rate`.
-      where: a function of a layer's path and the layer that is True for the layers to
-        change; None changes all.
+      rate: the new rate, or a function that computes it from a layer's path, such as
+        "encoder/layers/0/drop", and the layer: `lambda path, layer: 0.5 * layer.rate`.
+      where: a function of a layer's path and the layer that returns True for the layers
+        to change; None changes all.
 
     Raises:
       ValueError: a rate is outside [0, 1], or no layer is selected.
