@@ -1,11 +1,12 @@
 """dropjax: the drop family of regularizers for JAX.
 
-Every method answers two questions, who shares a coin and what fills the hole:
+Each method is defined by two choices, who shares a coin and what fills the hole: which
+elements share one entry of the keep mask, and which value replaces dropped elements.
 
-    key --bits--> coins --shared axes--> keep mask --apply--> array or parameter tree
+    key --random bits--> keep mask --broadcast, apply--> array or parameter tree
 
-Pure functions are here; Flax layers are in `dropjax.linen` and `dropjax.nnx`, and
-transforms of gradients in `dropjax.optimizers`.
+The pure functions are here, the Flax layers are in `dropjax.linen` and `dropjax.nnx`,
+and gradient transformations are in `dropjax.optimizers`.
 """
 
 import importlib
@@ -142,7 +143,7 @@ __all__ = [
     "zoneout_mask",
 ]
 
-# Imported when they are first used, for they import flax and optax.
+# Imported on first use, because they import flax and optax.
 _LAZY = ("linen", "nnx", "optimizers")
 
 if TYPE_CHECKING:

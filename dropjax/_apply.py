@@ -1,4 +1,4 @@
-"""From a mask to the array: the only `where`, the only scaling, nothing saved."""
+"""Applies masks to arrays: selects, scales, and saves no mask for the backward pass."""
 
 import functools
 import math
@@ -31,8 +31,8 @@ from dropjax._checks import (
 from dropjax._masks import foregone, keep_probability, over_blocks, toss
 from dropjax._types import KeyLike, RateLike, Scaling
 
-# An element that draws its coin itself takes about an eighth of the time of a coin
-# drawn by JAX's loop, to be stored.
+# Drawing a mask entry inside the loop that uses it takes about an eighth of the time of
+# drawing it in a separate loop and storing it.
 _SHARERS = 8
 
 
@@ -43,29 +43,31 @@ def apply_mask(
     keep: RateLike = 1.0,
     fill: ArrayLike = 0.0,
 ) -> Num[Array, "*shape"]:
-    r"""Keeps and scales what the mask keeps, and fills the rest.
+    r"""Keeps and scales the elements where the mask is True, and replaces the others.
 
     $$y = \text{where}(mask, x / keep, fill)$$
 
-    It selects and never multiplies by the mask: NaN and Inf in a dropped place
-    vanish, in the values and in the gradients. The scaling is done in float32 or
-    better and rounded once to x's dtype.
+    The function selects; it never multiplies by the mask. NaN and Inf in dropped
+    elements therefore vanish, from the values and from the gradients. Scaling is done
+    in float32 or better and rounded once to the dtype of x.
 
     Args:
-      x: a floating-point or complex array, or where keep is 1, and so nothing is
-        scaled, also one of integers.
-      mask: True where x is kept; it broadcasts to x's shape.
-      keep: the share kept, in [0, 1], a number or an array that broadcasts to x's
-        shape. Where it is 0 nothing survives, and nothing is divided.
-      fill: what takes the dropped places, a number or an array of x's dtype that
-        broadcasts to x's shape.
+      x: a floating-point or complex array. Integers are accepted too if `keep` is 1, so
+        that nothing is scaled.
+      mask: True where x is kept. It broadcasts to the shape of x.
+      keep: the share kept, in [0, 1], a number or an array that broadcasts to the shape
+        of x. Where it is 0, nothing is divided; the mask is expected to keep nothing
+        there.
+      fill: the value that replaces dropped elements, a number or an array of x's dtype
+        that broadcasts to the shape of x.
 
     Returns:
       An array of x's shape and dtype.
 
     Raises:
-      ValueError: keep is outside [0, 1], or a shape does not broadcast to x's.
-      TypeError: x, mask, keep or fill is of the wrong type.
+      ValueError: keep is outside [0, 1], or a shape does not broadcast to the shape of
+        x.
+      TypeError: x, mask, keep or fill has the wrong type.
 
     Example:
       >>> x = jnp.array([1.0, jnp.nan])
@@ -78,7 +80,7 @@ def apply_mask(
     check_keep(keep, x.shape)
     wide = x if unscaled else _divide(x, keep)
     fill = jnp.full_like(wide, check_fill(fill, x))
-    # Rounded last: XLA selects bfloat16 in float32 on a CPU, and would round twice.
+    # Round last: on CPUs, XLA selects bfloat16 values in float32 and would round twice.
     chosen = lax.select(jnp.broadcast_to(mask, x.shape), wide, fill)
     return _as_weak_as(x, chosen.astype(x.dtype))
 
@@ -86,11 +88,12 @@ def apply_mask(
 def redrawn(
     *static: str, forgetful: bool = True
 ) -> Callable[[Callable[..., Array]], Callable[..., Array]]:
-    """Jit for a function of (key, x, ...) like x, made to save only its key.
+    """Jits a function of (key, x, ...) and makes its backward pass redraw the mask.
 
-    The backward pass draws the mask again. Arrays come as positional arguments, the
-    options named in `static` by keyword. Without `forgetful` it saves what it likes:
-    less than x, where few coins depend on x.
+    The decorated function returns an array like x, and saves only the key and its array
+    arguments for the backward pass. Arrays are passed by position, and the options
+    named in `static` by keyword. With `forgetful=False`, autodiff decides what is
+    saved; use it where the mask depends on x and is much smaller than x.
     """
 
     def decorate(function: Callable[..., Array]) -> Callable[..., Array]:
@@ -109,11 +112,12 @@ def redrawn(
 
 
 def _drawn_again(draw: Callable[..., Array]) -> Callable[..., Array]:
-    """A function of (key, *arrays) whose derivatives save the key, and draw again.
+    """Wraps a function of (key, *arrays) so that its derivatives redraw from the key.
 
-    The derivative's key passes a barrier. Without it a compiler sees the same mask in
-    both passes of an unrolled net, and stores it. The barrier holds nothing but the
-    key, so that what draws the mask fuses with its neighbours.
+    The key of the derivative passes through an optimization barrier. Without it, the
+    compiler recognizes the same mask in both passes of an unrolled network and stores
+    it. Only the key passes the barrier, so that drawing the mask still fuses with its
+    neighbors.
     """
     drawn = jax.custom_jvp(draw)
 
@@ -142,7 +146,7 @@ def _drawn_again(draw: Callable[..., Array]) -> Callable[..., Array]:
 
 
 def _behind_barrier(key: Key[Array, ""] | None) -> Key[Array, ""] | None:
-    """The same key, of which a compiler does not know that it is the same."""
+    """The same key, hidden from the compiler's common-subexpression elimination."""
     if key is None:
         return None
     words = lax.optimization_barrier(jax.random.key_data(key))
@@ -150,9 +154,9 @@ def _behind_barrier(key: Key[Array, ""] | None) -> Key[Array, ""] | None:
 
 
 def _as_weak_as(x: Array, y: Array) -> Array:
-    """Y, which gives way to other dtypes if x does.
+    """Makes y weakly typed if x is.
 
-    JAX has no other word for it than an assignment, of which XLA leaves nothing.
+    JAX has no public way to do this other than an assignment, which XLA removes.
     """
     if jax.typeof(y).weak_type or not jax.typeof(x).weak_type:
         return y
@@ -162,9 +166,9 @@ def _as_weak_as(x: Array, y: Array) -> Array:
 def sharded_like(
     x: Array, function: Callable[..., Array], axes: int | None = None
 ) -> Callable[..., Array]:
-    """Lets the compiler shard the mask as x, where shardings are explicit types.
+    """Lets the compiler shard the mask like x if the mesh has explicit axes.
 
-    With `axes`, what the function returns is sharded along so many first axes alone.
+    With `axes`, the output is sharded along only that many leading axes.
     """
     sharding = jax.typeof(x).sharding
     if AxisType.Explicit in sharding.mesh.axis_types:
@@ -183,9 +187,9 @@ def drop(
     scaling: Scaling,
     deterministic: bool,
 ) -> Inexact[Array, "*shape"]:
-    """Drops with coins of the given shape, which broadcast to the array's.
+    """Drops elements with a mask of the given shape, which broadcasts to the array's.
 
-    With a `block` each is for a block of such sides along the last axes.
+    With a `block`, each mask entry covers a block with these sides along the last axes.
     """
     rate = check_rate(rate)
     check_rate_shape(rate, coins)
@@ -211,7 +215,7 @@ def drop_by(
     deterministic: bool,
     **options: object,
 ) -> Inexact[Array, "*shape"]:
-    """X or zeros where that is certain; else what `draw(key, x, keep)` makes of it."""
+    """X or zeros if that is certain, and `draw(key, x, keep)` otherwise."""
     rate = check_rate(rate)
     check_rate_shape(rate, coins)
     certain = foregone(rate, check_deterministic(deterministic))
@@ -244,7 +248,7 @@ def apply_coins(
     *,
     scaling: Scaling,
 ) -> Inexact[Array, "*shape"]:
-    """Drops with coins that were tossed before, for several arrays: they are kept."""
+    """Applies a mask that was drawn earlier for several arrays; the mask is stored."""
     return _apply(x, mask, keep, scaling)
 
 
@@ -262,12 +266,12 @@ def _apply(
 def toss_for(
     x: Array, key: Key[Array, ""], keep: Float[Array, "..."], coins: tuple[int, ...]
 ) -> Bool[Array, "..."]:
-    """The coins of an array, which broadcast to its shape."""
+    """Draws a mask that broadcasts to the shape of x."""
     return toss(key, keep, coins, stored=are_stored(coins, x))
 
 
 def are_stored(coins: tuple[int, ...], x: Array) -> bool:
-    """Whether so many elements share each coin that it is better drawn once."""
+    """Whether so many elements share a mask entry that storing the mask is faster."""
     shared = [(coin, n) for coin, n in zip(coins, x.shape, strict=True) if coin != n]
     if any(is_symbolic(n) for _, n in shared):
         return True
@@ -279,22 +283,22 @@ def are_stored(coins: tuple[int, ...], x: Array) -> bool:
 def _expect(
     key: None, x: Inexact[Array, "*shape"], keep: Float[Array, "..."]
 ) -> Inexact[Array, "*shape"]:
-    """What standard scaling makes of x after training: its mean over masks."""
+    """The output of standard scaling after training: the mean over masks."""
     return apply_mask(scale(x, keep), jnp.broadcast_to(keep != 0, x.shape))
 
 
 def _divide(x: Inexact[Array, "*shape"], keep: RateLike) -> Inexact[Array, "*shape"]:
-    """X by the share kept, not yet rounded to its dtype."""
+    """Divides x by the share kept, without rounding to the dtype of x."""
     keep = jnp.asarray(keep, working_dtype(x))
-    # XLA turns division by a scalar into this product, but not everywhere; written
-    # out, eager, jitted and flax's survivors are the same to the last bit.
+    # XLA turns a division by a scalar into this product, but not everywhere. Written
+    # out, eager and jitted calls and flax's Dropout agree to the last bit.
     return _multiply(x, 1 / jnp.where(keep == 0, jnp.ones_like(keep), keep))
 
 
 def scale(
     x: Inexact[Array, "*shape"], factor: Float[Array, "..."]
 ) -> Inexact[Array, "*shape"]:
-    """A product with real factors in their dtype, rounded once to x's."""
+    """Multiplies x by real factors in their dtype, and rounds once to x's dtype."""
     return _multiply(x, factor).astype(x.dtype)
 
 
@@ -308,32 +312,32 @@ def _multiply(
 
 
 def widened(x: Inexact[Array, "*shape"]) -> Inexact[Array, "*shape"]:
-    """X in a dtype of single precision or better, for sums to be rounded once."""
+    """Converts x to single precision or better, so that sums are rounded once."""
     return x if jnp.iscomplexobj(x) else x.astype(working_dtype(x))
 
 
 def working_dtype(x: Inexact[Array, "..."]) -> np.dtype:
-    """X's real dtype, or float32 where that is better."""
+    """The real dtype of x, or float32 if that is more precise."""
     real = x.real.dtype if jnp.iscomplexobj(x) else x.dtype
     return single_or_wider(real)
 
 
 def single_or_wider(dtype: DTypeLike) -> np.dtype:
-    """Float32 or better, as far as JAX has it: x may be NumPy's."""
+    """Float32 or better, as far as JAX's configuration allows."""
     return jax.dtypes.canonicalize_dtype(np.promote_types(dtype, np.float32))
 
 
 def nan_seen(
     share: float | Float[Array, "..."], keep: Float[Array, "..."]
 ) -> float | Float[Array, "..."]:
-    """A share kept that is not the rate's own; NaN if the rate is, to be seen."""
+    """The given share, or NaN if the rate is NaN, so that NaN is not hidden."""
     if isinstance(keep, np.ndarray):
         return share
     return jnp.where(jnp.isnan(keep).any(), jnp.nan, share)
 
 
 def nan_where(keep: RateLike, y: Num[Array, "*shape"]) -> Num[Array, "*shape"]:
-    """Y, and NaN where its rate is, which would be hidden where nothing is scaled."""
+    """Y, set to NaN where the rate is NaN, which would be hidden without scaling."""
     if jnp.issubdtype(y.dtype, np.integer):
         return y
     return jnp.where(lax.broadcast_to_rank(jnp.isnan(keep), y.ndim), jnp.nan, y)

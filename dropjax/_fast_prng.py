@@ -1,6 +1,6 @@
-"""A generator of masks at the speed of a copy: `jax.random.key(0, impl=fast_prng)`.
+"""A PRNG as fast as copying the array: `jax.random.key(0, impl=fast_prng)`.
 
-An array's words are one keyed hash of each element's row-major index i, 64 bits wide:
+The random words are a keyed hash of each element's 64-bit row-major index i:
 
     w = low(i)
     w = (w ^ k0 ^ g)            w = (w ^ w >> 17) * 0xED5AD4BB
@@ -8,24 +8,26 @@ An array's words are one keyed hash of each element's row-major index i, 64 bits
     w = (w ^ k2)                w = (w ^ w >> 15) * 0x31848BAB
     w =  w ^ w >> 14 ^ low(i)
 
-modulo 2^32, with g = 0x9E3779B9: 15 operations where the high word is 0. Multipliers
-and shifts are those of Wellons' "triple32", found by a search for the least biased
-32-bit mixer; sub-keys between its rounds make streams of different keys unrelated. The
-rounds are a permutation of the 2^32 low words, and would never draw a word twice; with
-the index added at the end, as Davies and Meyer make a hash of a cipher, words repeat as
-often as independent ones do.
+modulo 2^32, with g = 0x9E3779B9: 15 operations where the high word is 0. The
+multipliers and shifts are those of Wellons' "triple32", which was found by searching
+for the 32-bit mixer with the least bias. Sub-keys between the rounds make the streams
+of different keys unrelated. The rounds alone are a permutation of the 2^32 low words
+and would never repeat a word; adding the index at the end, as the Davies-Meyer
+construction does to turn a cipher into a hash, makes words repeat as often as
+independent ones do.
 
-A key is a pair of threefry keys, four words, of which the first three are k0, k1, k2.
-Seeding, `split` and `fold_in` are threefry's on each half, so that keys are as
-unrelated as threefry's; as there, `split(key, n)[i]` is `fold_in(key, i)`.
+A key is a pair of threefry keys, four words in all, of which the first three are k0, k1
+and k2. Seeding, `split` and `fold_in` apply threefry to each half, so that keys are as
+unrelated as threefry's; as with threefry, `split(key, n)[i]` is `fold_in(key, i)`.
 
-Its one name is "dropjax_fast", which JAX accepts as `impl` and checkpoints record with
-each key. The name stands for exactly these words: if they ever had to change, the new
-generator would have a new name, and old checkpoints would still say which they need.
+The name of the generator is "dropjax_fast". JAX accepts it as `impl`, and checkpoints
+record it with each key. The name stands for exactly these words: if they ever had to
+change, the new generator would get a new name, and old checkpoints would still identify
+the one they need.
 
-It is made for masks and for initial values. It is not for cryptography: the words are
-no secret. It is not for Monte-Carlo integration, which reads more of a stream than it
-was tested for. What it was tested with is in `docs/testing.md`.
+The generator is meant for masks and for initial values. It is not suitable for
+cryptography, as the words are not secret, nor for Monte Carlo integration, which uses
+more of a stream than was tested. The tests are described in `docs/testing.md`.
 """
 
 import functools
@@ -50,7 +52,7 @@ _NAME = "dropjax_fast"
 
 
 def _jitted(static: Sequence[int] = ()) -> Callable[..., Any]:
-    """Compiled once, yet a plain function: pickle and copy find those by their name."""
+    """Jits a function but returns a plain one, which pickle and copy find by name."""
 
     def decorate(function: Callable[..., Array]) -> Callable[..., Array]:
         compiled = jax.jit(function, static_argnums=static)
@@ -60,7 +62,7 @@ def _jitted(static: Sequence[int] = ()) -> Callable[..., Any]:
 
 
 def _hash(k0: Word, k1: Word, k2: Word, high: Word, low: Word) -> Word:
-    """The hash of an index under three sub-keys, as the module says."""
+    """The hash of an index under three sub-keys, as defined in the module docstring."""
     golden = np.uint32(_GOLDEN)
     word = low
     keys = (k0 ^ golden, k1 ^ (high * golden), k2)
@@ -82,7 +84,7 @@ def _random_bits(
 
 
 def _halves(key: UInt[Array, "4"]) -> Key[Array, "2"]:
-    """A fast key is a pair of threefry keys, of which each goes its own way."""
+    """Views a fast key as the pair of threefry keys that it consists of."""
     return jax.random.wrap_key_data(key.reshape(2, 2), impl=_THREEFRY)
 
 
@@ -120,9 +122,9 @@ register(fast_prng)
 
 
 def counter_key(key: Key[Array, ""]) -> UInt[Array, "words"]:
-    """A key for `counter_words`: four words of a fast key, two of threefry.
+    """The key for `counter_words`: four words for a fast key, two for threefry.
 
-    Other generators have no such stream; their bits seed a threefry one.
+    Other generators have no such stream; their bits seed a threefry key.
     """
     if str(jax.random.key_impl(key)) in (_THREEFRY, _NAME):
         tell_reuse_checker(key)
@@ -133,7 +135,7 @@ def counter_key(key: Key[Array, ""]) -> UInt[Array, "words"]:
 def counter_words(
     key: UInt[Array, "words"], high: Word, low: Word
 ) -> tuple[Word, Word]:
-    """Two random words for a counter of 64 bits: any part of a stream, in any order."""
+    """Two random words for a 64-bit counter; the stream can be read in any order."""
     if key.shape[0] == 4:
         even = high * np.uint32(2)
         halves = (even, even + np.uint32(1))

@@ -1,4 +1,4 @@
-"""Loops around functions that a user gives: scanned under jit, in Python without."""
+"""Loops over user functions: `lax.scan` under jit, and Python loops outside of it."""
 
 from collections.abc import Callable
 from typing import Any
@@ -18,11 +18,11 @@ def scan(
     *,
     unroll: int = 1,
 ) -> tuple[PyTree, PyTree]:
-    """`lax.scan`, and without jit a Python loop.
+    """`lax.scan` under jit, and a Python loop otherwise.
 
-    An eager `lax.scan` compiles for every new function object, and keeps the program
-    and the arrays that the function closes over; for an old object it does not see
-    that these have changed. A Python loop compiles nothing of its own.
+    An eager `lax.scan` compiles again for every new function object, keeps the program
+    and the arrays that the function closes over, and for a known function object does
+    not notice when these have changed. A Python loop compiles nothing itself.
     """
     if is_staged():
         return lax.scan(step, start, turns, unroll=unroll)
@@ -34,7 +34,7 @@ def scan(
 
 
 def is_staged() -> bool:
-    """Whether a program is being traced, to be compiled: under jit, not under grad."""
+    """Whether a program is being traced for compilation: under jit, not under grad."""
     return isinstance(jnp.zeros(()), jax.core.Tracer)
 
 

@@ -1,4 +1,4 @@
-"""From random words to keep masks: who is dropped, and who shares a coin."""
+"""Draws keep masks from random words, and computes mask shapes."""
 
 from collections.abc import Sequence
 
@@ -28,28 +28,29 @@ _LEVELS = 2.0**23
 def keep_mask(
     key: KeyLike, shape: Sequence[int], rate: RateLike, *, deterministic: bool = False
 ) -> Bool[Array, "*shape"]:
-    r"""Tosses one coin per element: True, keep, with probability `1 - rate`.
+    r"""Draws one mask entry per element: True (keep) with probability `1 - rate`.
 
     $$m_i = [\lfloor w_i / 2^9 \rfloor < \lceil 2^{23} (1 - rate) \rceil]$$
 
-    with $w_i$ the key's random words, and $1 - rate$ rounded to float32. For every
-    kind of key this is bit for bit `jax.random.bernoulli(key, 1 - rate, shape)` in
-    float32. It fuses into what reads it, so that the mask need never be stored.
+    with $w_i$ the random words of the key, and $1 - rate$ rounded to float32. For every
+    PRNG implementation this equals `jax.random.bernoulli(key, 1 - rate, shape)` in
+    float32, bit for bit. The computation fuses into the consumer of the mask, so that
+    the mask need not be stored.
 
     Args:
-      key: a PRNG key, typed or raw. None where nothing is drawn.
-      shape: the mask's shape.
-      rate: the probability of dropping, in [0, 1]; an array broadcasts to `shape`.
-        Traced values are clipped to [0, 1], and NaN keeps everything.
+      key: a typed or raw PRNG key. It may be None if nothing is drawn.
+      shape: the shape of the mask.
+      rate: the probability of dropping, in [0, 1], a number or an array that broadcasts
+        to `shape`. Traced values are clipped to [0, 1], and NaN keeps everything.
       deterministic: if True, the mask is all True.
 
     Returns:
       A boolean array of the given shape, True where an element is kept.
 
     Raises:
-      ValueError: the rate is outside [0, 1] or does not broadcast to `shape`, or
-        there is no key although coins must be tossed.
-      TypeError: the rate, key, shape or flag is of the wrong type.
+      ValueError: the rate is outside [0, 1] or does not broadcast to `shape`, or the
+        key is missing although a mask is drawn.
+      TypeError: the rate, key, shape or flag has the wrong type.
 
     Example:
       >>> mask = keep_mask(jax.random.key(0), (1000, 1000), 0.25)
@@ -64,7 +65,7 @@ def keep_mask(
 
 
 def foregone(rate: RateLike, deterministic: bool) -> bool | None:
-    """The coins' side where it is known without a key: all kept, or all dropped."""
+    """The value of all mask entries if known without a key: True, False, or None."""
     if deterministic or (isinstance(rate, float) and rate == 0.0):
         return True
     return False if isinstance(rate, float) and rate == 1.0 else None
@@ -77,17 +78,17 @@ def is_drawn(
     draws_at_one: bool = False,
     name: str = "rate",
 ) -> bool:
-    """Whether coins must be tossed, or something else drawn, so that a key is needed.
+    """Whether a mask or anything else is drawn, so that a key is needed.
 
-    A method whose coins do not say everything, as where a square is cut, draws at a
-    rate of 1 too.
+    Methods in which the mask does not decide everything, such as those that also draw
+    the position of a square, draw at a rate of 1 too.
     """
     certain = foregone(check_rate(rate, name), check_deterministic(deterministic))
     return certain is None or (draws_at_one and not certain)
 
 
 def keep_probability(rate: RateLike, dtype: jnp.dtype) -> Float[Array, "..."]:
-    """`1 - rate` in a real dtype, clipped to [0, 1], cut off from gradients."""
+    """`1 - rate` in a real dtype, clipped to [0, 1] and without a gradient."""
     if isinstance(rate, float):
         return np.asarray(1.0 - rate, dtype)  # type: ignore[return-value]
     keep = 1 - lax.stop_gradient(jnp.asarray(rate).astype(dtype))
@@ -99,7 +100,7 @@ def coin_shape(
     broadcast_dims: Axes = (),
     noise_shape: Sequence[int | None] | None = None,
 ) -> tuple[int, ...]:
-    """The shape of the coins tossed for an array: size 1 along shared axes."""
+    """The shape of the mask of an array, which has size 1 along shared axes."""
     check_one_sharing(broadcast_dims, noise_shape)
     if noise_shape is not None:
         return check_noise_shape(noise_shape, shape)
@@ -108,12 +109,12 @@ def coin_shape(
 
 
 def coins_along(shape: tuple[int, ...], own: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape of the coins that places along these axes have of their own."""
+    """The shape of a mask with one entry for each index along the `own` axes."""
     return tuple(n if axis in own else 1 for axis, n in enumerate(shape))
 
 
 def coins_of_blocks(shape: tuple[int, ...], block: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape of the coins that blocks share, of given sides along the last axes."""
+    """The shape of a mask with one entry per block; sides are along the last axes."""
     sides = (1,) * (len(shape) - len(block)) + block
     return tuple(-(-n // side) for n, side in zip(shape, sides, strict=True))
 
@@ -121,7 +122,7 @@ def coins_of_blocks(shape: tuple[int, ...], block: tuple[int, ...]) -> tuple[int
 def over_blocks(
     coins: Shaped[Array, "..."], block: tuple[int, ...], shape: tuple[int, ...]
 ) -> Shaped[Array, "..."]:
-    """What each block has, for each of its elements; it broadcasts to the shape."""
+    """Repeats the value of each block for its elements; broadcasts to the shape."""
     if not block or np.ndim(coins) == 0:
         return coins
     spread = lax.broadcast_to_rank(jnp.asarray(coins), len(shape))
@@ -135,7 +136,7 @@ def over_blocks(
 def spatial_axes(
     ndim: int, channel_axis: int, batch_axis: int | None
 ) -> tuple[int, ...]:
-    """All axes but the channels' and the batch's."""
+    """All axes except those of the channels and the batch."""
     own = check_channel_and_batch(channel_axis, batch_axis, ndim)
     return tuple(axis for axis in range(ndim) if axis not in own)
 
@@ -147,9 +148,9 @@ def toss(
     *,
     stored: bool = False,
 ) -> Bool[Array, "*shape"]:
-    """The coins for a keep probability that is already checked, in float32."""
+    """Draws a mask from a float32 keep probability that has already been checked."""
     levels = jnp.ceil(jnp.float32(keep) * np.float32(_LEVELS))
-    # A NaN rate must be seen: everything is kept, and scaled by NaN.
+    # A NaN rate must be visible: everything is kept, and scaled by NaN.
     threshold = jnp.nan_to_num(levels, nan=_LEVELS).astype(jnp.uint32)
     words = random_words(key, shape, stored=stored) >> np.uint32(9)
     return words < lax.broadcast_to_rank(threshold, len(shape))

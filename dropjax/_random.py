@@ -1,4 +1,4 @@
-"""From a key to random words, written out, and a leaf's own key."""
+"""Draws random words from a key in a form that fuses, and derives keys for leaves."""
 
 import functools
 import hashlib
@@ -23,11 +23,12 @@ _PARITY = 0x1BD11BDA
 def random_words(
     key: Key[Array, ""], shape: tuple[int, ...], *, stored: bool = False
 ) -> Word:
-    """32 random bits per element, those of `jax.random.bits(key, shape)`.
+    """32 random bits per element, equal to `jax.random.bits(key, shape)`.
 
-    Threefry is written out instead of called: the rounds then fuse into whatever
-    reads the words, and neither the words nor the counters are stored. Words that
-    many elements share are better `stored`, or each of these would draw its own.
+    Threefry is written out here instead of called. Its rounds then fuse into the
+    consumer of the words, and neither the words nor the counters are stored. Pass
+    `stored=True` for words that many elements share, because otherwise each of these
+    elements would compute its word again.
     """
     if not stored and _is_partitionable_threefry(key):
         tell_reuse_checker(key)
@@ -38,7 +39,7 @@ def random_words(
 def random_uniform(
     key: Key[Array, ""], shape: tuple[int, ...], *, stored: bool = False
 ) -> Float[Array, "..."]:
-    """Numbers in [0, 1), multiples of 2^-24."""
+    """Uniform numbers in [0, 1), multiples of 2^-24."""
     words = random_words(key, shape, stored=stored) >> np.uint32(8)
     return words.astype(jnp.float32) * np.float32(2.0**-24)
 
@@ -46,9 +47,9 @@ def random_uniform(
 def normals(
     key: Key[Array, ""], shape: tuple[int, ...], *, stored: bool = False
 ) -> Float[Array, "*shape"]:
-    """Standard normal float32, by the formula of `jax.random.normal(key, shape)`.
+    """Standard normal float32 numbers, by the formula of `jax.random.normal`.
 
-    Drawn in the loop that reads them, as the words are.
+    Like random words, they are drawn in the loop that uses them.
     """
     words = random_words(key, shape, stored=stored)
     fraction = (words >> np.uint32(9)).astype(jnp.float32)
@@ -58,7 +59,7 @@ def normals(
 
 
 def leaf_keys(key: Key[Array, ""], paths: Sequence[str]) -> list[Key[Array, ""]]:
-    """One key per path, made from the path alone; an empty path has `key` itself."""
+    """One key per path, derived from the path alone; an empty path gets `key`."""
     digests = [hashlib.blake2b(path.encode(), digest_size=8).digest() for path in paths]
     words = np.frombuffer(b"".join(digests), dtype="<u4").reshape(-1, 2)
     high, low = words.T.astype(np.uint32)
@@ -70,11 +71,12 @@ def leaf_keys(key: Key[Array, ""], paths: Sequence[str]) -> list[Key[Array, ""]]
 
 @jax.jit
 def _apart(keys: Key[Array, " keys"]) -> list[Key[Array, ""]]:
-    """The keys of an array one by one, so that their readers can share programs.
+    """Splits an array of keys into single keys, so that their consumers share programs.
 
-    A slice would be fused into the loop that reads the key, and where it begins would
-    make each leaf's loop a program of its own to compile. The places that a gather
-    reads are an argument instead, and leaves of one shape have the same program.
+    A slice would be fused into the loop that reads the key, and its constant start
+    would make the loop of each leaf a separate program to compile. A gather instead
+    reads its indices from an argument, so that leaves of the same shape share one
+    program.
     """
     if len(keys) == 1:
         return [keys[0]]
@@ -91,8 +93,8 @@ def _is_partitionable_threefry(key: Key[Array, ""]) -> bool:
 
 
 def tell_reuse_checker(key: Key[Array, ""]) -> None:
-    # Reading a key's data does not count as a use for jax.debug_key_reuse;
-    # drawing nothing from it does.
+    # Reading the data of a key does not count as a use for jax.debug_key_reuse; drawing
+    # zero bits does.
     if getattr(jax.config, "jax_debug_key_reuse", False):
         jax.random.bits(key, (0,))
 
@@ -100,17 +102,17 @@ def tell_reuse_checker(key: Key[Array, ""]) -> None:
 def key_and_index(
     key: UInt[Array, " words"], shape: tuple[int, ...]
 ) -> tuple[Word, ...]:
-    """The key's words, and the high and low word of each element's row-major index.
+    """The words of the key, and the high and low words of each row-major index.
 
-    They must be made in the loop that reads them, whatever it is compiled for. To that
-    end one is made to depend on the other, through a zero that XLA does not see.
+    These must be computed in the loop that reads them, on every platform. To force
+    that, one is made to depend on the other through a zero that XLA does not recognize.
     """
     high, low, zero = element_index(shape, key[0])
     return (*(word + zero for word in key), high, low)
 
 
 def element_index(shape: tuple[int, ...], word: Word) -> tuple[Word, Word, Word]:
-    """High and low word of each element's row-major index, and zeros of that shape."""
+    """The high and low words of each row-major index, and zeros of the same shape."""
     if any(map(is_symbolic, shape)):
         return _index_of_any_size(shape, word)
     along_axes = functools.partial(_index_along_axes, shape)
@@ -121,21 +123,21 @@ def element_index(shape: tuple[int, ...], word: Word) -> tuple[Word, Word, Word]
 
 
 def _index_counted(shape: tuple[int, ...], key: Word) -> tuple[Word, Word, Word]:
-    """For GPUs, where a small array made apart is a launch of a kernel of its own.
+    """For GPUs, where a small array computed separately costs a kernel launch.
 
-    The zeros depend on the index, as far as XLA can see, so that the key's schedule is
+    The zeros depend on the index as far as XLA can tell, so that the key schedule is
     computed in the kernel that reads it.
     """
-    # A zero like the key tells shard_map that these vary where the key does.
+    # The zeros tell shard_map that the index varies over the same mesh axes as the key.
     low = lax.iota(jnp.uint32, math.prod(shape)).reshape(shape) + jnp.zeros_like(key)
     return jnp.zeros_like(low), low, _hidden_zero(low)
 
 
 def _index_along_axes(shape: tuple[int, ...], key: Word) -> tuple[Word, Word, Word]:
-    """For all others, and for arrays of more than 2^32 elements.
+    """For other platforms, and for arrays of more than 2^32 elements.
 
-    What does not depend on a loop's variables XLA makes before the loop, and stores; so
-    a zero of the key's takes part, and products have one axis alone.
+    XLA hoists whatever does not depend on the loop variables out of the loop and stores
+    it. A hidden zero of the key is therefore added, and products involve only one axis.
     """
     high = low = jnp.broadcast_to(_hidden_zero(key), shape)
     stride = 1
@@ -156,12 +158,12 @@ def _index_along_axes(shape: tuple[int, ...], key: Word) -> tuple[Word, Word, Wo
 
 
 def _hidden_zero(word: Word) -> Word:
-    """A zero that depends on a word, as far as XLA can see."""
+    """A zero that XLA believes to depend on the word."""
     return (word >> np.uint32(31)) >> np.uint32(1)
 
 
 def _index_of_any_size(shape: tuple[int, ...], key: Word) -> tuple[Word, Word, Word]:
-    """For exported programs, in which a size is known only when they run."""
+    """For exported programs with symbolic sizes, which are known only at run time."""
     with jax.enable_x64(True):
         index = jnp.broadcast_to(_hidden_zero(key).astype(jnp.uint64), shape)
         stride = jnp.ones((), jnp.uint64)
@@ -180,7 +182,7 @@ def _high_product(index: Word, stride: int) -> Word:
 
 
 def high_word(first: Word | np.uint32, second: Word | np.uint32) -> Word:
-    """Bits 32 to 63 of the product of two words, by halves of 16 bits."""
+    """Bits 32 to 63 of the product of two words, computed from 16-bit halves."""
     half, mask = np.uint32(16), np.uint32(0xFFFF)
     top, bottom = first >> half, first & mask
     other_top, other_bottom = second >> half, second & mask
@@ -190,7 +192,7 @@ def high_word(first: Word | np.uint32, second: Word | np.uint32) -> Word:
 
 
 def _high_index(size: int) -> Word:
-    """Bits 32 to 63 of the index along an axis that needs them."""
+    """Bits 32 to 63 of the index along an axis with more than 2^32 entries."""
     with jax.enable_x64(True):
         index = lax.iota(jnp.uint64, size)
         return (index >> np.uint64(32)).astype(jnp.uint32)
@@ -219,8 +221,8 @@ def _rotate_left(word: Word, distance: int) -> Word:
     return (word << np.uint32(distance)) | (word >> np.uint32(32 - distance))
 
 
-# A generator of JAX's own, for words of 32 bits alone: what it does is not taken apart
-# when a loop is differentiated, which would store the counters.
+# A JAX PRNG implementation for 32-bit words only. JAX treats it as one operation when
+# it differentiates a loop; taking it apart would store the counters.
 _written_out = define_prng_impl(
     key_shape=threefry_prng_impl.key_shape,
     seed=threefry_prng_impl.seed,

@@ -1,10 +1,10 @@
-"""A generator's name, by which JAX finds it as it finds its own.
+"""Registers a generator with JAX by name.
 
-JAX has no public function that registers a generator's name; this module writes to its
-private registries. Each is optional. Where a version of JAX lacks one, keys work as
-before, and JAX refuses what needs the name: `jax.random.key(0, impl="dropjax_fast")`,
-and restoring a checkpoint that recorded the name. `impl=fast_prng` and
-`jax.random.key_data` then take their place.
+JAX has no public function for this, so this module writes to private registries. Each
+of them is optional. If a version of JAX lacks one, keys work as before, and JAX rejects
+only what needs the name: `jax.random.key(0, impl="dropjax_fast")`, and restoring a
+checkpoint that recorded the name. Use `impl=fast_prng` and `jax.random.key_data` in
+these cases.
 """
 
 import contextlib
@@ -32,7 +32,7 @@ def _by_name(impl: Any) -> None:
 
 
 def _as_default(impl: Any) -> None:
-    """Admits the name to `jax_default_prng_impl`, and leaves its value alone."""
+    """Makes the name a valid value of `jax_default_prng_impl`, without setting it."""
     *_, options = jax.config.meta["jax_default_prng_impl"]
     names = options["enum_values"]
     if impl.name not in names:

@@ -1,4 +1,4 @@
-"""The words of the signatures: what a key, a rate and an axis may be."""
+"""Type aliases of the signatures: keys, rates, axes and options."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
@@ -13,37 +13,37 @@ else:
     from jaxtyping import PyTree as PyTree
 
 Tree = TypeVar("Tree")
-"""A tree that comes back with the structure that it had."""
+"""A tree that is returned with the same structure."""
 
 KeyLike: TypeAlias = Key[Array, ""] | UInt32[Array, "words"] | None
-"""A typed key, a raw one, or None where nothing is drawn."""
+"""A typed or raw PRNG key, or None if nothing is drawn."""
 
 RateLike: TypeAlias = (
     float | np.floating[Any] | Float[Array, "..."] | Float[np.ndarray, "..."]
 )
-"""The probability of dropping: a Python number, or an array of them."""
+"""The probability of dropping: a Python number, or an array of probabilities."""
 
 Fill: TypeAlias = ArrayLike | Sequence[float] | Literal["random"]
-"""What takes dropped places: a number, one for each channel, an array, or noise."""
+"""The value of dropped elements: a number, one per channel, an array, or noise."""
 
 Axes: TypeAlias = int | Sequence[int]
 
 Scaling: TypeAlias = Literal["inverted", "standard"]
 
 DropPathScaling: TypeAlias = Scaling | Literal["none"]
-"""What is scaled: survivors in training, everything after it, or nothing."""
+"""What is scaled: kept values in training, all values after training, or nothing."""
 
 MaskPer: TypeAlias = int | Literal["batch", "example"]
-"""Who shares a mask of the weights: all examples, none, or so many."""
+"""Which examples share a mask of the weights: all, none, or groups of this size."""
 
 Noise: TypeAlias = Literal["bernoulli", "gaussian"]
-"""What drops weights: masks, or the Gaussian noise that many of them come to."""
+"""How weights are dropped: by masks, or by the Gaussian noise that approximates it."""
 
 Inference: TypeAlias = Literal["mean", "gaussian", "monte_carlo"]
-"""What a layer answers where nothing is dropped."""
+"""How a layer computes its output where nothing is dropped."""
 
 Outputs: TypeAlias = Literal["values", "probabilities", "logits"]
-"""What the passes of a model give: anything, or one of two forms of classes."""
+"""The outputs of a model: any values, or classes in one of two forms."""
 
 DropPathMode: TypeAlias = Literal["row", "batch"]
-"""Whether each example tosses a coin, or the batch tosses one."""
+"""Whether each example has its own mask entry, or the batch has one."""

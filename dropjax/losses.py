@@ -43,7 +43,7 @@ def r_drop(
 
     Raises:
       ValueError: the shapes or the dtypes differ, or the axis is out of range.
-      TypeError: an argument is no real floating-point array.
+      TypeError: an argument is not a real floating-point array.
 
     Example:
       >>> from dropjax.losses import r_drop

@@ -44,17 +44,17 @@ def linear_over_depth(
     Args:
       rate: the rate that grows, in [0, 1], a number or a traced scalar.
       depth: n, the number of layers, 1 or more.
-      convention: "paper" (Huang 2016), "timm" (its vision transformers, ConvNeXt,
-        Swin and others, by `linspace`) or "efficientnet" (its `drop_connect_rate`,
-        which is stochastic depth and not DropConnect).
+      convention: "paper" (Huang 2016), "timm" (its vision transformers, ConvNeXt, Swin
+        and others, by `linspace`) or "efficientnet" (its `drop_connect_rate`, which is
+        stochastic depth and not DropConnect).
 
     Returns:
       The rates, first layer first: of numpy for a number, so that a layer of rate 0
       costs nothing, and traced for a traced rate.
 
     Raises:
-      ValueError: the rate is outside [0, 1] or no scalar, depth is no positive integer,
-        or the convention is unknown.
+      ValueError: the rate is outside [0, 1] or no scalar, depth is not a positive
+        integer, or the convention is unknown.
       TypeError: the rate is of the wrong type.
 
     Example:

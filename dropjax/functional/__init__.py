@@ -1,7 +1,7 @@
-"""The methods as pure functions, in chapters: one method, one file, one paper.
+"""The methods as pure functions, grouped in chapters: one method, one file, one paper.
 
-`activations` are the methods for any array of activations, `maps` those for feature
+`activations` has the methods for any array of activations, `maps` those for feature
 maps and images, `branches` those for residual branches and whole layers, `sequences`
 those for tokens, attention and recurrent states, and `weights` those for the weights of
-a layer. All of them are in `dropjax` itself, too.
+a layer. All of them are also exported by `dropjax` itself.
 """

@@ -29,7 +29,7 @@ def relu_mean(mean: Moment, variance: Moment) -> Moment:
 
     Raises:
       ValueError: mean and variance are not of one shape and dtype.
-      TypeError: mean or variance is no real floating-point array.
+      TypeError: mean or variance is not a real floating-point array.
 
     Example:
       >>> y = relu_mean(jnp.zeros(3), jnp.ones(3))
@@ -57,8 +57,8 @@ def leaky_relu_mean(
       The mean of the activation.
 
     Raises:
-      ValueError: as `relu_mean`.
-      TypeError: as `relu_mean`.
+      ValueError: as for `relu_mean`.
+      TypeError: as for `relu_mean`.
 
     Example:
       >>> y = leaky_relu_mean(jnp.ones(3), jnp.ones(3), negative_slope=1.0)
@@ -83,8 +83,8 @@ def gelu_mean(mean: Moment, variance: Moment) -> Moment:
       The mean of `jax.nn.gelu(x, approximate=False)`.
 
     Raises:
-      ValueError: as `relu_mean`.
-      TypeError: as `relu_mean`.
+      ValueError: as for `relu_mean`.
+      TypeError: as for `relu_mean`.
 
     Example:
       >>> y = gelu_mean(jnp.ones(3), jnp.zeros(3))
@@ -114,8 +114,8 @@ def sigmoid_mean(mean: Moment, variance: Moment) -> Moment:
       The mean of the activation.
 
     Raises:
-      ValueError: as `relu_mean`.
-      TypeError: as `relu_mean`.
+      ValueError: as for `relu_mean`.
+      TypeError: as for `relu_mean`.
 
     Example:
       >>> assert jnp.allclose(sigmoid_mean(jnp.zeros(3), jnp.ones(3)), 0.5)
@@ -143,8 +143,8 @@ def tanh_mean(mean: Moment, variance: Moment) -> Moment:
       The mean of the activation.
 
     Raises:
-      ValueError: as `relu_mean`.
-      TypeError: as `relu_mean`.
+      ValueError: as for `relu_mean`.
+      TypeError: as for `relu_mean`.
 
     Example:
       >>> assert jnp.allclose(tanh_mean(jnp.zeros(3), jnp.ones(3)), 0)

@@ -57,7 +57,7 @@ def dropconnect(
     part in it.
 
     Args:
-      key: a PRNG key, typed or raw. None where nothing is drawn.
+      key: a typed or raw PRNG key. It may be None if nothing is drawn.
       params: any pytree of arrays, None leaves included; the masked arrays keep shape,
         dtype and sharding.
       rate: the probability of dropping a weight, in [0, 1]; or a tree prefix of
@@ -68,19 +68,18 @@ def dropconnect(
         for the leaves to mask. It replaces the default selection.
       block_size: the sides of blocks of weights that share a coin, along the last axes
         of every selected leaf. An integer n stands for (n, 1): n consecutive inputs of
-        one output, of a kernel whose last two axes are inputs and outputs. Where a
-        side does not divide an axis, the last block is cut off. None or 1 for no
-        blocks.
+        one output, of a kernel whose last two axes are inputs and outputs. Where a side
+        does not divide an axis, the last block is cut off. None or 1 for no blocks.
       scaling: "inverted" or "standard".
       deterministic: if True, nothing is dropped.
 
     Returns:
-      A tree of the same structure; `params` itself where nothing is to be done.
+      A tree of the same structure; `params` itself if there is nothing to do.
 
     Raises:
       ValueError: a rate is outside [0, 1] or the tree of rates is no prefix of
         `params`, a block has more axes than a selected leaf, no leaf is selected, or
-        there is no key although masks are drawn.
+        the key is missing although masks are drawn.
       TypeError: a selected leaf is not a floating-point or complex array.
 
     Example:
@@ -125,7 +124,7 @@ def dropconnect_mask(
     """The masks that `dropconnect` draws for these parameters: True is kept.
 
     Args:
-      key: a PRNG key, typed or raw. None where nothing is drawn.
+      key: a typed or raw PRNG key. It may be None if nothing is drawn.
       params: any pytree of arrays, or of their `jax.ShapeDtypeStruct`s.
       rate: the probability of dropping a weight, one or a tree prefix of `params`.
       where: selects leaves by path and leaf, as in `dropconnect`.
@@ -137,8 +136,8 @@ def dropconnect_mask(
       for leaves that are not selected.
 
     Raises:
-      ValueError: as `dropconnect`.
-      TypeError: as `dropconnect`.
+      ValueError: as for `dropconnect`.
+      TypeError: as for `dropconnect`.
 
     Example:
       >>> params = {"kernel": jnp.ones((100, 100)), "bias": jnp.ones(100)}

@@ -46,13 +46,13 @@ def mixout(
     of `dropconnect_mask`.
 
     Args:
-      key: a PRNG key, typed or raw. None where nothing is drawn.
+      key: a typed or raw PRNG key. It may be None if nothing is drawn.
       params: any pytree of arrays, None leaves included.
       pretrained: a tree that has, under the same path, an array of the same shape and
-        dtype for each selected leaf. Its containers may be others, and it may have
-        more leaves.
-      rate: the probability of going back to the pretrained weight, in [0, 1]; or a
-        tree prefix of `params` of such rates, as in `dropconnect`.
+        dtype for each selected leaf. Its containers may be others, and it may have more
+        leaves.
+      rate: the probability of going back to the pretrained weight, in [0, 1]; or a tree
+        prefix of `params` of such rates, as in `dropconnect`.
       where: a function of a leaf's path, as "layer/kernel", and the leaf, that is True
         for the leaves to mix. It replaces the default selection; a new head, of which
         there are no pretrained weights, has to be left out.
@@ -60,12 +60,12 @@ def mixout(
       deterministic: if True, nothing is drawn.
 
     Returns:
-      A tree of the same structure; `params` itself where nothing is to be done.
+      A tree of the same structure; `params` itself if there is nothing to do.
 
     Raises:
       ValueError: a selected leaf is not in `pretrained` or has another shape there, or
-        as `dropconnect`.
-      TypeError: a pretrained leaf has another dtype, or as `dropconnect`.
+        as for `dropconnect`.
+      TypeError: a pretrained leaf has another dtype, or as for `dropconnect`.
 
     Example:
       >>> params, old = {"kernel": jnp.ones((9, 9))}, {"kernel": jnp.zeros((9, 9))}

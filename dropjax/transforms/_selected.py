@@ -40,8 +40,8 @@ def selected(params: PyTree, *, where: Where | None = None) -> tuple[str, ...]:
       lone array is "". It is empty where nothing is selected.
 
     Raises:
-      TypeError: where is no function, or selects a leaf that is not a floating-point or
-        complex array.
+      TypeError: where is not a function, or selects a leaf that is not a floating-point
+        or complex array.
 
     Example:
       >>> dense = {"kernel": jnp.ones((4, 8)), "bias": jnp.ones(8)}

@@ -56,7 +56,7 @@ def targeted_dropout(
     Leaves are selected, and have their keys, as in `dropconnect`.
 
     Args:
-      key: a PRNG key, typed or raw. None where nothing is drawn.
+      key: a typed or raw PRNG key. It may be None if nothing is drawn.
       params: any pytree of arrays, None leaves included.
       rate: the probability of dropping a target, in [0, 1]; or a tree prefix of
         `params` of such rates, as in `dropconnect`.
@@ -67,11 +67,11 @@ def targeted_dropout(
       deterministic: if True, nothing is dropped.
 
     Returns:
-      A tree of the same structure; `params` itself where nothing is to be done.
+      A tree of the same structure; `params` itself if there is nothing to do.
 
     Raises:
-      ValueError: target is outside [0, 1], by is neither, or as `dropconnect`.
-      TypeError: as `dropconnect`.
+      ValueError: target is outside [0, 1], by is neither, or as for `dropconnect`.
+      TypeError: as for `dropconnect`.
 
     Example:
       >>> kernel = jnp.array([[1.0, -4.0], [-2.0, 3.0], [5.0, 6.0], [7.0, 8.0]])

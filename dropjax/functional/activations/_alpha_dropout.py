@@ -1,4 +1,4 @@
-"""Alpha dropout: SELU's activations keep their mean and their variance."""
+"""Alpha dropout: SELU activations keep their mean and their variance."""
 
 from collections.abc import Sequence
 
@@ -24,7 +24,7 @@ def alpha_dropout(
     noise_shape: Sequence[int | None] | None = None,
     deterministic: bool = False,
 ) -> Inexact[Array, "*shape"]:
-    r"""Sends elements to SELU's lower limit, and restores the mean and the variance.
+    r"""Sets elements to SELU's lower limit, and restores the mean and the variance.
 
     $$y_i = a \, \text{where}(m_i, x_i, \alpha') + b, \qquad
       m_i \sim \text{Bernoulli}(p), \quad p = 1 - rate$$
@@ -32,25 +32,25 @@ def alpha_dropout(
     $$\alpha' = -\lambda \alpha = -1.7581, \quad
       a = (p (1 + rate \, \alpha'^2))^{-1/2}, \quad b = -a \, rate \, \alpha'$$
 
-    For x of mean 0 and variance 1, as SELU's activations have them, y has mean 0 and
-    variance 1 too; `dropout` would keep the mean alone. At a rate of 1, where a has no
-    limit, y is 0.
+    If x has mean 0 and variance 1, as SELU activations do, so does y; `dropout` would
+    preserve only the mean. At a rate of 1, where a diverges, y is 0.
 
     Args:
-      key: a PRNG key, typed or raw. None where nothing is drawn.
+      key: a typed or raw PRNG key. It may be None if nothing is drawn.
       x: a floating-point or complex array of any shape.
-      rate: the probability of dropping, in [0, 1], a number or an array that
-        broadcasts to the coins' shape.
-      broadcast_dims: the axes along which elements share a coin.
-      noise_shape: the same in Keras's words. Give one of the two.
+      rate: the probability of dropping, in [0, 1], a number or an array that broadcasts
+        to the shape of the mask.
+      broadcast_dims: the axes along which elements share one mask value.
+      noise_shape: the same choice written as a shape, as in Keras. Give at most one of
+        the two.
       deterministic: if True, nothing is dropped.
 
     Returns:
-      An array of x's shape and dtype; x itself where nothing is to be done.
+      An array of x's shape and dtype; x itself if there is nothing to do.
 
     Raises:
-      ValueError: as `dropout`.
-      TypeError: as `dropout`.
+      ValueError: as for `dropout`.
+      TypeError: as for `dropout`.
 
     Example:
       >>> x = jax.random.normal(jax.random.key(1), (1000, 100))
@@ -78,19 +78,20 @@ def alpha_dropout_mask(
     """The mask that `alpha_dropout` draws for an array of this shape.
 
     Args:
-      key: a PRNG key, typed or raw. None where nothing is drawn.
+      key: a typed or raw PRNG key. It may be None if nothing is drawn.
       shape: the shape of the array to be masked.
       rate: the probability of dropping, in [0, 1], a number or an array.
-      broadcast_dims: the axes along which elements share a coin.
-      noise_shape: the same in Keras's words. Give one of the two.
+      broadcast_dims: the axes along which elements share one mask value.
+      noise_shape: the same choice written as a shape, as in Keras. Give at most one of
+        the two.
       deterministic: if True, the mask is all True.
 
     Returns:
       A boolean array that broadcasts to `shape`, of size 1 along shared axes.
 
     Raises:
-      ValueError: as `alpha_dropout`.
-      TypeError: as `alpha_dropout`.
+      ValueError: as for `alpha_dropout`.
+      TypeError: as for `alpha_dropout`.
 
     Example:
       >>> mask = alpha_dropout_mask(key, (8, 5), 0.5)
@@ -116,29 +117,29 @@ def feature_alpha_dropout(
     batch_axis: int | None = 0,
     deterministic: bool = False,
 ) -> Inexact[Array, "*shape"]:
-    r"""Alpha dropout of whole feature maps.
+    r"""Applies alpha dropout to whole feature maps.
 
     $$y_{nsc} = a \, \text{where}(m_{nc}, x_{nsc}, \alpha') + b, \qquad
       m_{nc} \sim \text{Bernoulli}(1 - rate)$$
 
-    for example n, position s and channel c, with the a, b and alpha' of
-    `alpha_dropout`: what `spatial_dropout` is to `dropout`.
+    for example n, position s and channel c, with a, b and alpha' as in `alpha_dropout`.
+    It is to `alpha_dropout` what `spatial_dropout` is to `dropout`.
 
     Args:
-      key: a PRNG key, typed or raw. None where nothing is drawn.
+      key: a typed or raw PRNG key. It may be None if nothing is drawn.
       x: a floating-point or complex array, by default (batch, *spatial, channels).
       rate: the probability of dropping a map, in [0, 1], a number or an array that
-        broadcasts to the coins' shape.
+        broadcasts to the shape of the mask.
       channel_axis: the axis of the feature maps; 1 for PyTorch's layout.
-      batch_axis: the axis of the examples, None if there is none.
+      batch_axis: the axis of the examples, or None if there is none.
       deterministic: if True, nothing is dropped.
 
     Returns:
-      An array of x's shape and dtype; x itself where nothing is to be done.
+      An array of x's shape and dtype; x itself if there is nothing to do.
 
     Raises:
-      ValueError: as `spatial_dropout`.
-      TypeError: as `spatial_dropout`.
+      ValueError: as for `spatial_dropout`.
+      TypeError: as for `spatial_dropout`.
 
     Example:
       >>> x = jnp.ones((4, 6, 6, 32))
@@ -166,19 +167,19 @@ def feature_alpha_dropout_mask(
     """The mask that `feature_alpha_dropout` draws for an array of this shape.
 
     Args:
-      key: a PRNG key, typed or raw. None where nothing is drawn.
+      key: a typed or raw PRNG key. It may be None if nothing is drawn.
       shape: the shape of the array to be masked.
       rate: the probability of dropping a map, in [0, 1], a number or an array.
       channel_axis: the axis of the feature maps.
-      batch_axis: the axis of the examples, None if there is none.
+      batch_axis: the axis of the examples, or None if there is none.
       deterministic: if True, the mask is all True.
 
     Returns:
       A boolean array, True where a map is kept, of size 1 along the spatial axes.
 
     Raises:
-      ValueError: as `feature_alpha_dropout`.
-      TypeError: as `feature_alpha_dropout`.
+      ValueError: as for `feature_alpha_dropout`.
+      TypeError: as for `feature_alpha_dropout`.
 
     Example:
       >>> mask = feature_alpha_dropout_mask(key, (4, 6, 6, 32), 0.5)
@@ -204,7 +205,7 @@ def _restore(
     coins: tuple[int, ...],
 ) -> Inexact[Array, "*shape"]:
     masked = apply_mask(widened(x), toss_for(x, key, keep, coins), fill=_SATURATED)
-    # A product with 0, where nothing is kept, and with NaN, where the rate is.
+    # At keep = 0 multiply by 0, and at a NaN rate by NaN.
     gain = jnp.where(keep == 0, 0, _gain(jnp.where(keep == 0, 1, keep)))
     shift = -gain * (1 - keep) * _SATURATED
     shift = jnp.broadcast_to(shift, coins).astype(masked.dtype)

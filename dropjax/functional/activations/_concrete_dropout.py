@@ -1,4 +1,4 @@
-"""Concrete dropout: the rate is learned, through relaxed coins."""
+"""Concrete dropout: the rate is learned through a relaxed mask."""
 
 import jax
 import jax.numpy as jnp
@@ -30,29 +30,30 @@ def concrete_dropout(
     broadcast_dims: Axes = (),
     deterministic: bool = False,
 ) -> Inexact[Array, "*shape"]:
-    r"""Dropout with a rate that has a gradient: here, and only here.
+    r"""Applies dropout with a learnable rate; only here does the rate have a gradient.
 
     $$y = \frac{1 - z}{1 - rate} x, \qquad
       z = \text{sigmoid}\left(\frac{logit + \log u - \log(1 - u)}{t}\right), \qquad
       rate = \text{sigmoid}(logit)$$
 
-    with u uniform and t the temperature: a coin z that is nearly 0 or 1, and a smooth
-    function of the rate. In the limit of a low temperature this is `dropout` with the
-    same key, coin for coin. The rate comes as its logit, which needs no bounds and
-    loses no precision near 0 and 1. Add `concrete_dropout_regularizer` to the loss:
-    without it the best rate is 0.
+    with u uniform in (0, 1) and t the temperature. The relaxed drop indicator z is
+    nearly 0 or 1, and a smooth function of the rate. In the limit of low temperature
+    this is `dropout` with the same key and the same mask. The rate is given as its
+    logit, which needs no bounds and loses no precision near 0 and 1. Add
+    `concrete_dropout_regularizer` to the loss; without it the optimal rate is 0.
 
-    Nothing of the mask is stored; x itself is, since the gradient to the logit needs
-    it. The factor is a product and not a choice: NaN in x stays NaN.
+    The mask is not stored, but x is, because the gradient with respect to the logit
+    needs it. The mask multiplies x instead of selecting from it, so NaN in x stays NaN.
 
     Args:
-      key: a PRNG key, typed or raw. None where nothing is drawn.
+      key: a typed or raw PRNG key. It may be None if nothing is drawn.
       x: a floating-point or complex array of any shape.
-      logit: log(rate / (1 - rate)), a real array that broadcasts to the coins' shape:
-        one for all, or as `logits[None, :]` one per feature.
-      temperature: t, a positive number; 0.1 in the paper.
-      broadcast_dims: the axes along which elements share a coin: the spatial ones, for
-        the paper's spatial form.
+      logit: log(rate / (1 - rate)), a real array that broadcasts to the shape of the
+        mask: a scalar for one rate, or for example `logits[None, :]` for one rate per
+        feature.
+      temperature: t, a positive number; the paper uses 0.1.
+      broadcast_dims: the axes along which elements share one mask value; the spatial
+        axes give the spatial form of the paper.
       deterministic: if True, nothing is dropped.
 
     Returns:
@@ -60,8 +61,8 @@ def concrete_dropout(
 
     Raises:
       ValueError: the logit does not broadcast, the temperature is not positive, an axis
-        is out of range or named twice, or the key is missing.
-      TypeError: x is not floating-point or complex, or an argument has a wrong type.
+        is out of range or repeated, or the key is missing.
+      TypeError: x is not floating-point or complex, or an argument has the wrong type.
 
     Example:
       >>> key, x = jax.random.key(0), jnp.ones((100, 100))
@@ -91,32 +92,33 @@ def concrete_dropout_regularizer(
     length_scale: float = 1e-2,
     features: int | None = None,
 ) -> Float[Array, ""]:
-    r"""What a learned rate costs: the distance of the masked weights from their prior.
+    r"""The cost of a learned rate: how far the masked weights are from their prior.
 
     $$R = \frac{1}{N} \left(\frac{l^2}{2} \frac{\|W\|^2}{1 - rate} - K H(rate)\right)$$
 
-    for the layer that reads the dropped inputs, with H the entropy of a coin in nats.
-    Added to the mean negative log-likelihood of an example it makes the paper's
-    objective. The paper writes $(1 - rate) \|M\|^2$ for the weights M of a layer whose
-    inputs are not scaled up; with inverted scaling the weights are W = (1 - rate) M.
-    Programs whose loss is twice the negative log-likelihood of a Gaussian take 2 R.
+    for the layer that reads the dropped inputs, with H the entropy of a mask entry in
+    nats. Added to the mean negative log-likelihood per example, it gives the objective
+    of the paper. The paper writes $(1 - rate) \|M\|^2$ for the weights M of a layer
+    whose inputs are not scaled up; with inverted scaling the weights are W = (1 - rate)
+    M. If the loss is twice the negative log-likelihood of a Gaussian, add 2 R.
 
     Args:
-      logit: of the rate, a scalar.
-      kernel: W, the weights, as in Flax's dense layers and convolutions.
+      logit: the logit of the rate, a scalar.
+      kernel: the weights W, as in Flax's dense layers and convolutions.
       examples: N, the number of examples in the training set.
-      length_scale: l, of the prior over functions.
-      features: K, how many features of the inputs are dropped. None for the size of the
-        kernel's last axis but one, where a grouped convolution has K / groups, and a
-        `DenseGeneral` of several output axes has one of these.
+      length_scale: l, the length scale of the prior over functions, a positive number.
+      features: K, the number of input features that are dropped. None takes the size of
+        the second-to-last axis of the kernel. That is K / groups for a grouped
+        convolution, and an output axis for a `DenseGeneral` with several of these, so
+        pass K in these cases.
 
     Returns:
-      A scalar, in the working precision of logit and kernel.
+      A scalar, in the working precision of the logit and the kernel.
 
     Raises:
-      ValueError: logit is no scalar, kernel has less than two axes, examples or
-        features is no positive integer, or length_scale is not positive.
-      TypeError: an argument is of the wrong type.
+      ValueError: logit is not a scalar, kernel has fewer than two axes, examples or
+        features is not a positive integer, or length_scale is not positive.
+      TypeError: an argument has the wrong type.
 
     Example:
       >>> kernel = jnp.zeros((3, 5))
@@ -150,19 +152,20 @@ def _relax(
     dtype = working_dtype(x)
     logit = lax.broadcast_to_rank(logit.astype(dtype), len(coins))
     heads = jax.nn.log_sigmoid(-(logit + _noise(key, coins, dtype)) / temperature)
-    # As logarithms: 1 / (1 - rate) has no number where the rate is all but 1.
+    # Computed as logarithms, because 1 / (1 - rate) overflows if the rate is close to
+    # 1.
     return scale(x, jnp.exp(heads + jax.nn.softplus(logit)))
 
 
 def _noise(key: Key[Array, ""], coins: tuple[int, ...], dtype: np.dtype) -> Array:
-    """`log u - log(1 - u)`: u below 1 - rate is a coin that `dropout` keeps."""
+    """`log u - log(1 - u)`; `dropout` keeps an element where u is below 1 - rate."""
     words = random_words(key, coins) >> np.uint32(9)
     u = (words.astype(dtype) + 0.5) * 2.0**-23
     return jnp.log(u) - jnp.log1p(-u)
 
 
 def _inverse_keep(logit: Float[Array, ""]) -> Float[Array, ""]:
-    """`1 / (1 - rate)`, as far as it has a number: weights of 0 cost 0 at any rate."""
+    """`1 / (1 - rate)`, clipped to finite values: weights of 0 cost 0 at any rate."""
     most = np.floor(np.log(np.finfo(logit.dtype).max))
     return 1 + jnp.exp(jnp.minimum(logit, most))
 

@@ -1,4 +1,4 @@
-"""Drop-Activation: nonlinearities are dropped, not activations."""
+"""Drop-Activation: drops nonlinearities instead of activations."""
 
 from collections.abc import Callable, Sequence
 
@@ -30,28 +30,29 @@ def drop_activation(
     activation: Callable[[Array], Array] = jax.nn.relu,
     deterministic: bool = False,
 ) -> Inexact[Array, "*shape"]:
-    r"""An activation function that is left out at random, element by element.
+    r"""Applies an activation function, and skips it for random elements.
 
     $$y_i = m_i f(x_i) + (1 - m_i) x_i, \qquad m_i \sim \text{Bernoulli}(1 - rate)$$
 
-    After training, `deterministic=True`, it is its mean over masks, `(1 - rate) * f(x)
-    + rate * x`: of ReLU, a leaky ReLU of slope `rate`. It takes the activation's place
-    in the net, so that a rate of 0 gives f(x), and 1 gives x.
+    After training (`deterministic=True`) the output is the mean over masks,
+    `(1 - rate) * f(x) + rate * x`. For ReLU this is a leaky ReLU of slope `rate`. The
+    function replaces the activation function in the network: a rate of 0 gives f(x),
+    and a rate of 1 gives x.
 
     Args:
-      key: a PRNG key, typed or raw. None where nothing is drawn.
+      key: a typed or raw PRNG key. It may be None if nothing is drawn.
       x: a floating-point or complex array of any shape.
-      rate: the probability of dropping the nonlinearity, in [0, 1], 0.05 in the paper,
-        a number or an array that broadcasts to x's shape.
-      activation: the function f, element by element.
-      deterministic: if True, the mean is taken.
+      rate: the probability of dropping the nonlinearity, in [0, 1], a number or an
+        array that broadcasts to the shape of x. The paper uses 0.05.
+      activation: f, an elementwise function.
+      deterministic: if True, the mean over masks is returned.
 
     Returns:
       An array of x's shape and dtype.
 
     Raises:
-      ValueError: as `dropout`.
-      TypeError: as `dropout`.
+      ValueError: as for `dropout`.
+      TypeError: as for `dropout`.
 
     Example:
       >>> x = -jnp.ones((100, 100))
@@ -70,7 +71,8 @@ def drop_activation(
     seen = x
     if foregone(rate, deterministic=False) is None:
         keep = keep_probability(rate, working_dtype(x))
-        # Zoneout's coins again, which jax.debug_key_reuse is not to see as two uses.
+        # These are the same bits as zoneout's. The clone keeps jax.debug_key_reuse from
+        # reporting two uses.
         own = None if off else jax.random.clone(check_key(key))
         seen = _seen_where_kept(own, jnp.asarray(x), keep)
     y = check_like(x, activation(seen), "activation(x)")
@@ -81,9 +83,9 @@ def drop_activation(
 def _seen_where_kept(
     key: Key[Array, ""] | None, x: Inexact[Array, "*shape"], keep: Float[Array, "..."]
 ) -> Inexact[Array, "*shape"]:
-    """X, to which a gradient comes back only where the activation is kept.
+    """X, but with a gradient only where the activation is kept.
 
-    Elsewhere the activation may have no slope, and 0 times that is NaN.
+    Elsewhere the activation may have an infinite slope, and 0 times that is NaN.
     """
     if key is None:
         kept = jnp.broadcast_to(keep != 0, x.shape)
@@ -98,7 +100,7 @@ def drop_activation_mask(
     """The mask that `drop_activation` draws: True where the nonlinearity is kept.
 
     Args:
-      key: a PRNG key, typed or raw. None where nothing is drawn.
+      key: a typed or raw PRNG key. It may be None if nothing is drawn.
       shape: the shape of the array.
       rate: the probability of dropping a nonlinearity, a number or an array.
       deterministic: if True, the mask is all True.
@@ -107,8 +109,8 @@ def drop_activation_mask(
       A boolean array of the given shape.
 
     Raises:
-      ValueError: as `drop_activation`.
-      TypeError: as `drop_activation`.
+      ValueError: as for `drop_activation`.
+      TypeError: as for `drop_activation`.
 
     Example:
       >>> mask = drop_activation_mask(jax.random.key(0), (100, 100), 0.05)

@@ -1,4 +1,4 @@
-"""Dropout: every element, or every group that shares an axis, tosses a coin."""
+"""Dropout: elements, or groups of elements along an axis, are dropped independently."""
 
 from collections.abc import Sequence
 
@@ -20,36 +20,38 @@ def dropout(
     scaling: Scaling = "inverted",
     deterministic: bool = False,
 ) -> Inexact[Array, "*shape"]:
-    r"""Sets elements to zero at random and scales the others up.
+    r"""Sets random elements to zero and scales up the others.
 
     $$y_i = \frac{m_i}{1 - rate} x_i, \qquad m_i \sim \text{Bernoulli}(1 - rate)$$
 
-    with `scaling="inverted"`, so that the mean of `y` over masks is `x` and nothing
-    is left to do after training. `scaling="standard"` is the classic form: `m * x` in
-    training, and `(1 - rate) * x` with `deterministic=True`.
+    with `scaling="inverted"`, so that the mean of `y` over masks is `x` and the
+    function is the identity after training. `scaling="standard"` is the original form:
+    `m * x` in training, and `(1 - rate) * x` with `deterministic=True`.
 
-    The mask is never stored: it is drawn inside the same loop as the product, and the
-    backward pass draws it again from the key.
+    The mask is never stored. It is drawn in the same loop as the product, and the
+    backward pass redraws it from the key.
 
     Args:
-      key: a PRNG key, typed or raw. None where nothing is drawn.
+      key: a typed or raw PRNG key. It may be None if nothing is drawn.
       x: a floating-point or complex array of any shape.
-      rate: the probability of dropping, in [0, 1]. It may be traced, and it may be an
-        array that broadcasts to the coins' shape, as `rates[:, None]` for a rate per
-        example. Traced values are clipped; no gradient flows into them.
-      broadcast_dims: the axes along which elements share a coin.
-      noise_shape: the same in Keras's words, one entry per axis: 1 is shared, None or
-        the axis's size is not. Give one of the two.
+      rate: the probability of dropping, in [0, 1]: a number, a traced value, or an
+        array that broadcasts to the shape of the mask, such as `rates[:, None]` for one
+        rate per example. Traced values are clipped; no gradient flows into them.
+      broadcast_dims: the axes along which elements share one mask value.
+      noise_shape: the same choice written as a shape, as in Keras, with one entry per
+        axis: 1 for a shared axis, None or the size of the axis otherwise. Give at most
+        one of the two.
       scaling: "inverted" or "standard".
       deterministic: if True, nothing is dropped.
 
     Returns:
-      An array of x's shape and dtype; x itself where nothing is to be done.
+      An array of x's shape and dtype; x itself if there is nothing to do.
 
     Raises:
-      ValueError: the rate is outside [0, 1], an axis is out of range or named twice,
-        both or an impossible sharing is given, or the key is missing.
-      TypeError: x is not floating-point or complex, or an argument has a wrong type.
+      ValueError: the rate is outside [0, 1], an axis is out of range or repeated,
+        broadcast_dims and noise_shape are both given or noise_shape does not fit x, or
+        the key is missing.
+      TypeError: x is not floating-point or complex, or an argument has the wrong type.
 
     Example:
       >>> x = jnp.ones((1000, 100))
@@ -75,25 +77,26 @@ def dropout_mask(
     noise_shape: Sequence[int | None] | None = None,
     deterministic: bool = False,
 ) -> Bool[Array, "..."]:
-    """The mask that `dropout` draws for an array of this shape: True is kept.
+    """The mask that `dropout` draws for an array of this shape; True means keep.
 
     It equals `jax.random.bernoulli(key, 1 - rate, mask_shape)` bit for bit, where
     `mask_shape` is `shape` with size 1 along the shared axes.
 
     Args:
-      key: a PRNG key, typed or raw. None where nothing is drawn.
+      key: a typed or raw PRNG key. It may be None if nothing is drawn.
       shape: the shape of the array to be masked.
       rate: the probability of dropping, in [0, 1], a number or an array.
-      broadcast_dims: the axes along which elements share a coin.
-      noise_shape: the same in Keras's words. Give one of the two.
+      broadcast_dims: the axes along which elements share one mask value.
+      noise_shape: the same choice written as a shape, as in Keras. Give at most one of
+        the two.
       deterministic: if True, the mask is all True.
 
     Returns:
       A boolean array that broadcasts to `shape`, of size 1 along shared axes.
 
     Raises:
-      ValueError: as `dropout`.
-      TypeError: as `dropout`.
+      ValueError: as for `dropout`.
+      TypeError: as for `dropout`.
 
     Example:
       >>> key = jax.random.key(0)

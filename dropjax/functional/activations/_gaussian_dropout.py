@@ -1,4 +1,4 @@
-"""Gaussian dropout and Gaussian noise: no coin, but noise on every element."""
+"""Gaussian dropout and Gaussian noise: noise on every element, without a mask."""
 
 import jax.numpy as jnp
 from jax import lax
@@ -18,7 +18,7 @@ from dropjax._masks import coin_shape, foregone, keep_probability
 from dropjax._random import normals
 from dropjax._types import Axes, KeyLike, RateLike
 
-# Below it a rate's variance has no bound.
+# The smallest keep probability; the variance grows without bound as it goes to 0.
 _LEAST_KEEP = 2.0**-23
 
 
@@ -30,31 +30,31 @@ def gaussian_dropout(
     broadcast_dims: Axes = (),
     deterministic: bool = False,
 ) -> Inexact[Array, "*shape"]:
-    r"""Multiplies by Gaussian noise with the mean and variance of dropout's.
+    r"""Multiplies by Gaussian noise with the same mean and variance as dropout.
 
     $$y_i = x_i (1 + \sigma \epsilon_i), \qquad \epsilon_i \sim N(0, 1), \quad
       \sigma^2 = \frac{rate}{1 - rate}$$
 
-    Nothing becomes zero and nothing is to be scaled after training. The noise is drawn
-    in float32, by `jax.random.normal`'s formula, and never stored: the backward pass
-    draws it again from the key. NaN and Inf stay, as nothing is dropped.
+    No element is set to zero, and nothing is scaled after training. The noise is drawn
+    in float32 by the formula of `jax.random.normal`. It is never stored; the backward
+    pass redraws it from the key. NaN and Inf are propagated, since nothing is dropped.
 
     Args:
-      key: a PRNG key, typed or raw. None where nothing is drawn.
+      key: a typed or raw PRNG key. It may be None if nothing is drawn.
       x: a floating-point or complex array of any shape.
-      rate: the probability of dropping whose noise is imitated, in [0, 1), a number
-        or an array that broadcasts to the noise's shape. Traced values are clipped to
+      rate: the dropout rate whose noise is imitated, in [0, 1), a number or an array
+        that broadcasts to the shape of the noise. Traced values are clipped to
         [0, 1 - 2^-23]; no gradient flows into them.
-      broadcast_dims: the axes along which elements share their noise.
-      deterministic: if True, there is no noise.
+      broadcast_dims: the axes along which elements share one noise value.
+      deterministic: if True, no noise is applied.
 
     Returns:
-      An array of x's shape and dtype; x itself where nothing is to be done.
+      An array of x's shape and dtype; x itself if there is nothing to do.
 
     Raises:
-      ValueError: the rate is outside [0, 1), where the variance is finite; else as
-        `dropout`.
-      TypeError: as `dropout`.
+      ValueError: the rate is outside [0, 1), where the variance is finite; otherwise as
+        for `dropout`.
+      TypeError: as for `dropout`.
 
     Example:
       >>> x = jnp.full((1000, 100), 3.0)
@@ -87,25 +87,25 @@ def gaussian_noise(
 
     $$y_i = x_i + stddev \, \epsilon_i, \qquad \epsilon_i \sim N(0, 1)$$
 
-    It stands beside the family, which it is often taken for a part of: it does not
-    depend on x, and so has a standard deviation instead of a rate. To a complex array
-    real noise is added.
+    Strictly speaking this is not a member of the drop family, although it is often
+    listed with it: the noise does not depend on x, so it has a standard deviation
+    instead of a rate. The noise is real even if x is complex.
 
     Args:
-      key: a PRNG key, typed or raw. None where nothing is drawn.
+      key: a typed or raw PRNG key. It may be None if nothing is drawn.
       x: a floating-point or complex array of any shape.
-      stddev: the noise's standard deviation, 0 or more, a number or an array that
-        broadcasts to the noise's shape. It may be traced, and no gradient flows into
+      stddev: the standard deviation of the noise, 0 or more, a number or an array that
+        broadcasts to the shape of the noise. It may be traced; no gradient flows into
         it.
-      broadcast_dims: the axes along which elements share their noise.
-      deterministic: if True, there is no noise.
+      broadcast_dims: the axes along which elements share one noise value.
+      deterministic: if True, no noise is added.
 
     Returns:
-      An array of x's shape and dtype; x itself where nothing is to be done.
+      An array of x's shape and dtype; x itself if there is nothing to do.
 
     Raises:
       ValueError: stddev is negative or not finite, or the key is missing.
-      TypeError: as `dropout`.
+      TypeError: as for `dropout`.
 
     Example:
       >>> y = gaussian_noise(key, jnp.zeros((1000, 100)), 0.5)
@@ -126,7 +126,7 @@ def gaussian_noise(
 
 
 def is_noisy(stddev: RateLike, deterministic: bool) -> bool:
-    """Whether noise must be drawn, so that a key is needed."""
+    """Whether noise is drawn, so that a key is needed."""
     return not deterministic and not (isinstance(stddev, int | float) and stddev == 0)
 
 

@@ -1,4 +1,4 @@
-"""Max-drop: of a group of activations only the greatest may be dropped."""
+"""Max-drop: only the largest activation of a group may be dropped."""
 
 from collections.abc import Sequence
 
@@ -28,37 +28,38 @@ def max_dropout(
     broadcast_dims: Axes | None = None,
     deterministic: bool = False,
 ) -> Inexact[Array, "*shape"]:
-    r"""Drops the greatest activation of a group, at random, and no other one.
+    r"""Drops the largest activation of each group at random, and no other.
 
     $$y_{gi} = \begin{cases} 0 & x_{gi} = \max_j x_{gj} \text{ and } m_g = 0 \\
       x_{gi} & \text{otherwise} \end{cases}, \qquad
       m_g \sim \text{Bernoulli}(1 - rate)$$
 
-    for element i of group g. A group is what shares a coin. By default it is a feature
-    map, all axes but the first and last, in which the strongest place is dropped (the
-    paper's feature-wise max-drop); with `broadcast_dims=-1` it is a position, at which
-    the strongest channel is (channel-wise). Nothing is scaled. Elements that are equal
-    to the maximum are all dropped, and so is NaN.
+    for element i of group g. The elements of a group share one mask value. By default a
+    group is a feature map (all axes except the first and last), in which the strongest
+    position is dropped; this is the paper's feature-wise max-drop. With
+    `broadcast_dims=-1` a group is a position, at which the strongest channel is dropped
+    (channel-wise). Nothing is scaled. All elements equal to the maximum are dropped,
+    and so is NaN.
 
-    It is not what Santos et al. call MaxDropout, which drops all that is above a
-    random share of the array's maximum.
+    This is not the MaxDropout of Santos et al., which drops everything above a random
+    fraction of the array's maximum.
 
     Args:
-      key: a PRNG key, typed or raw. None where nothing is drawn.
-      x: a floating-point or complex array, by default (batch, *spatial, channels);
-        complex numbers are compared by their real parts.
+      key: a typed or raw PRNG key. It may be None if nothing is drawn.
+      x: a floating-point or complex array, by default (batch, *spatial, channels).
+        Complex numbers are compared by their real parts.
       rate: the probability of dropping a group's maximum, in [0, 1], a number or an
-        array that broadcasts to the coins' shape.
-      broadcast_dims: the axes of a group; None is all but the first and last.
+        array that broadcasts to the shape of the mask.
+      broadcast_dims: the axes of a group; None means all except the first and last.
       deterministic: if True, nothing is dropped.
 
     Returns:
-      An array of x's shape and dtype; x itself where nothing is to be done.
+      An array of x's shape and dtype; x itself if there is nothing to do.
 
     Raises:
-      ValueError: an axis is out of range or named twice, or x has no spatial axis and
-        broadcast_dims is None; else as `dropout`.
-      TypeError: as `dropout`.
+      ValueError: an axis is out of range or repeated, or x has no spatial axis and
+        broadcast_dims is None; otherwise as for `dropout`.
+      TypeError: as for `dropout`.
 
     Example:
       >>> x = jnp.arange(6.0).reshape(1, 3, 2)
@@ -90,21 +91,21 @@ def max_dropout_mask(
     broadcast_dims: Axes | None = None,
     deterministic: bool = False,
 ) -> Bool[Array, "..."]:
-    """The coins that `max_dropout` tosses: True where a group keeps its maximum.
+    """The mask that `max_dropout` draws: True where a group keeps its maximum.
 
     Args:
-      key: a PRNG key, typed or raw. None where nothing is drawn.
+      key: a typed or raw PRNG key. It may be None if nothing is drawn.
       shape: the shape of the array.
       rate: the probability of dropping a maximum, in [0, 1], a number or an array.
-      broadcast_dims: the axes of a group; None is all but the first and last.
+      broadcast_dims: the axes of a group; None means all except the first and last.
       deterministic: if True, the mask is all True.
 
     Returns:
-      A boolean array of size 1 along the axes of a group.
+      A boolean array with size 1 along the axes of a group.
 
     Raises:
-      ValueError: as `max_dropout`.
-      TypeError: as `max_dropout`.
+      ValueError: as for `max_dropout`.
+      TypeError: as for `max_dropout`.
 
     Example:
       >>> mask = max_dropout_mask(jax.random.key(0), (8, 5, 5, 4), 0.5)
@@ -130,7 +131,7 @@ def _max_dropout(
     *,
     group: tuple[int, ...],
 ) -> Inexact[Array, "*shape"]:
-    # The maximum of nothing is anything.
+    # The maximum of an empty group needs an initial value.
     highest = x.real.max(group, keepdims=True, initial=-jnp.inf)
     spared = ~((x.real == highest) | jnp.isnan(x.real))
     if key is not None:

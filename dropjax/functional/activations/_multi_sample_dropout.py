@@ -1,4 +1,4 @@
-"""Multi-sample dropout: many masks of the same features in one pass."""
+"""Multi-sample dropout: several masks of the same features in one pass."""
 
 from collections.abc import Sequence
 
@@ -29,37 +29,37 @@ def multi_sample_dropout(
     scaling: Scaling = "inverted",
     deterministic: bool = False,
 ) -> Inexact[Array, "samples *shape"]:
-    r"""Drops elements of x several times over, with a new mask for each sample.
+    r"""Drops elements of x several times, with an independent mask for each sample.
 
     $$y_{k,i} = \frac{m_{k,i}}{1 - rate} x_i, \qquad k = 1, ..., samples$$
 
-    The costly part of a net is run once, its head on every sample, and the losses of
-    the samples are averaged:
+    The expensive part of a network runs once, its head runs on every sample, and the
+    losses of the samples are averaged:
 
         features = multi_sample_dropout(key, body(x), 0.5)
         losses = cross_entropy(head(features), jnp.broadcast_to(labels, (8, batch)))
         loss = losses.mean()
 
-    Layers act on the last axes, so the head needs no change. After training there is
-    one sample, x, and the mean over the first axis is what it was.
+    Layers act on the last axes, so the head needs no change. After training there is a
+    single sample, x, and code that averages over the first axis needs no change either.
 
     Args:
-      key: a PRNG key, typed or raw. None where nothing is drawn.
+      key: a typed or raw PRNG key. It may be None if nothing is drawn.
       x: a floating-point or complex array of any shape.
-      rate: the probability of dropping, in [0, 1]; an array broadcasts to
-        (samples, *shape).
+      rate: the probability of dropping, in [0, 1], a number or an array that broadcasts
+        to (samples, *shape).
       samples: the number of masks, 1 or more.
       scaling: "inverted" or "standard".
-      deterministic: if True, nothing is dropped, and there is one sample.
+      deterministic: if True, nothing is dropped, and there is a single sample.
 
     Returns:
-      An array of shape (samples, *shape), or (1, *shape) with `deterministic=True`,
+      An array of shape (samples, *shape), or (1, *shape) with `deterministic=True`, and
       of x's dtype.
 
     Raises:
-      ValueError: the rate is outside [0, 1], samples is no positive integer, or the key
-        is missing.
-      TypeError: x is not floating-point or complex, or an argument has a wrong type.
+      ValueError: the rate is outside [0, 1], samples is not a positive integer, or the
+        key is missing.
+      TypeError: x is not floating-point or complex, or an argument has the wrong type.
 
     Example:
       >>> x = jnp.ones((20, 30))
@@ -85,21 +85,21 @@ def multi_sample_dropout_mask(
     samples: int = 8,
     deterministic: bool = False,
 ) -> Bool[Array, "samples *shape"]:
-    """The masks that `multi_sample_dropout` draws for this shape: True is kept.
+    """The masks that `multi_sample_dropout` draws for this shape; True means keep.
 
     Args:
-      key: a PRNG key, typed or raw. None where nothing is drawn.
+      key: a typed or raw PRNG key. It may be None if nothing is drawn.
       shape: the shape of the array to be masked.
       rate: the probability of dropping, in [0, 1], a number or an array.
       samples: the number of masks, 1 or more.
-      deterministic: if True, there is one mask, all True.
+      deterministic: if True, there is a single mask, all True.
 
     Returns:
       A boolean array of shape (samples, *shape), or (1, *shape).
 
     Raises:
-      ValueError: as `multi_sample_dropout`.
-      TypeError: as `multi_sample_dropout`.
+      ValueError: as for `multi_sample_dropout`.
+      TypeError: as for `multi_sample_dropout`.
 
     Example:
       >>> key, x = jax.random.key(0), jnp.ones((20, 30))
@@ -115,7 +115,7 @@ def multi_sample_dropout_mask(
 def _shape_and_rate(
     shape: tuple[int, ...], rate: RateLike, samples: int, deterministic: bool
 ) -> tuple[tuple[int, ...], RateLike]:
-    """Those of all samples; after training of one, at the mean of their rates."""
+    """The shape and rate of all samples; after training of one, at their mean rate."""
     whole = (check_count(samples, "samples"), *shape)
     rate = check_rate(rate)
     check_rate_shape(rate, whole)

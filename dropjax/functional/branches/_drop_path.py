@@ -58,11 +58,11 @@ def drop_path(
     whose branches are weaker in training than after it.
 
     Args:
-      key: a PRNG key, typed or raw. None where nothing is drawn.
+      key: a typed or raw PRNG key. It may be None if nothing is drawn.
       x: a floating-point or complex array, the output of a residual branch; or a tree
         of them, in which an example's coin is the same in every leaf.
-      rate: the probability of dropping, in [0, 1], a number or an array that
-        broadcasts to the coins' shape. That of a tree is (examples,), or () where
+      rate: the probability of dropping, in [0, 1], a number or an array that broadcasts
+        to the shape of the mask. That of a tree is (examples,), or () where
         `mode="batch"`.
       mode: "row" for a coin per example, "batch" for one coin.
       batch_axis: the axis of the examples.
@@ -70,12 +70,12 @@ def drop_path(
       deterministic: if True, nothing is dropped.
 
     Returns:
-      Arrays of x's structure, shapes and dtypes; x itself where nothing is to be done.
+      Arrays of x's structure, shapes and dtypes; x itself if there is nothing to do.
 
     Raises:
       ValueError: the mode or scaling is unknown, the axis or the rate is out of range,
         leaves have different numbers of examples, or the key is missing.
-      TypeError: x is not floating-point or complex, or an argument has a wrong type.
+      TypeError: x is not floating-point or complex, or an argument has the wrong type.
 
     Example:
       >>> x = jnp.ones((64, 8, 8, 3))
@@ -145,7 +145,7 @@ def drop_path_mask(
     """The mask that `drop_path` draws for an array of this shape.
 
     Args:
-      key: a PRNG key, typed or raw. None where nothing is drawn.
+      key: a typed or raw PRNG key. It may be None if nothing is drawn.
       shape: the shape of the array to be masked.
       rate: the probability of dropping, in [0, 1], a number or an array.
       mode: "row" for a coin per example, "batch" for one coin.
@@ -156,8 +156,8 @@ def drop_path_mask(
       A boolean array, True where an example is kept, of size 1 along shared axes.
 
     Raises:
-      ValueError: as `drop_path`.
-      TypeError: as `drop_path`.
+      ValueError: as for `drop_path`.
+      TypeError: as for `drop_path`.
 
     Example:
       >>> assert drop_path_mask(key, (64, 8, 8, 3), 0.5).shape == (64, 1, 1, 1)

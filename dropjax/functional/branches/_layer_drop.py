@@ -50,7 +50,7 @@ def layer_drop(
     place and zeros in the others, so that a loss among them adds nothing.
 
     Args:
-      key: a PRNG key, typed or raw. None where nothing is drawn.
+      key: a typed or raw PRNG key. It may be None if nothing is drawn.
       x: what the layer takes: an array, or a tree of arrays of which at least one is
         floating-point or complex. Integer leaves, such as positions, are handed on.
       layer: a function of x that returns a tree of x's structure, shapes and dtypes, as
@@ -68,7 +68,7 @@ def layer_drop(
     Raises:
       ValueError: the rate is outside [0, 1] or not one rate, the layer changes the
         structure, a shape or a dtype, or the key is missing.
-      TypeError: x has no floating-point or complex array, or an argument has a wrong
+      TypeError: x has no floating-point or complex array, or an argument has the wrong
         type.
 
     Example:

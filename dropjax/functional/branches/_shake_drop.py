@@ -48,10 +48,10 @@ def shake_drop(
     method; forward-mode derivatives have the backward factors too.
 
     Args:
-      key: a PRNG key, typed or raw. None where nothing is drawn.
+      key: a typed or raw PRNG key. It may be None if nothing is drawn.
       x: what the branch gives, a floating-point or complex array.
       rate: the probability of shaking, in [0, 1], a number or an array that broadcasts
-        to the coins' shape; it grows with depth in the paper, to 0.5.
+        to the shape of the mask; it grows with depth in the paper, to 0.5.
       forward_range: the lowest and highest $\alpha$.
       backward_range: the lowest and highest $\beta$.
       broadcast_dims: the axes along which elements share a draw; None is all but the
@@ -63,8 +63,8 @@ def shake_drop(
 
     Raises:
       ValueError: the rate is outside [0, 1], a range is not ascending, an axis is out
-        of range or named twice, or the key is missing.
-      TypeError: as `dropout`.
+        of range or repeated, or the key is missing.
+      TypeError: as for `dropout`.
 
     Example:
       >>> x = jnp.ones((8, 4, 4, 3))

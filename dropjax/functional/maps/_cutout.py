@@ -37,29 +37,30 @@ def cutout(
     span of time, with three a box.
 
     Args:
-      key: a PRNG key, typed or raw. None where nothing is drawn.
+      key: a typed or raw PRNG key. It may be None if nothing is drawn.
       x: an array of numbers, by default (batch, *spatial, channels), such as uint8
         images.
-      rate: the probability that an example is cut, in [0, 1], a number or an array
-        that broadcasts to the coins' shape, which is 1 but for the batch.
+      rate: the probability that an example is cut, in [0, 1], a number or an array that
+        broadcasts to the shape of the mask, which has size 1 except along the batch
+        axis.
       size: the side of the square, or one for each spatial axis.
-      fill: what takes the dropped places: a number, a sequence or an array with one
-        value for each channel, an array of x's dtype that broadcasts to x's shape, or
-        "random" for noise in every element. The noise is standard normal, as in timm,
-        torchvision and Keras, or for an x of integers uniform over all values of the
-        dtype, as in the paper on random erasing.
+      fill: the value that replaces dropped elements: a number, a sequence or an array
+        with one value for each channel, an array of x's dtype that broadcasts to x's
+        shape, or "random" for noise in every element. The noise is standard normal, as
+        in timm, torchvision and Keras, or for an x of integers uniform over all values
+        of the dtype, as in the paper on random erasing.
       inside: if True, the whole square lies in the map.
       channel_axis: the axis of the channels, which share the square.
-      batch_axis: the axis of the examples, None if there is none.
+      batch_axis: the axis of the examples, or None if there is none.
       deterministic: if True, nothing is dropped.
 
     Returns:
-      An array of x's shape and dtype; x itself where nothing is to be done.
+      An array of x's shape and dtype; x itself if there is nothing to do.
 
     Raises:
-      ValueError: the rate is outside [0, 1], an axis is out of range or named twice,
-        the size does not fit the number of axes, or the key is missing.
-      TypeError: x is not an array of numbers, or an argument has a wrong type.
+      ValueError: the rate is outside [0, 1], an axis is out of range or repeated, the
+        size does not fit the number of axes, or the key is missing.
+      TypeError: x is not an array of numbers, or an argument has the wrong type.
 
     Example:
       >>> x = jnp.ones((64, 32, 32, 3))
@@ -98,21 +99,21 @@ def cutout_mask(
     """The mask that `cutout` draws for an array of this shape.
 
     Args:
-      key: a PRNG key, typed or raw. None where nothing is drawn.
+      key: a typed or raw PRNG key. It may be None if nothing is drawn.
       shape: the shape of the array to be masked.
       rate: the probability that an example is cut, in [0, 1], a number or an array.
       size: the side of the square, or one for each spatial axis.
       inside: if True, the whole square lies in the map.
       channel_axis: the axis of the channels.
-      batch_axis: the axis of the examples, None if there is none.
+      batch_axis: the axis of the examples, or None if there is none.
       deterministic: if True, the mask is all True.
 
     Returns:
       A boolean array, True where an element is kept, of `shape` but for one channel.
 
     Raises:
-      ValueError: as `cutout`.
-      TypeError: as `cutout`.
+      ValueError: as for `cutout`.
+      TypeError: as for `cutout`.
 
     Example:
       >>> mask = cutout_mask(key, (64, 32, 32, 3), 1.0, size=8)

@@ -73,32 +73,32 @@ def drop_block(
     training (the paper's grow from 0 to `rate`) are fine.
 
     Args:
-      key: a PRNG key, typed or raw. None where nothing is drawn.
+      key: a typed or raw PRNG key. It may be None if nothing is drawn.
       x: a floating-point or complex array, by default (batch, *spatial, channels), or
         where nothing is scaled also one of integers.
-      rate: the share to be dropped, in [0, 1], a number, or an array that broadcasts
-        to the shape of x with spatial axes, and shared channels, of size 1.
-      block_size: the side of the blocks, or one for each spatial axis; no more than
-        the map's is used.
+      rate: the share to be dropped, in [0, 1], a number, or an array that broadcasts to
+        the shape of x with spatial axes, and shared channels, of size 1.
+      block_size: the side of the blocks, or one for each spatial axis; no more than the
+        map's is used.
       channel_axis: the axis of the feature maps; 1 for PyTorch's layout.
-      batch_axis: the axis of the examples, None if there is none.
+      batch_axis: the axis of the examples, or None if there is none.
       per_channel: if False, the channels of an example share their blocks.
       gamma_scale: a positive factor of gamma, which is then clipped to 1.
-      fill: what takes the dropped places: a number, one for each channel, an array of
-        x's dtype that broadcasts to x's shape, or "random" for noise, standard normal
-        or for integers uniform over the dtype.
+      fill: the value that replaces dropped elements: a number, one for each channel, an
+        array of x's dtype that broadcasts to x's shape, or "random" for noise, standard
+        normal or for integers uniform over the dtype.
       scale_by_keep: if False, survivors are not scaled.
       deterministic: if True, nothing is dropped.
 
     Returns:
-      An array of x's shape and dtype; x itself where nothing is to be done.
+      An array of x's shape and dtype; x itself if there is nothing to do.
 
     Raises:
-      ValueError: the rate is outside [0, 1], an axis is out of range or named twice,
-        the block's size does not fit the number of axes, gamma_scale is not positive,
-        or the key is missing.
+      ValueError: the rate is outside [0, 1], an axis is out of range or repeated, the
+        block's size does not fit the number of axes, gamma_scale is not positive, or
+        the key is missing.
       TypeError: x is not floating-point or complex, nor of integers that are not
-        scaled, or an argument has a wrong type.
+        scaled, or an argument has the wrong type.
 
     Example:
       >>> x = jnp.ones((64, 20, 20, 8))
@@ -152,23 +152,23 @@ def drop_block_mask(
     """The mask that `drop_block` draws for an array of this shape.
 
     Args:
-      key: a PRNG key, typed or raw. None where nothing is drawn.
+      key: a typed or raw PRNG key. It may be None if nothing is drawn.
       shape: the shape of the array to be masked.
       rate: the share to be dropped, in [0, 1], a number or an array.
       block_size: the side of the blocks, or one for each spatial axis.
       channel_axis: the axis of the feature maps.
-      batch_axis: the axis of the examples, None if there is none.
+      batch_axis: the axis of the examples, or None if there is none.
       per_channel: if False, the channels of an example share their blocks.
       gamma_scale: a positive factor of gamma, the probability of a block.
       deterministic: if True, the mask is all True.
 
     Returns:
-      A boolean array, True where an element is kept, of `shape`, or with one channel
-      if the channels share.
+      A boolean array, True where an element is kept, of `shape`, or with one channel if
+      the channels share.
 
     Raises:
-      ValueError: as `drop_block`.
-      TypeError: as `drop_block`.
+      ValueError: as for `drop_block`.
+      TypeError: as for `drop_block`.
 
     Example:
       >>> mask = drop_block_mask(key, (4, 20, 20, 8), 0.2, per_channel=False)

@@ -48,30 +48,30 @@ def random_erasing(
     draw its logarithm, as here. The paper fares best with noise, `fill="random"`.
 
     Args:
-      key: a PRNG key, typed or raw. None where nothing is drawn.
+      key: a typed or raw PRNG key. It may be None if nothing is drawn.
       x: an array of numbers with two spatial axes, by default (batch, height, width,
         channels), such as uint8 images.
       rate: the probability that an example is erased, in [0, 1], a number or an array
-        that broadcasts to the coins' shape, which is 1 but for the batch.
+        that broadcasts to the shape of the mask, which has size 1 except along the
+        batch axis.
       area: the least and the largest share of the map, in (0, 1].
       ratio: the least and the largest height over width, above 0.
-      fill: what takes the dropped places: a number, a sequence or an array with one
-        value for each channel, an array of x's dtype that broadcasts to x's shape, or
-        "random" for noise in every element. The noise is standard normal, as in timm,
-        torchvision and Keras, or for an x of integers uniform over all values of the
-        dtype, as in the paper on random erasing.
+      fill: the value that replaces dropped elements: a number, a sequence or an array
+        with one value for each channel, an array of x's dtype that broadcasts to x's
+        shape, or "random" for noise in every element. The noise is standard normal, as
+        in timm, torchvision and Keras, or for an x of integers uniform over all values
+        of the dtype, as in the paper on random erasing.
       channel_axis: the axis of the channels, which share the rectangle.
-      batch_axis: the axis of the examples, None if there is none.
+      batch_axis: the axis of the examples, or None if there is none.
       deterministic: if True, nothing is dropped.
 
     Returns:
-      An array of x's shape and dtype; x itself where nothing is to be done.
+      An array of x's shape and dtype; x itself if there is nothing to do.
 
     Raises:
-      ValueError: the rate is outside [0, 1], an axis is out of range or named twice,
-        x has not two spatial axes, area or ratio is out of range, or the key is
-        missing.
-      TypeError: x is not an array of numbers, or an argument has a wrong type.
+      ValueError: the rate is outside [0, 1], an axis is out of range or repeated, x has
+        not two spatial axes, area or ratio is out of range, or the key is missing.
+      TypeError: x is not an array of numbers, or an argument has the wrong type.
 
     Example:
       >>> x = jnp.ones((64, 32, 32, 3))
@@ -110,21 +110,21 @@ def random_erasing_mask(
     """The mask that `random_erasing` draws for an array of this shape.
 
     Args:
-      key: a PRNG key, typed or raw. None where nothing is drawn.
+      key: a typed or raw PRNG key. It may be None if nothing is drawn.
       shape: the shape of the array to be masked.
       rate: the probability that an example is erased, in [0, 1], a number or an array.
       area: the least and the largest share of the map, in (0, 1].
       ratio: the least and the largest height over width, above 0.
       channel_axis: the axis of the channels.
-      batch_axis: the axis of the examples, None if there is none.
+      batch_axis: the axis of the examples, or None if there is none.
       deterministic: if True, the mask is all True.
 
     Returns:
       A boolean array, True where an element is kept, of `shape` but for one channel.
 
     Raises:
-      ValueError: as `random_erasing`.
-      TypeError: as `random_erasing`.
+      ValueError: as for `random_erasing`.
+      TypeError: as for `random_erasing`.
 
     Example:
       >>> mask = random_erasing_mask(key, (64, 32, 32, 3), 1.0)

@@ -31,22 +31,22 @@ def spatial_dropout(
     channels first, Dropout1d to 3d.
 
     Args:
-      key: a PRNG key, typed or raw. None where nothing is drawn.
+      key: a typed or raw PRNG key. It may be None if nothing is drawn.
       x: a floating-point or complex array, by default (batch, *spatial, channels).
       rate: the probability of dropping a map, in [0, 1], a number or an array that
-        broadcasts to the coins' shape.
+        broadcasts to the shape of the mask.
       channel_axis: the axis of the feature maps; 1 for PyTorch's layout.
-      batch_axis: the axis of the examples, None if there is none.
+      batch_axis: the axis of the examples, or None if there is none.
       scaling: "inverted" or "standard", as in `dropout`.
       deterministic: if True, nothing is dropped.
 
     Returns:
-      An array of x's shape and dtype; x itself where nothing is to be done.
+      An array of x's shape and dtype; x itself if there is nothing to do.
 
     Raises:
-      ValueError: an axis is out of range, or one axis is named twice; else as
+      ValueError: an axis is out of range, or an axis is repeated; otherwise as for
         `dropout`.
-      TypeError: as `dropout`.
+      TypeError: as for `dropout`.
 
     Example:
       >>> x = jnp.ones((4, 6, 6, 32))
@@ -80,19 +80,19 @@ def spatial_dropout_mask(
     """The mask that `spatial_dropout` draws for an array of this shape.
 
     Args:
-      key: a PRNG key, typed or raw. None where nothing is drawn.
+      key: a typed or raw PRNG key. It may be None if nothing is drawn.
       shape: the shape of the array to be masked.
       rate: the probability of dropping a map, in [0, 1], a number or an array.
       channel_axis: the axis of the feature maps.
-      batch_axis: the axis of the examples, None if there is none.
+      batch_axis: the axis of the examples, or None if there is none.
       deterministic: if True, the mask is all True.
 
     Returns:
       A boolean array, True where a map is kept, of size 1 along the spatial axes.
 
     Raises:
-      ValueError: as `spatial_dropout`.
-      TypeError: as `spatial_dropout`.
+      ValueError: as for `spatial_dropout`.
+      TypeError: as for `spatial_dropout`.
 
     Example:
       >>> mask = spatial_dropout_mask(jax.random.key(0), (4, 6, 6, 32), 0.5)

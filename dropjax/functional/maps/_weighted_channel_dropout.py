@@ -45,23 +45,23 @@ def weighted_channel_dropout(
     `1 - selected_rate` q, 0.9. No gradient flows into the weights.
 
     Args:
-      key: a PRNG key, typed or raw. None where nothing is drawn.
-      x: a floating-point or complex array, by default (batch, *spatial, channels);
-        of complex numbers the real part counts.
+      key: a typed or raw PRNG key. It may be None if nothing is drawn.
+      x: a floating-point or complex array, by default (batch, *spatial, channels); of
+        complex numbers the real part counts.
       rate: the share of channels to drop, in [0, 1], a number or an array of one for
         each example. It may be traced.
       selected_rate: the probability of dropping a channel that was selected, in [0, 1].
       channel_axis: the axis of the channels.
-      batch_axis: the axis of the examples, None if there is none.
+      batch_axis: the axis of the examples, or None if there is none.
       deterministic: if True, nothing is dropped.
 
     Returns:
-      An array of x's shape and dtype; x itself where nothing is to be done.
+      An array of x's shape and dtype; x itself if there is nothing to do.
 
     Raises:
-      ValueError: a rate is outside [0, 1], an axis is out of range, or one axis is
-        named twice, or the key is missing.
-      TypeError: as `dropout`.
+      ValueError: a rate is outside [0, 1], an axis is out of range, or an axis is
+        repeated, or the key is missing.
+      TypeError: as for `dropout`.
 
     Example:
       >>> x = jnp.ones((2, 5, 5, 8))

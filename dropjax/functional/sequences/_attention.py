@@ -53,20 +53,20 @@ def attention_dropout(
     gets zeros.
 
     Args:
-      key: a PRNG key, typed or raw. None where nothing is drawn.
+      key: a typed or raw PRNG key. It may be None if nothing is drawn.
       x: attention weights, whose last axis sums to 1.
-      rate: the probability of dropping, in [0, 1], a number or an array that
-        broadcasts to the coins' shape.
+      rate: the probability of dropping, in [0, 1], a number or an array that broadcasts
+        to the shape of the mask.
       broadcast_dropout: whether all heads and examples share the coins.
       renormalize: whether the weights that are kept are brought back to a sum of 1.
       deterministic: if True, nothing is dropped.
 
     Returns:
-      An array of x's shape and dtype; x itself where nothing is to be done.
+      An array of x's shape and dtype; x itself if there is nothing to do.
 
     Raises:
-      ValueError: x has fewer than two axes; else as `dropout`.
-      TypeError: as `dropout`.
+      ValueError: x has fewer than two axes; otherwise as for `dropout`.
+      TypeError: as for `dropout`.
 
     Example:
       >>> x = jax.nn.softmax(jnp.ones((2, 4, 8, 8)))
@@ -97,7 +97,7 @@ def attention_dropout_mask(
     """The mask that `attention_dropout` draws for weights of this shape.
 
     Args:
-      key: a PRNG key, typed or raw. None where nothing is drawn.
+      key: a typed or raw PRNG key. It may be None if nothing is drawn.
       shape: the shape of the weights, (*batch, heads, queries, keys).
       rate: the probability of dropping, in [0, 1], a number or an array.
       broadcast_dropout: whether all heads and examples share the coins.
@@ -108,8 +108,8 @@ def attention_dropout_mask(
       last two if these share the coins.
 
     Raises:
-      ValueError: as `attention_dropout`.
-      TypeError: as `attention_dropout`.
+      ValueError: as for `attention_dropout`.
+      TypeError: as for `attention_dropout`.
 
     Example:
       >>> key, shape = jax.random.key(0), (2, 4, 8, 8)
@@ -161,7 +161,7 @@ def dot_product_attention(
       bias: is added to the logits; it broadcasts to (*batch, heads, queries, keys).
       mask: True, or not 0, where a query sees a key; it broadcasts likewise.
       broadcast_dropout: whether all heads and examples share the coins.
-      dropout_rng: a PRNG key, typed or raw. None where nothing is drawn.
+      dropout_rng: a typed or raw PRNG key. It may be None if nothing is drawn.
       dropout_rate: the probability of dropping a weight, in [0, 1].
       renormalize: whether the weights that are kept are brought back to a sum of 1.
       deterministic: if True, nothing is dropped.
@@ -180,10 +180,10 @@ def dot_product_attention(
       An array of shape (*batch, queries, heads, width).
 
     Raises:
-      ValueError: shapes do not fit, or an einsum is given; else as
+      ValueError: shapes do not match, or an einsum is given; otherwise as for
         `attention_dropout`.
       TypeError: query, key, value and bias are not real arrays, the first three not of
-        one dtype, or module has no `sow`; else as `attention_dropout`.
+        one dtype, or module has no `sow`; otherwise as for `attention_dropout`.
 
     Example:
       >>> x = jax.random.normal(jax.random.key(0), (2, 8, 4, 16))

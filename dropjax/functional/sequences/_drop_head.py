@@ -32,21 +32,21 @@ def drop_head(
     changes in training, pass it as a traced value.
 
     Args:
-      key: a PRNG key, typed or raw. None where nothing is drawn.
+      key: a typed or raw PRNG key. It may be None if nothing is drawn.
       x: a floating-point or complex array, by default (batch, ..., heads, depth).
       rate: the probability of dropping a head, in [0, 1], a number or an array that
-        broadcasts to the coins' shape.
+        broadcasts to the shape of the mask.
       head_axis: the axis of the heads.
-      batch_axis: the axis of the examples, None if there is none.
+      batch_axis: the axis of the examples, or None if there is none.
       deterministic: if True, nothing is dropped.
 
     Returns:
-      An array of x's shape and dtype; x itself where nothing is to be done.
+      An array of x's shape and dtype; x itself if there is nothing to do.
 
     Raises:
-      ValueError: an axis is out of range, or one axis is named twice; else as
+      ValueError: an axis is out of range, or an axis is repeated; otherwise as for
         `dropout`.
-      TypeError: as `dropout`.
+      TypeError: as for `dropout`.
 
     Example:
       >>> y = drop_head(jax.random.key(0), jnp.ones((8, 5, 4, 2)), 0.1)
@@ -80,11 +80,11 @@ def drop_head_mask(
     """The mask that `drop_head` draws for an array of this shape.
 
     Args:
-      key: a PRNG key, typed or raw. None where nothing is drawn.
+      key: a typed or raw PRNG key. It may be None if nothing is drawn.
       shape: the shape of the array to be masked.
       rate: the probability of dropping a head, in [0, 1], a number or an array.
       head_axis: the axis of the heads.
-      batch_axis: the axis of the examples, None if there is none.
+      batch_axis: the axis of the examples, or None if there is none.
       deterministic: if True, the mask is all True.
 
     Returns:
@@ -92,8 +92,8 @@ def drop_head_mask(
       the heads and examples.
 
     Raises:
-      ValueError: as `drop_head`.
-      TypeError: as `drop_head`.
+      ValueError: as for `drop_head`.
+      TypeError: as for `drop_head`.
 
     Example:
       >>> mask = drop_head_mask(jax.random.key(0), (8, 5, 4, 2), 0.5)

@@ -26,19 +26,19 @@ def embedding_dropout(
     the coins of their words, as in the second example.
 
     Args:
-      key: a PRNG key, typed or raw. None where nothing is drawn.
+      key: a typed or raw PRNG key. It may be None if nothing is drawn.
       x: a table (words, features), floating-point or complex; the last axis shares.
-      rate: the probability of dropping, in [0, 1], a number or an array that
-        broadcasts to the coins' shape.
+      rate: the probability of dropping, in [0, 1], a number or an array that broadcasts
+        to the shape of the mask.
       scaling: "inverted" or "standard", as in `dropout`.
       deterministic: if True, nothing is dropped.
 
     Returns:
-      An array of x's shape and dtype; x itself where nothing is to be done.
+      An array of x's shape and dtype; x itself if there is nothing to do.
 
     Raises:
-      ValueError: as `dropout`.
-      TypeError: as `dropout`.
+      ValueError: as for `dropout`.
+      TypeError: as for `dropout`.
 
     Example:
       >>> table = jnp.ones((1000, 16))
@@ -68,7 +68,7 @@ def embedding_dropout_mask(
     """The mask that `embedding_dropout` draws for a table of this shape.
 
     Args:
-      key: a PRNG key, typed or raw. None where nothing is drawn.
+      key: a typed or raw PRNG key. It may be None if nothing is drawn.
       shape: the shape of the table.
       rate: the probability of dropping, in [0, 1], a number or an array.
       deterministic: if True, the mask is all True.
@@ -77,8 +77,8 @@ def embedding_dropout_mask(
       A boolean array, True where a row is kept, of size 1 along the last axis.
 
     Raises:
-      ValueError: as `embedding_dropout`.
-      TypeError: as `embedding_dropout`.
+      ValueError: as for `embedding_dropout`.
+      TypeError: as for `embedding_dropout`.
 
     Example:
       >>> assert embedding_dropout_mask(key, (1000, 16), 0.5).shape == (1000, 1)

@@ -42,7 +42,7 @@ def patch_dropout(
     instance to put a decoder's mask tokens back.
 
     Args:
-      key: a PRNG key, typed or raw. None where nothing is drawn.
+      key: a typed or raw PRNG key. It may be None if nothing is drawn.
       x: an array of tokens, of any numbers: features, or integers such as the uint8
         pixels of patches. Ids without features need an axis of size 1 for them.
       rate: the share of the tokens to drop, a Python number in [0, 1].

@@ -30,20 +30,20 @@ def variational_dropout(
     Welling (2015) call variational dropout is another method.
 
     Args:
-      key: a PRNG key, typed or raw. None where nothing is drawn.
+      key: a typed or raw PRNG key. It may be None if nothing is drawn.
       x: a floating-point or complex array, by default (*batch, steps, features).
-      rate: the probability of dropping, in [0, 1], a number or an array that
-        broadcasts to the coins' shape.
+      rate: the probability of dropping, in [0, 1], a number or an array that broadcasts
+        to the shape of the mask.
       time_axis: the axis of the steps; 0 for PyTorch's default layout.
       scaling: "inverted" or "standard", as in `dropout`.
       deterministic: if True, nothing is dropped.
 
     Returns:
-      An array of x's shape and dtype; x itself where nothing is to be done.
+      An array of x's shape and dtype; x itself if there is nothing to do.
 
     Raises:
-      ValueError: as `dropout`.
-      TypeError: as `dropout`.
+      ValueError: as for `dropout`.
+      TypeError: as for `dropout`.
 
     Example:
       >>> x = jnp.ones((8, 20, 32))
@@ -77,7 +77,7 @@ def variational_dropout_mask(
     """The mask that `variational_dropout` draws for an array of this shape.
 
     Args:
-      key: a PRNG key, typed or raw. None where nothing is drawn.
+      key: a typed or raw PRNG key. It may be None if nothing is drawn.
       shape: the shape of the array to be masked.
       rate: the probability of dropping, in [0, 1], a number or an array.
       time_axis: the axis of the steps.
@@ -87,8 +87,8 @@ def variational_dropout_mask(
       A boolean array, True where a feature is kept, of size 1 along the time axis.
 
     Raises:
-      ValueError: as `variational_dropout`.
-      TypeError: as `variational_dropout`.
+      ValueError: as for `variational_dropout`.
+      TypeError: as for `variational_dropout`.
 
     Example:
       >>> assert variational_dropout_mask(key, (8, 20, 32), 0.5).shape == (8, 1, 32)

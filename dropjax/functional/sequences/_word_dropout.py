@@ -38,21 +38,21 @@ def word_dropout(
     of ids, use `dropout` with `broadcast_dims=-1`.
 
     Args:
-      key: a PRNG key, typed or raw. None where nothing is drawn.
+      key: a typed or raw PRNG key. It may be None if nothing is drawn.
       x: an array of integers, the ids of tokens.
-      rate: the probability of dropping, in [0, 1], a number or an array that
-        broadcasts to x's shape.
-      unknown_id: what takes the dropped places.
+      rate: the probability of dropping, in [0, 1], a number or an array that broadcasts
+        to x's shape.
+      unknown_id: the value that replaces dropped elements.
       protected: ids that are never dropped, as those of padding and separators.
       deterministic: if True, nothing is dropped.
 
     Returns:
-      An array of x's shape and dtype; x itself where nothing is to be done.
+      An array of x's shape and dtype; x itself if there is nothing to do.
 
     Raises:
       ValueError: the rate is outside [0, 1], an id does not fit x's dtype, or the key
         is missing.
-      TypeError: x is not an array of integers, or an argument has a wrong type.
+      TypeError: x is not an array of integers, or an argument has the wrong type.
 
     Example:
       >>> tokens = jnp.arange(1000) % 50
@@ -88,7 +88,7 @@ def word_dropout_mask(
     """The coins that `word_dropout` tosses for tokens of this shape.
 
     Args:
-      key: a PRNG key, typed or raw. None where nothing is drawn.
+      key: a typed or raw PRNG key. It may be None if nothing is drawn.
       shape: the shape of the array of tokens.
       rate: the probability of dropping, in [0, 1], a number or an array.
       deterministic: if True, the mask is all True.
@@ -98,8 +98,8 @@ def word_dropout_mask(
       protected is kept whatever it says.
 
     Raises:
-      ValueError: as `word_dropout`.
-      TypeError: as `word_dropout`.
+      ValueError: as for `word_dropout`.
+      TypeError: as for `word_dropout`.
 
     Example:
       >>> tokens, mask = jnp.arange(2, 22), word_dropout_mask(key, (20,), 0.5)

@@ -35,7 +35,7 @@ def zoneout(
     masks, `(1 - rate) * x + rate * old`.
 
     Args:
-      key: a PRNG key, typed or raw. None where nothing is drawn.
+      key: a typed or raw PRNG key. It may be None if nothing is drawn.
       x: the new state, a floating-point or complex array of any shape.
       old: the state before it, of the same shape and dtype.
       rate: the probability that an element stays as it was, in [0, 1], a number or an
@@ -46,8 +46,8 @@ def zoneout(
       An array of x's shape and dtype; x itself at a rate of 0, old at a rate of 1.
 
     Raises:
-      ValueError: old differs from x in shape or dtype; else as `dropout`.
-      TypeError: as `dropout`.
+      ValueError: old differs from x in shape or dtype; otherwise as for `dropout`.
+      TypeError: as for `dropout`.
 
     Example:
       >>> x, old = jnp.ones((100, 100)), jnp.zeros((100, 100))
@@ -77,7 +77,7 @@ def zoneout_mask(
     """The mask that `zoneout` draws for a state of this shape: True is new.
 
     Args:
-      key: a PRNG key, typed or raw. None where nothing is drawn.
+      key: a typed or raw PRNG key. It may be None if nothing is drawn.
       shape: the shape of the state.
       rate: the probability that an element stays, in [0, 1], a number or an array.
       deterministic: if True, the mask is all True.
@@ -86,8 +86,8 @@ def zoneout_mask(
       A boolean array of the given shape, True where the new state is taken.
 
     Raises:
-      ValueError: as `zoneout`.
-      TypeError: as `zoneout`.
+      ValueError: as for `zoneout`.
+      TypeError: as for `zoneout`.
 
     Example:
       >>> mask = zoneout_mask(jax.random.key(0), (100, 100), 0.1)

@@ -49,38 +49,39 @@ def dropconnect_conv(
     `noise="gaussian"` costs two convolutions, and gives every place noise of its own.
 
     Args:
-      key: a PRNG key, typed or raw. None where nothing is drawn.
-      x: the inputs, (*batch, *spatial, features_in), of W's dtype; the batch axes may
-        be none, one or several.
+      key: a typed or raw PRNG key. It may be None if nothing is drawn.
+      x: the inputs, (*batch, *spatial, features_in), with the same dtype as W; the
+        batch axes may be none, one or several.
       kernel: the weights W, (*window, features_in / groups, features_out).
       rate: the probability of dropping a weight, in [0, 1], a number or an array that
-        broadcasts to the kernel.
-      bias: b, added after the convolution. None for none.
-      bias_rate: the probability of dropping an element of the bias; None keeps it
-        whole.
-      strides: the window's steps, one number or one per spatial axis.
+        broadcasts to the kernel's shape's shape.
+      bias: the bias b, added after the convolution, or None for no bias.
+      bias_rate: the probability of dropping an element of the bias, or None to keep all
+        of it.
+      strides: the strides of the window, one number or one per spatial axis.
       padding: "SAME", "VALID", "CIRCULAR", "REFLECT", "CAUSAL" (one spatial axis), a
         number, or one number or (low, high) pair per spatial axis. With an
         input_dilation, numbers: a name would not say what of it is padded.
       dilation: the kernel's, one number or one per spatial axis.
       input_dilation: the input's; d makes a transposed convolution of stride d.
       feature_group_count: the number of groups of features.
-      mask_per: who shares a mask: "batch", "example", or a number of examples.
+      mask_per: which examples share a mask: "batch" (all of them), "example" (none), or
+        n for n consecutive examples.
       noise: "bernoulli" for masks, or "gaussian".
       scaling: "inverted" or "standard", as in `dropout`.
       precision: as in `jax.lax.conv_general_dilated`.
       preferred_element_type: as in `jax.lax.conv_general_dilated`.
-      conv_general_dilated: a replacement for `jax.lax.conv_general_dilated`. Its
-        backward pass is its own: the masked kernel is then kept for it.
+      conv_general_dilated: a replacement for `jax.lax.conv_general_dilated`. It brings
+        its own backward pass, for which the masked kernel is stored.
       deterministic: if True, nothing is dropped.
 
     Returns:
       An array of shape (*batch, *spatial, features_out).
 
     Raises:
-      ValueError: a rate is outside [0, 1], shapes, strides, dilations or padding do
-        not fit, or there is no key.
-      TypeError: x, kernel and bias are not of one floating-point or complex dtype.
+      ValueError: a rate is outside [0, 1], shapes, strides, dilations or padding do not
+        fit, or the key is missing.
+      TypeError: x, kernel and bias do not share one floating-point or complex dtype.
 
     Example:
       >>> key, x, w = jax.random.key(0), jnp.ones((2, 8, 8, 3)), jnp.ones((3, 3, 3, 4))

@@ -61,30 +61,31 @@ def dropconnect_dense(
     a Gaussian. The backward pass draws the noise again.
 
     Args:
-      key: a PRNG key, typed or raw. None where nothing is drawn.
-      x: the inputs, of W's dtype.
+      key: a typed or raw PRNG key. It may be None if nothing is drawn.
+      x: the inputs, with the same dtype as W.
       kernel: the weights W.
       rate: the probability of dropping a weight, in [0, 1], a number or an array that
-        broadcasts to the kernel.
-      bias: b, added after the product. None for none.
-      bias_rate: the probability of dropping an element of the bias; None keeps it
-        whole. The paper drops both at one rate.
-      mask_per: who shares a mask: "batch", "example", or a number of examples.
+        broadcasts to the kernel's shape's shape.
+      bias: the bias b, added after the product, or None for no bias.
+      bias_rate: the probability of dropping an element of the bias, or None to keep all
+        of it. The paper drops both at one rate.
+      mask_per: which examples share a mask: "batch" (all of them), "example" (none), or
+        n for n consecutive examples.
       noise: "bernoulli" for masks, or "gaussian".
       scaling: "inverted" or "standard", as in `dropout`.
       precision: of the product, as in `jax.lax.dot_general`.
       preferred_element_type: of the product, as in `jax.lax.dot_general`.
-      dot_general: a replacement for `jax.lax.dot_general`. Its backward pass is its
-        own: the masked kernel is then kept for it.
+      dot_general: a replacement for `jax.lax.dot_general`. It brings its own backward
+        pass, for which the masked kernel is stored.
       deterministic: if True, nothing is dropped.
 
     Returns:
       An array of shape (*batch, features_out).
 
     Raises:
-      ValueError: a rate is outside [0, 1], shapes do not fit, `mask_per` is neither
-        a word nor a positive integer, `noise` is unknown, or there is no key.
-      TypeError: x, kernel and bias are not of one floating-point or complex dtype, or
+      ValueError: a rate is outside [0, 1], shapes do not match, `mask_per` is neither a
+        word nor a positive integer, `noise` is unknown, or the key is missing.
+      TypeError: x, kernel and bias do not share one floating-point or complex dtype, or
         complex where the noise is Gaussian.
 
     Example:

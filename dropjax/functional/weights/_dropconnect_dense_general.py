@@ -43,37 +43,37 @@ def dropconnect_dense_general(
     keeps are as in `dropconnect_dense`.
 
     Args:
-      key: a PRNG key, typed or raw. None where nothing is drawn.
-      x: the inputs, of W's dtype.
+      key: a typed or raw PRNG key. It may be None if nothing is drawn.
+      x: the inputs, with the same dtype as W.
       kernel: the weights W, of shape (*batch, *features_in, *features_out): the sizes
         of x along `batch_dims` and along `axis`, then those of the output's features.
       rate: the probability of dropping a weight, in [0, 1], a number or an array that
-        broadcasts to the kernel.
+        broadcasts to the kernel's shape's shape.
       axis: the axis or axes of x that are contracted.
       batch_dims: the first axes of x, such as (0,), where their entries have weights of
         their own.
       bias: b, of shape (*batch, *features_out), added after the product. None for none.
-      bias_rate: the probability of dropping an element of the bias; None keeps it
-        whole.
-      mask_per: who shares a mask: "batch", "example", or a number of examples, which
-        are the entries of x's first axis.
+      bias_rate: the probability of dropping an element of the bias, or None to keep all
+        of it.
+      mask_per: which examples share a mask: "batch" (all of them), "example" (none), or
+        n for n consecutive examples, which are the entries of x's first axis.
       noise: "bernoulli" for masks, or "gaussian", as in `dropconnect_dense`.
       scaling: "inverted" or "standard", as in `dropout`.
       precision: of the product, as in `jax.lax.dot_general`.
       preferred_element_type: of the product, as in `jax.lax.dot_general`.
-      dot_general: a replacement for `jax.lax.dot_general`. Its backward pass is its
-        own: the masked kernel is then kept for it.
+      dot_general: a replacement for `jax.lax.dot_general`. It brings its own backward
+        pass, for which the masked kernel is stored.
       deterministic: if True, nothing is dropped.
 
     Returns:
-      An array with x's axes along `batch_dims`, its other axes that are not
-      contracted, and the output's features.
+      An array with x's axes along `batch_dims`, its other axes that are not contracted,
+      and the output's features.
 
     Raises:
-      ValueError: a rate is outside [0, 1], shapes or axes do not fit, x's first axis
-        is contracted or in `batch_dims` where examples have masks of their own, or
-        there is no key.
-      TypeError: x, kernel and bias are not of one floating-point or complex dtype.
+      ValueError: a rate is outside [0, 1], shapes or axes do not fit, x's first axis is
+        contracted or in `batch_dims` where examples have masks of their own, or the key
+        is missing.
+      TypeError: x, kernel and bias do not share one floating-point or complex dtype.
 
     Example:
       >>> key, x = jax.random.key(0), jnp.ones((2, 7, 6))

@@ -38,24 +38,24 @@ def dropconnect_einsum(
     in `dropconnect_dense`.
 
     Args:
-      key: a PRNG key, typed or raw. None where nothing is drawn.
-      x: the inputs, of W's dtype.
+      key: a typed or raw PRNG key. It may be None if nothing is drawn.
+      x: the inputs, with the same dtype as W.
       kernel: the weights W.
       rate: the probability of dropping a weight, in [0, 1], a number or an array that
-        broadcasts to the kernel.
+        broadcasts to the kernel's shape's shape.
       einsum_str: the equation of x and W, as "bti,ihd->bthd" or "...i,io->...o". Each
         axis of x is in the kernel or in the output.
       bias: b, along the axes of the output that are axes of the kernel. None for none.
-      bias_rate: the probability of dropping an element of the bias; None keeps it
-        whole.
-      mask_per: who shares a mask: "batch", "example", or a number of examples, which
-        are the entries of x's first axis.
+      bias_rate: the probability of dropping an element of the bias, or None to keep all
+        of it.
+      mask_per: which examples share a mask: "batch" (all of them), "example" (none), or
+        n for n consecutive examples, which are the entries of x's first axis.
       noise: "bernoulli" for masks, or "gaussian", as in `dropconnect_dense`.
       scaling: "inverted" or "standard", as in `dropout`.
       precision: of the product, as in `jax.numpy.einsum`.
       preferred_element_type: of the product, as in `jax.numpy.einsum`.
-      einsum_op: a replacement for `jax.numpy.einsum`. Its backward pass is its own: the
-        masked kernel is then kept for it.
+      einsum_op: a replacement for `jax.numpy.einsum`. It brings its own backward pass,
+        for which the masked kernel is stored.
       deterministic: if True, nothing is dropped.
 
     Returns:
@@ -64,8 +64,8 @@ def dropconnect_einsum(
     Raises:
       ValueError: a rate is outside [0, 1], the equation is not one of two arrays or
         does not fit their shapes, x's first axis is none of examples where these have
-        masks of their own, or there is no key.
-      TypeError: x, kernel and bias are not of one floating-point or complex dtype.
+        masks of their own, or the key is missing.
+      TypeError: x, kernel and bias do not share one floating-point or complex dtype.
 
     Example:
       >>> key, x, w = jax.random.key(0), jnp.ones((2, 7, 6)), jnp.ones((6, 4, 5))

@@ -41,16 +41,17 @@ def dropconnect_gaussian(
     draws them again. `dropjax.inference` has closed forms for some activations.
 
     Args:
-      key: a PRNG key, typed or raw. None where nothing is drawn.
-      x: the inputs, of W's dtype.
+      key: a typed or raw PRNG key. It may be None if nothing is drawn.
+      x: the inputs, with the same dtype as W.
       kernel: the weights W.
       rate: the probability of dropping a weight, in [0, 1], a number or an array that
-        broadcasts to the kernel.
+        broadcasts to the kernel's shape's shape.
       activation: a, a function of the pre-activations, (*batch, features_out). What it
         returns is averaged, and may be of another shape.
       num_samples: S, 1 or more.
-      bias: b, added after the product. None for none.
-      bias_rate: the probability of dropping an element of the bias; None keeps it.
+      bias: the bias b, added after the product, or None for no bias.
+      bias_rate: the probability of dropping an element of the bias, or None to keep all
+        of it.
       scaling: "inverted" or "standard", as in `dropout`.
       precision: of both products, as in `jax.lax.dot_general`.
       preferred_element_type: of both products, as in `jax.lax.dot_general`.
@@ -61,9 +62,9 @@ def dropconnect_gaussian(
       better.
 
     Raises:
-      ValueError: a rate is outside [0, 1], shapes do not fit, `num_samples` is not
-        positive, or there is no key.
-      TypeError: x, kernel and bias are not of one floating-point dtype.
+      ValueError: a rate is outside [0, 1], shapes do not match, `num_samples` is not
+        positive, or the key is missing.
+      TypeError: x, kernel and bias do not share one floating-point dtype.
 
     Example:
       >>> key, x, w = jax.random.key(0), jnp.ones((2, 50)), jnp.ones((50, 3))
@@ -114,20 +115,21 @@ def dropconnect_conv_gaussian(
     takes places one by one, as ReLU does, that they share weights changes no mean.
 
     Args:
-      key: a PRNG key, typed or raw. None where nothing is drawn.
-      x: the inputs, (*batch, *spatial, features_in), of W's dtype.
+      key: a typed or raw PRNG key. It may be None if nothing is drawn.
+      x: the inputs, (*batch, *spatial, features_in), with the same dtype as W.
       kernel: the weights W, (*window, features_in / groups, features_out).
       rate: the probability of dropping a weight, in [0, 1], a number or an array that
-        broadcasts to the kernel.
+        broadcasts to the kernel's shape's shape.
       activation: a, a function of the pre-activations, (*batch, *spatial,
         features_out). What it returns is averaged, and may be of another shape.
       num_samples: S, 1 or more.
-      bias: b, added after the convolution. None for none.
-      bias_rate: the probability of dropping an element of the bias; None keeps it.
-      strides: the window's steps, as in `dropconnect_conv`.
+      bias: the bias b, added after the convolution, or None for no bias.
+      bias_rate: the probability of dropping an element of the bias, or None to keep all
+        of it.
+      strides: the strides of the window, as in `dropconnect_conv`.
       padding: as in `dropconnect_conv`.
-      dilation: the kernel's, as in `dropconnect_conv`.
-      input_dilation: the input's, as in `dropconnect_conv`.
+      dilation: the dilation of the kernel, as in `dropconnect_conv`.
+      input_dilation: the dilation of the input, as in `dropconnect_conv`.
       feature_group_count: the number of groups of features.
       scaling: "inverted" or "standard", as in `dropout`.
       precision: of both, as in `jax.lax.conv_general_dilated`.
@@ -141,8 +143,8 @@ def dropconnect_conv_gaussian(
 
     Raises:
       ValueError: a rate is outside [0, 1], shapes or options do not fit, `num_samples`
-        is not positive, or there is no key.
-      TypeError: x, kernel and bias are not of one floating-point dtype.
+        is not positive, or the key is missing.
+      TypeError: x, kernel and bias do not share one floating-point dtype.
 
     Example:
       >>> key, x, w = jax.random.key(0), jnp.ones((2, 8, 8, 3)), jnp.ones((3, 3, 3, 4))

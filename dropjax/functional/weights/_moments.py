@@ -45,12 +45,14 @@ def dropconnect_moments(
     `bias_rate`, adds to both in the same way. The cost is two dense products.
 
     Args:
-      x: the inputs, of W's dtype.
+      x: the inputs, with the same dtype as W.
       kernel: the weights W.
       rate: the probability of dropping a weight, in [0, 1], a number or an array that
-        broadcasts to the kernel. At 1 nothing is left: both moments are 0.
-      bias: b, added after the product. None for none.
-      bias_rate: the probability of dropping an element of the bias; None keeps it.
+        broadcasts to the kernel's shape's shape. At 1 nothing is left: both moments are
+        0.
+      bias: the bias b, added after the product, or None for no bias.
+      bias_rate: the probability of dropping an element of the bias, or None to keep all
+        of it.
       scaling: "inverted" or "standard", as in `dropout`.
       precision: of both products, as in `jax.lax.dot_general`.
       preferred_element_type: of both products, as in `jax.lax.dot_general`.
@@ -60,8 +62,8 @@ def dropconnect_moments(
       The mean and the variance, each of shape (*batch, features_out).
 
     Raises:
-      ValueError: a rate is outside [0, 1], or shapes do not fit.
-      TypeError: x, kernel and bias are not of one floating-point dtype.
+      ValueError: a rate is outside [0, 1], or shapes do not match.
+      TypeError: x, kernel and bias do not share one floating-point dtype.
 
     Example:
       >>> x, w = jnp.ones((2, 5)), jnp.ones((5, 3))
@@ -109,16 +111,17 @@ def dropconnect_conv_moments(
     of each by itself.
 
     Args:
-      x: the inputs, (*batch, *spatial, features_in), of W's dtype.
+      x: the inputs, (*batch, *spatial, features_in), with the same dtype as W.
       kernel: the weights W, (*window, features_in / groups, features_out).
       rate: the probability of dropping a weight, in [0, 1], a number or an array that
-        broadcasts to the kernel.
-      bias: b, added after the convolution. None for none.
-      bias_rate: the probability of dropping an element of the bias; None keeps it.
-      strides: the window's steps, as in `dropconnect_conv`.
+        broadcasts to the kernel's shape's shape.
+      bias: the bias b, added after the convolution, or None for no bias.
+      bias_rate: the probability of dropping an element of the bias, or None to keep all
+        of it.
+      strides: the strides of the window, as in `dropconnect_conv`.
       padding: as in `dropconnect_conv`.
-      dilation: the kernel's, as in `dropconnect_conv`.
-      input_dilation: the input's, as in `dropconnect_conv`.
+      dilation: the dilation of the kernel, as in `dropconnect_conv`.
+      input_dilation: the dilation of the input, as in `dropconnect_conv`.
       feature_group_count: the number of groups of features.
       scaling: "inverted" or "standard", as in `dropout`.
       precision: of both, as in `jax.lax.conv_general_dilated`.
@@ -131,7 +134,7 @@ def dropconnect_conv_moments(
 
     Raises:
       ValueError: a rate is outside [0, 1], or shapes or options do not fit.
-      TypeError: x, kernel and bias are not of one floating-point dtype.
+      TypeError: x, kernel and bias do not share one floating-point dtype.
 
     Example:
       >>> x, w = jnp.ones((2, 8, 8, 3)), jnp.ones((3, 3, 3, 4))
