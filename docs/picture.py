@@ -1,7 +1,7 @@
 """Draws what each method does to the same feature maps, sentence and weights.
 
-`make picture` writes family.png, with the digest of what was drawn in its metadata;
-a test compares the digest, so that the picture cannot fall behind the library.
+`make picture` writes family.png, with a digest of its contents in the metadata; a test
+compares the digest, so that the picture stays in step with the library.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ MAPS, SENTENCE, WEIGHTS = "feature maps", "a sentence", "weights"
 ATTENTION = "attention"
 
 PAPER, INK, GREY = "#ffffff", "#1c1e21", "#70757d"
-HOLE, FLOOR, MARK, OLD = "#eceef1", "#20242e", "#f6cf57", "#9ccfc0"
+DROPPED, FLOOR, MARK, OLD = "#eceef1", "#20242e", "#f6cf57", "#9ccfc0"
 HUES = {
     MAPS: (
         ("#e6e8fa", "#8d9be6", "#3f51c4", "#1d2a7a"),
@@ -54,7 +54,7 @@ def feature_maps() -> np.ndarray:
 
 
 def attention() -> np.ndarray:
-    """Two examples, three heads: near, before and far, as after a softmax."""
+    """Two examples, three heads: near, previous and distant tokens, after a softmax."""
     query, key = np.mgrid[0:12, 0:12]
     scores = [
         -abs(query - key) / 1.5,
@@ -66,20 +66,20 @@ def attention() -> np.ndarray:
 
 
 def words() -> np.ndarray:
-    """Each word's place in the vocabulary."""
+    """The index of each word in the vocabulary."""
     vocabulary = list(dict.fromkeys(WORDS))
     return np.array([vocabulary.index(word) for word in WORDS])
 
 
 def table() -> np.ndarray:
-    """A vector for each word, and last one for what is unknown."""
+    """A vector for each word, followed by that of the unknown token."""
     numbers = np.random.default_rng(3).uniform(0.2, 1.0, (UNKNOWN + 1, 7))
     numbers[-1] = 0.08
     return numbers.astype(np.float32)
 
 
 def weights() -> np.ndarray:
-    """A matrix of signed numbers, none of them small."""
+    """A matrix of positive and negative numbers, none of them small."""
     generator = np.random.default_rng(8)
     numbers = generator.uniform(0.35, 1.0, (12, 18)) * generator.choice(
         [-1, 1], (12, 18)
@@ -89,14 +89,14 @@ def weights() -> np.ndarray:
 
 @dataclass(frozen=True)
 class Panel:
-    """A method, its note, what it makes of the subject, and who is kept."""
+    """A method, its note, the subject after it, and its keep mask."""
 
     name: str
     note: str
     subject: str
     values: np.ndarray
     mask: np.ndarray
-    hole: str = HOLE
+    fill: str = DROPPED
     labels: tuple[str, ...] = ()
 
 
@@ -104,15 +104,15 @@ def on_maps(
     name: str,
     note: str,
     seed: int,
-    hole: str = HOLE,
+    fill: str = DROPPED,
     rate: float = RATE,
     **options: object,
 ) -> Panel:
-    """The feature maps under a function that has its mask beside it."""
+    """The feature maps under a function that has a mask function."""
     x, key = jnp.asarray(feature_maps()), jax.random.key(seed)
     y = getattr(dj, name)(key, x, rate, **options)
     mask = getattr(dj, f"{name}_mask")(key, x.shape, rate, **options)
-    return Panel(name, note, MAPS, np.asarray(y), np.broadcast_to(mask, x.shape), hole)
+    return Panel(name, note, MAPS, np.asarray(y), np.broadcast_to(mask, x.shape), fill)
 
 
 def on_words(name: str, note: str, seed: int, **options: object) -> Panel:
@@ -131,7 +131,7 @@ def on_words(name: str, note: str, seed: int, **options: object) -> Panel:
 
 
 def all_kept(name: str, note: str, subject: str, values: np.ndarray) -> Panel:
-    """A panel without holes."""
+    """A panel in which nothing is drawn as dropped."""
     labels = tuple(WORDS) if subject == SENTENCE else ()
     return Panel(
         name, note, subject, values, np.ones(values.shape, bool), labels=labels
@@ -139,7 +139,7 @@ def all_kept(name: str, note: str, subject: str, values: np.ndarray) -> Panel:
 
 
 def on_heads(name: str, note: str, seed: int, rate: float, **options: int) -> Panel:
-    """The attention under a function, with the heads where channels are painted."""
+    """The attention under a function, with heads drawn as channels."""
     x, key = jnp.asarray(attention()), jax.random.key(seed)
     y = getattr(dj, name)(key, x, rate, **options)
     mask = getattr(dj, f"{name}_mask")(key, x.shape, rate, **options)
@@ -148,27 +148,27 @@ def on_heads(name: str, note: str, seed: int, rate: float, **options: int) -> Pa
 
 
 def states() -> Panel:
-    """Each step is a state; what zones out keeps that of the step before."""
+    """Each step is a state; dropped elements keep the state of the step before."""
     new, key = jnp.asarray(table()[words()]), jax.random.key(3)
     y = dj.zoneout(key, new, jnp.roll(new, 1, 0), RATE)
     mask = dj.zoneout_mask(key, new.shape, RATE)
-    note = "holes keep the old state"
+    note = "dropped: the previous state"
     kept = np.asarray(mask)
     return Panel("zoneout", note, SENTENCE, np.asarray(y), kept, OLD, tuple(WORDS))
 
 
 def patches() -> Panel:
-    """Tokens are left out; their columns stay, for comparison."""
+    """Dropped tokens are removed; their columns stay, for comparison."""
     x = jnp.asarray(table()[words()])
     _, indices = dj.patch_dropout(jax.random.key(2), x[None], RATE)
     kept = np.isin(np.arange(len(x)), indices)[:, None] & np.ones(x.shape, bool)
-    note = "tokens are left out, and cost nothing"
+    note = "dropped tokens are removed"
     labels = tuple(WORDS)
     return Panel("patch_dropout", note, SENTENCE, np.asarray(x), kept, PAPER, labels)
 
 
 def all_of_maps(name: str, note: str, *arguments: object, seed: int = 0) -> Panel:
-    """The feature maps under a function that leaves no holes."""
+    """The feature maps under a function that has no mask."""
     x = jnp.asarray(feature_maps())
     y = getattr(dj, name)(jax.random.key(seed), x, *arguments)
     return all_kept(name, note, MAPS, np.asarray(y))
@@ -177,7 +177,7 @@ def all_of_maps(name: str, note: str, *arguments: object, seed: int = 0) -> Pane
 def some_of_maps(
     name: str, note: str, seed: int, rate: float, **options: object
 ) -> Panel:
-    """The feature maps under a function whose holes depend on them."""
+    """The feature maps under a function whose mask depends on them."""
     x = jnp.asarray(feature_maps())
     y = np.asarray(getattr(dj, name)(jax.random.key(seed), x, rate, **options))
     return Panel(name, note, MAPS, y, y != 0)
@@ -193,21 +193,19 @@ def several_of_one() -> Panel:
 
 
 def rectified() -> Panel:
-    """What is below one half becomes 0, but where the nonlinearity is left out."""
+    """Values below one half become 0, unless the nonlinearity is dropped."""
     x, key = jnp.asarray(feature_maps()), jax.random.key(0)
     y = dj.drop_activation(
         key, x, RATE, activation=lambda x: jnp.where(x < 0.5, 0.0, x)
     )
-    return all_kept(
-        "drop_activation", "holes have no nonlinearity", MAPS, np.asarray(y)
-    )
+    return all_kept("drop_activation", "dropped: no nonlinearity", MAPS, np.asarray(y))
 
 
 def skipped() -> Panel:
     """The layer would turn the maps upside down."""
     x, key = jnp.asarray(feature_maps()), jax.random.key(2)
     y = dj.layer_drop(key, x, lambda x: x[:, ::-1], 0.5)
-    return all_kept("layer_drop", "the layer is not run: x itself", MAPS, np.asarray(y))
+    return all_kept("layer_drop", "the layer is not run", MAPS, np.asarray(y))
 
 
 def embedding() -> Panel:
@@ -216,7 +214,7 @@ def embedding() -> Panel:
     y = dj.embedding_dropout(key, vectors, RATE)[words()]
     mask = dj.embedding_dropout_mask(key, vectors.shape, RATE)[words()]
     kept = np.broadcast_to(mask, y.shape)
-    note = "a word, wherever it stands"
+    note = "a word, at all its positions"
     return Panel(
         "embedding_dropout", note, SENTENCE, np.asarray(y), kept, labels=tuple(WORDS)
     )
@@ -233,15 +231,15 @@ def word() -> Panel:
     mask = np.asarray(dj.word_dropout_mask(key, tokens.shape, RATE))[:, None]
     y = table()[ids]
     kept = np.broadcast_to(mask, y.shape)
-    note = "a token becomes the unknown one"
+    note = "dropped: the unknown token"
     return Panel("word_dropout", note, SENTENCE, y, kept, MARK, labels)
 
 
 def connections() -> Iterator[Panel]:
-    """One mask of the weights for a whole batch, and masks as examples have them."""
+    """One mask of the weights for a batch, and masks per example."""
     matrix = jnp.asarray(weights())
     names = ["dropconnect", 'dropconnect_dense(mask_per="example")', ""]
-    notes = ["no weight shares a coin", "every example tosses its own", ""]
+    notes = ["a mask value per weight", "a mask per example", ""]
     keys = jax.random.split(jax.random.key(11), 3)
     for name, note, key in zip(names, notes, keys, strict=True):
         mask = np.asarray(dj.dropconnect_mask(key, matrix, RATE))
@@ -250,27 +248,27 @@ def connections() -> Iterator[Panel]:
 
 
 def windows() -> Panel:
-    """A convolution's kernel, seen in what it makes of single points."""
+    """The kernel of a convolution, as its response to single points."""
     kernel = jnp.asarray(weights()).reshape(4, 3, 6, 3).transpose(1, 3, 0, 2)
     points = jnp.zeros((4, 3, 3, 4)).at[jnp.arange(4), 1, 1, jnp.arange(4)].set(1)
     y = dj.dropconnect_conv(jax.random.key(13), points, kernel, RATE)
     tiles = np.asarray(y)[:, ::-1, ::-1].transpose(0, 1, 3, 2).reshape(12, 18)
-    note = "3 x 3 windows, a coin per weight"
+    note = "3 x 3 windows, masked per weight"
     return Panel("dropconnect_conv", note, WEIGHTS, tiles, tiles != 0)
 
 
 def targeted() -> Panel:
-    """The smaller half of each unit's weights tosses coins."""
+    """The smaller half of each unit's weights may drop."""
     y = dj.targeted_dropout(jax.random.key(14), jnp.asarray(weights()), 0.6)
-    note = "only the small weights toss coins"
+    note = "only small weights drop"
     return Panel("targeted_dropout", note, WEIGHTS, np.asarray(y), np.asarray(y != 0))
 
 
 def mixed() -> Panel:
-    """Weights that are dropped go back to what they were before fine-tuning."""
+    """Dropped weights return to their values before fine-tuning."""
     matrix, key = jnp.asarray(weights()), jax.random.key(12)
     y = dj.mixout(key, matrix, jnp.zeros_like(matrix), RATE)
-    note = "holes take the pretrained weight"
+    note = "dropped: the pretrained weight"
     return Panel("mixout", note, WEIGHTS, np.asarray(y), np.asarray(y != 0), OLD)
 
 
@@ -280,31 +278,33 @@ def chapters() -> dict[str, list[list[Panel]]]:
         "Activations": [
             [
                 all_kept(MAPS, "2 examples, 3 channels", MAPS, feature_maps()),
-                on_maps("dropout", "nobody shares a coin", 0),
+                on_maps("dropout", "a mask value per element", 0),
                 several_of_one(),
                 all_of_maps(
-                    "concrete_dropout", "soft coins, a learned rate", np.float32(-0.85)
+                    "concrete_dropout", "a soft mask, a learned rate", np.float32(-0.85)
                 ),
                 some_of_maps(
                     "max_dropout",
-                    "the strongest channel of a place",
+                    "the strongest channel of a position",
                     5,
                     0.6,
                     broadcast_dims=-1,
                 ),
             ],
             [
-                all_of_maps("gaussian_dropout", "noise instead of coins", RATE),
-                all_of_maps("gaussian_noise", "noise that is added", 0.25, seed=1),
-                on_maps("alpha_dropout", "holes take SELU's lower limit", 0, FLOOR),
-                on_maps("feature_alpha_dropout", "so do whole channels", 9, FLOOR),
+                all_of_maps("gaussian_dropout", "noise instead of a mask", RATE),
+                all_of_maps("gaussian_noise", "noise is added", 0.25, seed=1),
+                on_maps("alpha_dropout", "dropped: SELU's lower limit", 0, FLOOR),
+                on_maps(
+                    "feature_alpha_dropout", "the same for whole channels", 9, FLOOR
+                ),
                 rectified(),
             ],
         ],
         "Feature maps and images": [
             [
-                on_maps("spatial_dropout", "a channel shares a coin", 9),
-                on_maps("drop_block", "a block shares a coin", 19, block_size=4),
+                on_maps("spatial_dropout", "a mask value per channel", 9),
+                on_maps("drop_block", "a mask value per block", 19, block_size=4),
                 some_of_maps(
                     "weighted_channel_dropout", "weak channels drop more often", 1, 0.5
                 ),
@@ -314,10 +314,8 @@ def chapters() -> dict[str, list[list[Panel]]]:
         ],
         "Residual branches and whole layers": [
             [
-                on_maps("drop_path", "an example shares a coin", 3, rate=0.5),
-                all_of_maps(
-                    "shake_drop", "each example takes a random factor", 0.5, seed=8
-                ),
+                on_maps("drop_path", "a mask value per example", 3, rate=0.5),
+                all_of_maps("shake_drop", "a random factor per example", 0.5, seed=8),
                 skipped(),
             ],
         ],
@@ -326,7 +324,9 @@ def chapters() -> dict[str, list[list[Panel]]]:
                 all_kept(
                     "a sentence", "7 features of 11 words", SENTENCE, table()[words()]
                 ),
-                on_words("variational_dropout", "steps share a coin", 8, time_axis=0),
+                on_words(
+                    "variational_dropout", "one mask for all steps", 8, time_axis=0
+                ),
                 embedding(),
                 word(),
                 patches(),
@@ -338,8 +338,8 @@ def chapters() -> dict[str, list[list[Panel]]]:
                     ATTENTION,
                     np.moveaxis(attention(), 1, -1),
                 ),
-                on_heads("attention_dropout", "nobody shares a coin", 0, RATE),
-                on_heads("drop_head", "a head shares a coin", 9, 0.4, head_axis=1),
+                on_heads("attention_dropout", "a mask value per element", 0, RATE),
+                on_heads("drop_head", "a mask value per head", 9, 0.4, head_axis=1),
                 states(),
             ],
         ],
@@ -360,7 +360,7 @@ def rows() -> list[list[Panel]]:
 
 
 def digest(panels: list[list[Panel]]) -> str:
-    """Of what is drawn: this file, and everybody who is kept."""
+    """Identifies what is drawn: this file and all masks."""
     seen = hashlib.sha256(pathlib.Path(__file__).read_bytes())
     for panel in itertools.chain(*panels):
         seen.update(np.packbits(panel.mask).tobytes())
@@ -376,13 +376,13 @@ def paint(panel: Panel) -> np.ndarray:
     low = -top if panel.subject == WEIGHTS else 0.0
     shade, mask = np.clip((panel.values - low) / (top - low), 0, 1), panel.mask
     if panel.subject == SENTENCE:
-        return squares(shade.T, mask.T, hues[0], panel.hole)
+        return squares(shade.T, mask.T, hues[0], panel.fill)
     if panel.subject == WEIGHTS:
-        return squares(shade, mask, hues[0], panel.hole)
+        return squares(shade, mask, hues[0], panel.fill)
     gap = ((0, 16), (0, 16), (0, 0))
     maps = [
         [
-            np.pad(squares(s, m, hue, panel.hole), gap, constant_values=1.0)
+            np.pad(squares(s, m, hue, panel.fill), gap, constant_values=1.0)
             for s, m, hue in zip(
                 *(np.moveaxis(a, -1, 0) for a in (shades, masks)), hues, strict=True
             )
@@ -393,13 +393,13 @@ def paint(panel: Panel) -> np.ndarray:
 
 
 def squares(
-    shade: np.ndarray, mask: np.ndarray, hue: Callable, hole: str
+    shade: np.ndarray, mask: np.ndarray, hue: Callable, fill: str
 ) -> np.ndarray:
-    """A colour for each element, or for its hole, in squares with thin seams."""
+    """A color for each element, kept or dropped, in squares with thin seams."""
     from matplotlib.colors import to_rgb
 
-    colours = np.where(mask[..., None], hue(shade)[..., :3], to_rgb(hole))
-    image = np.kron(colours, np.ones((12, 12, 1)))
+    colors = np.where(mask[..., None], hue(shade)[..., :3], to_rgb(fill))
+    image = np.kron(colors, np.ones((12, 12, 1)))
     image[::12] = image[:, ::12] = to_rgb(PAPER)
     return image[1:, 1:]
 
@@ -434,7 +434,7 @@ def draw(path: pathlib.Path) -> None:
 
 
 def write(axes: "Axes", panel: Panel) -> None:
-    """The name and the note above, and the words below."""
+    """Writes the name and the note above the panel, and the words below it."""
     title = {"transform": axes.transAxes, "ha": "left", "va": "bottom"}
     method = hasattr(dj, panel.name.split("(")[0])
     font = {"family": "monospace"} if method else {}
