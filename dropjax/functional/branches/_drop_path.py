@@ -1,4 +1,4 @@
-"""Drop path, or stochastic depth: an example skips a residual branch as a whole."""
+"""Drop path, or stochastic depth: drops a residual branch per example."""
 
 import math
 from collections.abc import Sequence
@@ -46,31 +46,32 @@ def drop_path(
 
     $$y_n = \frac{m_n}{1 - rate} x_n, \qquad m_n \sim \text{Bernoulli}(1 - rate)$$
 
-    for example n, with one coin m for all of them where `mode="batch"`. It goes between
-    a branch and its sum, as in `x + drop_path(key, branch(x), rate)`. The paper calls
-    it stochastic depth, as torchvision does; timm calls it DropPath. It has nothing to
-    do with DropConnect, whatever EfficientNet's code says. Rates that grow with depth,
-    from 0 to `rate * l / L` in layer l of L, are the paper's.
+    for example n, with one m for all examples if `mode="batch"`. Apply it between a
+    branch and the sum, as in `x + drop_path(key, branch(x), rate)`. The paper and
+    torchvision call it stochastic depth; timm calls it DropPath. Despite the name that
+    EfficientNet's code uses, it is unrelated to DropConnect. In the paper, rates grow
+    linearly with depth, as `rate * l / L` in layer l of L.
 
-    With `scaling="standard"`, as in the paper, survivors are not scaled, and with
-    `deterministic=True` the branch is multiplied by its probability of survival,
-    `1 - rate`. With `scaling="none"` neither is: this is timm's `scale_by_keep=False`,
-    whose branches are weaker in training than after it.
+    With `scaling="standard"`, as in the paper, kept branches are not scaled, and with
+    `deterministic=True` the branch is multiplied by its survival probability,
+    `1 - rate`. With `scaling="none"` neither is scaled. This is timm's
+    `scale_by_keep=False`, whose branches are on average weaker in training than in
+    inference.
 
     Args:
       key: a typed or raw PRNG key. It may be None if nothing is drawn.
       x: a floating-point or complex array, the output of a residual branch; or a tree
-        of them, in which an example's coin is the same in every leaf.
+        of them, all leaves of which share the mask value of an example.
       rate: the probability of dropping, in [0, 1], a number or an array that broadcasts
-        to the shape of the mask. That of a tree is (examples,), or () where
+        to the shape of the mask. For a tree, that shape is (examples,), or () if
         `mode="batch"`.
-      mode: "row" for a coin per example, "batch" for one coin.
+      mode: "row" for one mask value per example, "batch" for one in all.
       batch_axis: the axis of the examples.
       scaling: "inverted", "standard" or "none".
       deterministic: if True, nothing is dropped.
 
     Returns:
-      Arrays of x's structure, shapes and dtypes; x itself if there is nothing to do.
+      Arrays with x's structure, shapes and dtypes; x itself if there is nothing to do.
 
     Raises:
       ValueError: the mode or scaling is unknown, the axis or the rate is out of range,
@@ -89,7 +90,7 @@ def drop_path(
     """
     check_path_scaling(scaling)
     deterministic = check_deterministic(deterministic)
-    # What is scaled in neither case is standard in training, and inverted after it.
+    # Standard scaling in training and inverted scaling afterwards scale nothing.
     unscaled: Scaling = "inverted" if deterministic else "standard"
     scaled = unscaled if scaling == "none" else scaling
     if not jax.tree_util.all_leaves([x]):
@@ -109,7 +110,7 @@ def _drop_tree(
     scaling: Scaling,
     deterministic: bool,
 ) -> Tree:
-    """The same for a tree: one toss, of which each leaf has a view of its own rank."""
+    """`drop_path` of a tree: draws one mask, and reshapes it for each leaf."""
     check_inexact_tree(x)
     leaves, structure = jax.tree.flatten(x)
     coins = [_coins(leaf.shape, mode, batch_axis) for leaf in leaves]
@@ -148,7 +149,7 @@ def drop_path_mask(
       key: a typed or raw PRNG key. It may be None if nothing is drawn.
       shape: the shape of the array to be masked.
       rate: the probability of dropping, in [0, 1], a number or an array.
-      mode: "row" for a coin per example, "batch" for one coin.
+      mode: "row" for one mask value per example, "batch" for one in all.
       batch_axis: the axis of the examples.
       deterministic: if True, the mask is all True.
 

@@ -1,4 +1,4 @@
-"""LayerDrop: a whole layer is skipped, and so is its work."""
+"""LayerDrop: skips a whole layer and its computation."""
 
 from collections.abc import Callable
 from typing import Any, TypeAlias, TypeVar
@@ -33,40 +33,41 @@ def layer_drop(
     *,
     deterministic: bool = False,
 ) -> Y:
-    r"""Runs a layer, or skips it for the whole batch, and with it the time it takes.
+    r"""Runs a layer, or skips it and its computation for the whole batch.
 
     $$y = \begin{cases} layer(x) & m = 1 \\ x & m = 0 \end{cases}, \qquad
       m \sim \text{Bernoulli}(1 - rate)$$
 
-    One coin is tossed. Where the layer is dropped, neither its forward nor its backward
-    pass is computed: under `jax.jit` it stands behind a `lax.cond`, and outside of it
-    the coin is looked at. Under `jax.vmap` over keys a condition becomes a choice, and
-    both sides are computed. Nothing is scaled, since the layer has its skip connection
-    inside; for branches without one, with a coin for each example, there is
+    A single m is drawn. If the layer is dropped, neither its forward nor its backward
+    pass is computed: under `jax.jit` the layer is a branch of a `lax.cond`, and
+    otherwise m is inspected. Under `jax.vmap` over keys the condition becomes a select,
+    and both sides are computed. Nothing is scaled, since the layer includes its skip
+    connection. For branches without one, and with one mask value per example, see
     `drop_path`.
 
-    A layer may return more than it takes, as a tuple whose first entry is like x: the
-    hidden state and the attention weights, say. A skipped layer returns x in the first
-    place and zeros in the others, so that a loss among them adds nothing.
+    A layer may return more than it takes, as a tuple whose first entry is like x: for
+    example the hidden state and the attention weights. A skipped layer returns x in the
+    first place and zeros in the others, so that auxiliary losses among them vanish.
 
     Args:
       key: a typed or raw PRNG key. It may be None if nothing is drawn.
-      x: what the layer takes: an array, or a tree of arrays of which at least one is
-        floating-point or complex. Integer leaves, such as positions, are handed on.
-      layer: a function of x that returns a tree of x's structure, shapes and dtypes, as
-        a residual block does, or a tuple with such a tree first. It must be pure. Let
-        it close over what else the block needs, such as a mask or a key, as in
+      x: the input of the layer: an array, or a tree of arrays of which at least one is
+        floating-point or complex. Integer leaves, such as positions, are passed
+        through.
+      layer: a pure function of x that returns a tree with x's structure, shapes and
+        dtypes, as a residual block does, or a tuple with such a tree first. Other
+        inputs, such as a mask or a key, can be closed over, as in
         `lambda x: block(x, mask)`.
-      rate: the probability of dropping the layer, in [0, 1], one number or scalar
+      rate: the probability of dropping the layer, in [0, 1], a number or a scalar
         array. It may be traced. No gradient flows into it.
-      deterministic: if True, the layer is always run.
+      deterministic: if True, the layer always runs.
 
     Returns:
-      `layer(x)`; or, in the same structure, x, followed by zeros for anything else that
-      the layer returns.
+      `layer(x)`; or, in the same structure, x followed by zeros for any other outputs
+      of the layer.
 
     Raises:
-      ValueError: the rate is outside [0, 1] or not one rate, the layer changes the
+      ValueError: the rate is outside [0, 1] or not a scalar, the layer changes the
         structure, a shape or a dtype, or the key is missing.
       TypeError: x has no floating-point or complex array, or an argument has the wrong
         type.
@@ -88,7 +89,7 @@ def layer_drop(
 
 
 def is_kept(key: KeyLike, rate: RateLike, deterministic: bool) -> Coin:
-    """Whether the layer is run: a bool where that is certain, or else a coin."""
+    """Whether the layer runs: a bool if that is certain, or else a random draw."""
     rate = check_rate(rate)
     check_rate_shape(rate, ())
     certain = foregone(rate, check_deterministic(deterministic))
@@ -102,11 +103,11 @@ def run_or_skip(
     x: X,
     before: PyTree,
 ) -> tuple[Y, PyTree]:
-    """What a layer makes of x and of its variables, or what is left if it is skipped.
+    """The output and the variables of a layer that runs, or of one that is skipped.
 
-    `run(x)` gives the output and the variables after it, of which `before` are those
-    before it. A skipped layer leaves them unchanged, and zeros where it would have made
-    new ones.
+    `run(x)` returns the output and the variables after the call; `before` are those
+    before it. A skipped layer leaves them unchanged, with zeros for those that it would
+    have created.
     """
 
     def checked(x: X) -> tuple[Y, PyTree]:
@@ -114,11 +115,11 @@ def run_or_skip(
         check_layer_output(x, y)
         return y if kept is True else _unless_nan(rate, y), after
 
-    # A condition would compile its branches anew for every function that it is given.
+    # `lax.cond` would compile its branches again for every new function object.
     traced = isinstance(kept, jax.core.Tracer)
     if not traced and kept:
         return checked(x)
-    # Jitted, it is traced once: for its shapes here, and for the condition.
+    # Under jit it is traced once: for the shapes here, and for the condition.
     jitted = jax.jit(checked, inline=True)
     y, after = jax.eval_shape(jitted, x)
 
@@ -127,12 +128,12 @@ def run_or_skip(
 
     if traced:
         return lax.cond(kept, jitted, skip, x)
-    # JAX's arrays, as of a layer that is run; x itself where nothing was tossed.
+    # JAX arrays, as from a layer that runs; x itself if nothing was drawn.
     return skip(x if kept is False else jax.tree.map(jnp.asarray, x))
 
 
 def _instead_of(x: Any, y: Any) -> Any:
-    """X, and zeros for what y has besides."""
+    """X, with zeros for the additional outputs of y."""
     leaves = jax.tree.leaves(x)
     others = jax.tree.leaves(y)[len(leaves) :]
     zeros = [lax.full_like(other, 0) for other in others]
@@ -140,7 +141,7 @@ def _instead_of(x: Any, y: Any) -> Any:
 
 
 def _unchanged(before: PyTree, after: PyTree) -> PyTree:
-    """The leaves of `after` as they were before, and zeros for those that are new."""
+    """The leaves of `after` with their values in `before`, and zeros for new leaves."""
     known = dict(jax.tree_util.tree_leaves_with_path(before))
 
     def old(path: Any, new: Any) -> Any:
@@ -153,7 +154,7 @@ def _unchanged(before: PyTree, after: PyTree) -> PyTree:
 
 
 def _unless_nan(rate: RateLike, y: Y) -> Y:
-    """Y, or NaN where a traced rate is: it would run the layer, and not be seen."""
+    """Y, or NaN where a traced rate is NaN: it would run the layer and go unnoticed."""
     if not isinstance(rate, jax.Array):
         return y
 

@@ -1,4 +1,4 @@
-"""ShakeDrop: a residual branch times random numbers, other ones on the way back."""
+"""ShakeDrop: scales a residual branch randomly, with other factors for the gradient."""
 
 from collections.abc import Sequence
 
@@ -31,32 +31,33 @@ def shake_drop(
     broadcast_dims: Axes | None = None,
     deterministic: bool = False,
 ) -> Inexact[Array, "*shape"]:
-    r"""Disturbs a residual branch: random factors, others forward than backward.
+    r"""Perturbs a residual branch with different random factors forward and backward.
 
     $$y = (m + \alpha - m \alpha) \, x, \qquad
       \frac{\partial y}{\partial x} := m + \beta - m \beta, \qquad
       m \sim \text{Bernoulli}(1 - rate)$$
 
-    with $\alpha$ and $\beta$ uniform in `forward_range` and `backward_range`: where the
-    coin keeps, the branch is itself; where it drops, it is shaken. After training,
-    `deterministic=True`, the branch is scaled by the mean of its factors,
-    `1 - rate + rate * mean(forward_range)`.
+    with $\alpha$ and $\beta$ uniform in `forward_range` and `backward_range`: the
+    branch is unchanged where m is 1, and multiplied by a random factor where m is 0.
+    After training (`deterministic=True`) the branch is multiplied by the mean of its
+    factors, `1 - rate + rate * mean(forward_range)`.
 
-    By default each example draws its own coin and factors (the paper's image level);
-    `broadcast_dims` says which axes share them: all of them for its batch level, none,
-    `()`, for its pixel level. That the derivative is not that of the function is the
-    method; forward-mode derivatives have the backward factors too.
+    By default each example has its own m and factors, the image level of the paper.
+    `broadcast_dims` gives the axes that share them: all axes for its batch level, and
+    none, `()`, for its pixel level. That the derivative is not that of the function is
+    the point of the method; forward-mode derivatives use the backward factors too.
 
     Args:
       key: a typed or raw PRNG key. It may be None if nothing is drawn.
-      x: what the branch gives, a floating-point or complex array.
-      rate: the probability of shaking, in [0, 1], a number or an array that broadcasts
-        to the shape of the mask; it grows with depth in the paper, to 0.5.
-      forward_range: the lowest and highest $\alpha$.
-      backward_range: the lowest and highest $\beta$.
-      broadcast_dims: the axes along which elements share a draw; None is all but the
-        first.
-      deterministic: if True, the mean is taken.
+      x: the output of the branch, a floating-point or complex array.
+      rate: the probability of perturbing the branch, in [0, 1], a number or an array
+        that broadcasts to the shape of the mask. In the paper it grows with depth, up
+        to 0.5.
+      forward_range: the smallest and largest $\alpha$.
+      backward_range: the smallest and largest $\beta$.
+      broadcast_dims: the axes along which elements share m and the factors; None means
+        all except the first.
+      deterministic: if True, the mean of the factors is used.
 
     Returns:
       An array of x's shape and dtype; x itself at a rate of 0.
@@ -141,7 +142,7 @@ def _between(
 def _two_faced(
     x: Inexact[Array, "*shape"], alpha: Float[Array, "..."], beta: Float[Array, "..."]
 ) -> Inexact[Array, "*shape"]:
-    """Alpha times x, whose derivative is beta."""
+    """Alpha times x, with beta as its derivative."""
     return scale(x, alpha)
 
 

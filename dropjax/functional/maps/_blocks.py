@@ -1,4 +1,4 @@
-"""Blocks of a map: how often a seed must be tossed, and whom it drops."""
+"""Block masks for drop block: the probability of a seed, and the blocks it drops."""
 
 import functools
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from dropjax._random import Word, high_word
 
 _LEVELS = 2**23
 _SHARES = 2.0**31
-# The search for one of 2^24 numbers, two bits at a time.
+# The search over 2^24 numbers determines this many bits per step.
 _BITS = 2
 
 
@@ -31,13 +31,15 @@ def draw(
 ) -> Bool[Array, "..."]:
     """True where no block that covers the position has a seed.
 
-    How often a place has none is found here unless it was while tracing.
+    The probability that a place has no seed is computed here unless it is known
+    already.
     """
     sizes = list(zip(maps, shape, window, strict=True))
     places = tuple(n - side + 1 if side else m for m, n, side in sizes)
     if seedless is None:
         seedless = find_seedless(keep, shape, window, gamma_scale)
-    # Stored, or each position would toss the coins of all its blocks again.
+    # Stored, because otherwise each position would draw the seeds of all its blocks
+    # again.
     mask = lax.optimization_barrier(toss(key, seedless, places))
     for axis, side in enumerate(window):
         if side > 1:
@@ -46,7 +48,7 @@ def draw(
 
 
 def _all_within(mask: Bool[Array, "..."], axis: int, side: int) -> Bool[Array, "..."]:
-    """Whether all places from which a block reaches a position are True."""
+    """Whether all places whose block reaches a position are True."""
     beyond = [
         (side - 1, side - 1, 0) if a == axis else (0, 0, 0) for a in range(mask.ndim)
     ]
@@ -64,7 +66,7 @@ def _all_within(mask: Bool[Array, "..."], axis: int, side: int) -> Bool[Array, "
 def covers(
     shape: tuple[int, ...], window: tuple[int, ...]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """How many blocks cover a position: the numbers, and the share of positions."""
+    """The distinct numbers of blocks that cover a position, and their frequencies."""
     blocks = share = np.ones(1)
     for size, side in zip(shape, window, strict=True):
         if side and check_known(size, "how many blocks cover a position"):
@@ -82,7 +84,7 @@ def covers(
 def known_seedless(
     keep: float, shape: tuple[int, ...], window: tuple[int, ...], gamma_scale: float
 ) -> np.ndarray:
-    """What `find_seedless` finds, found while tracing."""
+    """The result of `find_seedless`, computed while tracing."""
     found = find_seedless(np.asarray(keep, np.float32), shape, window, gamma_scale)
     return np.asarray(found)
 
@@ -90,26 +92,26 @@ def known_seedless(
 def find_seedless(
     keep: Any, shape: tuple[int, ...], window: tuple[int, ...], gamma_scale: float
 ) -> Any:
-    """The probability of no seed at a place, a multiple of 2^-23."""
+    """The probability that a place has no seed, a multiple of 2^-23."""
     seedless = solve_seedless(keep, *covers(shape, window))
     if gamma_scale == 1:
         return seedless
-    # Rounded before it is subtracted, lest a fused operation rounds otherwise.
+    # Round before subtracting, so that a fused operation cannot round differently.
     seeds = (1 - seedless) * _LEVELS * np.float32(min(gamma_scale, _LEVELS))
     seeds = seeds.clip(0, _LEVELS).astype(np.uint32)
     return (np.uint32(_LEVELS) - seeds).astype(np.float32) / _LEVELS
 
 
 def solve_seedless(keep: Any, blocks: np.ndarray, share: np.ndarray) -> Any:
-    r"""The least probability s of no seed at a place that keeps the share `keep`.
+    r"""The smallest probability s of no seed at a place that keeps the share `keep`.
 
-    It is the least multiple of 2^-23, the step of a coin's probability, for which
-    $\sum_k w_k s^k \geq keep$, with $w_k$ the share of positions that k blocks cover.
-    The search uses integers alone. So NumPy, which searches where the rate is known
-    while tracing, finds the same as any device, which searches where it is not.
+    This is the smallest multiple of 2^-23 (the resolution of a mask's probability) for
+    which $\sum_k w_k s^k \geq keep$, with $w_k$ the share of positions that k blocks
+    cover. The search uses integers only. NumPy, which runs it while tracing if the rate
+    is known, and any device, which runs it otherwise, therefore find the same number.
     """
     known = isinstance(keep, np.ndarray)
-    # A NaN rate must be seen: everything is kept, and scaled by NaN.
+    # A NaN rate must be visible: everything is kept, and scaled by NaN.
     shown = keep if known else jnp.nan_to_num(keep, nan=1)
     wanted = (shown * np.float32(_SHARES)).astype(np.uint32)[..., None]
     steps = _last(np.arange(1, 2**_BITS, dtype=np.uint32), wanted.ndim)
@@ -133,11 +135,11 @@ def _last(numbers: np.ndarray, rank: int) -> np.ndarray:
 
 
 def _share_kept(levels: Word, blocks: np.ndarray, weights: np.ndarray) -> Word:
-    """The share kept, of 2^31, at fewer than 2^23 of 2^23 levels; it never falls."""
+    """2^31 times the share kept at `levels` / 2^23, below 1; it is nondecreasing."""
     power = (levels << np.uint32(32 - 23))[..., None]
     kept: Any = weights
     for bit in range(int(blocks.max()).bit_length()):
-        # A choice by bits, as NumPy and JAX write it alike.
+        # A bitwise selection, which NumPy and JAX both support.
         used = np.uint32(0) - (blocks >> np.uint32(bit) & np.uint32(1))
         kept = (high_word(kept, power) & used) | (kept & ~used)
         power = high_word(power, power)
@@ -145,7 +147,7 @@ def _share_kept(levels: Word, blocks: np.ndarray, weights: np.ndarray) -> Word:
 
 
 def _loop(first: Any, stop: Any, body: Callable[[Any, Any], Any], value: Any) -> Any:
-    """`lax.fori_loop`, of NumPy's arrays."""
+    """`lax.fori_loop` for NumPy arrays."""
     for turn in range(first, stop):
         value = body(np.uint32(turn), value)
     return value

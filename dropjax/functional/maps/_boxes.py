@@ -1,4 +1,4 @@
-"""One box per example: what cutout and random erasing have in common."""
+"""One box per example: the common part of cutout and random erasing."""
 
 from collections.abc import Iterator, Sequence
 from typing import ClassVar, Protocol
@@ -24,21 +24,21 @@ from dropjax.functional.maps._fill import filling
 
 
 class Box(Protocol):
-    """How boxes are made of chance: hashable, so that it is compiled once."""
+    """A distribution of boxes. Instances are hashable, so that jit compiles once."""
 
     numbers: ClassVar[int]
-    """Of uniform numbers, beside one for each axis."""
+    """How many uniform numbers a box needs in addition to one per axis."""
 
     def spans(
         self, uniform: Float[Array, "numbers ..."], sizes: Sequence[int]
     ) -> Iterator[tuple[Int[Array, "..."], Int[Array, "..."]]]:
-        """The first position and the one past the last, for each spatial axis."""
+        """The first position and the position past the last, for each spatial axis."""
 
 
 def place(
     uniform: Float[Array, "..."], places: int | Int[Array, "..."]
 ) -> Int[Array, "..."]:
-    """One of so many places, counted from 0."""
+    """Selects one of `places` positions, counted from 0, by a uniform number."""
     last = jnp.asarray(places, jnp.int32) - 1
     scaled = uniform * (last + 1).astype(jnp.float32)
     return jnp.clip(scaled.astype(jnp.int32), 0, jnp.maximum(last, 0))
@@ -56,7 +56,7 @@ def erase(
     batch_axis: int | None,
     deterministic: bool,
 ) -> Num[Array, "*shape"]:
-    """Fills one box in each example whose coin says so."""
+    """Fills one box in each example whose mask entry is False."""
     x, rate = check_numbers(x), check_rate(rate)
     examples = _examples(x.shape, batch_axis)
     check_rate_shape(rate, examples)

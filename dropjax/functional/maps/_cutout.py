@@ -1,4 +1,4 @@
-"""Cutout: one square per example."""
+"""Cutout: drops one square per example."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -30,11 +30,11 @@ def cutout(
     $$y_{nsc} = \text{where}(m_n \lor s \notin B_n, x_{nsc}, fill), \qquad
       m_n \sim \text{Bernoulli}(1 - rate)$$
 
-    for example n, position s and channel c, and the square $B_n$, whose centre is
-    uniform over the map. Part of it may lie beyond the border, which the paper finds
-    important. Nothing is scaled. The paper cuts every image, a rate of 1, and
-    normalizes images first, so that 0 is their mean. With one spatial axis it masks a
-    span of time, with three a box.
+    for example n, position s and channel c, where the center of the square $B_n$ is
+    uniform over the map. Part of the square may lie outside the map, which the paper
+    finds important. Nothing is scaled. The paper cuts every image (a rate of 1), after
+    normalizing images so that 0 is their mean. With one spatial axis the function masks
+    a time span, with three a box.
 
     Args:
       key: a typed or raw PRNG key. It may be None if nothing is drawn.
@@ -43,14 +43,14 @@ def cutout(
       rate: the probability that an example is cut, in [0, 1], a number or an array that
         broadcasts to the shape of the mask, which has size 1 except along the batch
         axis.
-      size: the side of the square, or one for each spatial axis.
-      fill: the value that replaces dropped elements: a number, a sequence or an array
-        with one value for each channel, an array of x's dtype that broadcasts to x's
-        shape, or "random" for noise in every element. The noise is standard normal, as
-        in timm, torchvision and Keras, or for an x of integers uniform over all values
-        of the dtype, as in the paper on random erasing.
-      inside: if True, the whole square lies in the map.
-      channel_axis: the axis of the channels, which share the square.
+      size: the side of the square, or one side for each spatial axis.
+      fill: the value that replaces dropped elements: a number, a sequence or array with
+        one value for each channel, an array of x's dtype that broadcasts to the shape
+        of x, or "random" for independent noise in each element. The noise is standard
+        normal, as in timm, torchvision and Keras; if x has an integer dtype, it is
+        uniform over all values of the dtype, as in the paper on random erasing.
+      inside: if True, the whole square lies inside the map.
+      channel_axis: the axis of the channels, which are all cut at the same place.
       batch_axis: the axis of the examples, or None if there is none.
       deterministic: if True, nothing is dropped.
 
@@ -102,14 +102,15 @@ def cutout_mask(
       key: a typed or raw PRNG key. It may be None if nothing is drawn.
       shape: the shape of the array to be masked.
       rate: the probability that an example is cut, in [0, 1], a number or an array.
-      size: the side of the square, or one for each spatial axis.
-      inside: if True, the whole square lies in the map.
+      size: the side of the square, or one side for each spatial axis.
+      inside: if True, the whole square lies inside the map.
       channel_axis: the axis of the channels.
       batch_axis: the axis of the examples, or None if there is none.
       deterministic: if True, the mask is all True.
 
     Returns:
-      A boolean array, True where an element is kept, of `shape` but for one channel.
+      A boolean array of the given shape but with one channel, True where an element is
+      kept.
 
     Raises:
       ValueError: as for `cutout`.
@@ -134,7 +135,7 @@ def cutout_mask(
 
 @dataclass(frozen=True)
 class _Square:
-    """Boxes of one size, their centres in the map, or all of them."""
+    """Squares of one size; either their centers or all of them lie inside the map."""
 
     sides: tuple[int, ...]
     inside: bool

@@ -1,4 +1,4 @@
-"""Drop block: contiguous regions of a feature map are dropped together."""
+"""Drop block: drops contiguous regions of a feature map."""
 
 import math
 from collections.abc import Sequence
@@ -52,42 +52,43 @@ def drop_block(
       m_{nsc} = \prod_{t \,:\, s \in B_t} (1 - z_{ntc}), \quad
       z_{ntc} \sim \text{Bernoulli}(\gamma)$$
 
-    for example n, position s and channel c. Seeds z are tossed at each place t where a
-    whole block B_t fits into the map, and $\bar m_n$ is the mean of the mask over the
+    for example n, position s and channel c. Seeds z are drawn at each place t where a
+    whole block $B_t$ fits into the map, and $\bar m_n$ is the mean of the mask over the
     example. With $k_s$ the number of blocks that cover position s, of S positions,
     gamma is the solution of
 
     $$\frac{1}{S} \sum_s (1 - \gamma)^{k_s} = 1 - rate$$
 
-    so that the share dropped is the rate in the mean over masks, to 2^-23 times the
-    positions of a block. The paper's gamma ignores that blocks overlap and drops less;
-    torchvision uses it. timm tosses seeds where no whole block fits, too, and drops
-    more.
+    so that the expected share of dropped elements equals the rate, up to 2^-23 times
+    the number of positions in a block. The gamma of the paper, which torchvision uses,
+    ignores that blocks overlap, and drops less. timm also draws seeds where no whole
+    block fits, and drops more.
 
-    timm's other options are here too: `gamma_scale` multiplies gamma, after which the
-    share dropped is no longer the rate, and its `with_noise=True`, which fills the
-    holes with standard normal noise and scales nothing, is `fill="random"` with
-    `scale_by_keep=False`.
+    Two options are timm's. `gamma_scale` multiplies gamma, after which the dropped
+    share no longer equals the rate. Its `with_noise=True`, which fills blocks with
+    standard normal noise and scales nothing, is `fill="random"` with
+    `scale_by_keep=False` here.
 
-    Any number of spatial axes, blocks of even sizes, and rates that change while
-    training (the paper's grow from 0 to `rate`) are fine.
+    Any number of spatial axes, even block sizes, and rates that change during training
+    (in the paper they grow from 0 to `rate`) are supported.
 
     Args:
       key: a typed or raw PRNG key. It may be None if nothing is drawn.
-      x: a floating-point or complex array, by default (batch, *spatial, channels), or
-        where nothing is scaled also one of integers.
-      rate: the share to be dropped, in [0, 1], a number, or an array that broadcasts to
-        the shape of x with spatial axes, and shared channels, of size 1.
-      block_size: the side of the blocks, or one for each spatial axis; no more than the
-        map's is used.
+      x: a floating-point or complex array, by default (batch, *spatial, channels).
+        Integers are accepted too with `scale_by_keep=False`.
+      rate: the expected share to drop, in [0, 1], a number, or an array that broadcasts
+        to the shape of x with size 1 along the spatial axes and, if channels share
+        blocks, along the channel axis.
+      block_size: the side of the blocks, or one side for each spatial axis. Sides
+        larger than the map are clipped.
       channel_axis: the axis of the feature maps; 1 for PyTorch's layout.
       batch_axis: the axis of the examples, or None if there is none.
       per_channel: if False, the channels of an example share their blocks.
-      gamma_scale: a positive factor of gamma, which is then clipped to 1.
-      fill: the value that replaces dropped elements: a number, one for each channel, an
-        array of x's dtype that broadcasts to x's shape, or "random" for noise, standard
-        normal or for integers uniform over the dtype.
-      scale_by_keep: if False, survivors are not scaled.
+      gamma_scale: a positive factor of gamma; the product is clipped to 1.
+      fill: the value that replaces dropped elements: a number, one number per channel,
+        an array of x's dtype that broadcasts to the shape of x, or "random" for noise,
+        which is standard normal, or uniform over the dtype for integers.
+      scale_by_keep: if False, kept elements are not scaled.
       deterministic: if True, nothing is dropped.
 
     Returns:
@@ -95,10 +96,10 @@ def drop_block(
 
     Raises:
       ValueError: the rate is outside [0, 1], an axis is out of range or repeated, the
-        block's size does not fit the number of axes, gamma_scale is not positive, or
-        the key is missing.
-      TypeError: x is not floating-point or complex, nor of integers that are not
-        scaled, or an argument has the wrong type.
+        block size does not match the number of spatial axes, gamma_scale is not
+        positive, or the key is missing.
+      TypeError: x is not floating-point or complex (nor integer with
+        `scale_by_keep=False`), or an argument has the wrong type.
 
     Example:
       >>> x = jnp.ones((64, 20, 20, 8))
@@ -154,17 +155,17 @@ def drop_block_mask(
     Args:
       key: a typed or raw PRNG key. It may be None if nothing is drawn.
       shape: the shape of the array to be masked.
-      rate: the share to be dropped, in [0, 1], a number or an array.
-      block_size: the side of the blocks, or one for each spatial axis.
+      rate: the expected share to drop, in [0, 1], a number or an array.
+      block_size: the side of the blocks, or one side for each spatial axis.
       channel_axis: the axis of the feature maps.
       batch_axis: the axis of the examples, or None if there is none.
       per_channel: if False, the channels of an example share their blocks.
-      gamma_scale: a positive factor of gamma, the probability of a block.
+      gamma_scale: a positive factor of gamma, the probability of a seed.
       deterministic: if True, the mask is all True.
 
     Returns:
-      A boolean array, True where an element is kept, of `shape`, or with one channel if
-      the channels share.
+      A boolean array of the given shape, True where an element is kept. It has one
+      channel if the channels share blocks.
 
     Raises:
       ValueError: as for `drop_block`.
@@ -190,14 +191,14 @@ def drop_block_mask(
 
 
 def draws_at_one(gamma_scale: float, fill: Fill) -> bool:
-    """Whether a rate of 1 leaves something to draw: blocks, or noise."""
+    """Whether something is drawn at a rate of 1: blocks, or noise."""
     return gamma_scale != 1 or isinstance(fill, str)
 
 
 def _seedless(
     rate: RateLike, shape: tuple[int, ...], window: tuple[int, ...], gamma_scale: float
 ) -> np.ndarray | None:
-    """How often a place has no seed, where that is known while tracing."""
+    """The probability that a place has no seed, if it is known while tracing."""
     if not isinstance(rate, float):
         return None
     return known_seedless(1.0 - rate, shape, window, gamma_scale)
@@ -209,7 +210,7 @@ def _window(
     channel_axis: int,
     batch_axis: int | None,
 ) -> tuple[int, ...]:
-    """The block's side along each axis, no more than the map's; 0 if not spatial."""
+    """The side of the block along each axis, clipped to the map; 0 for other axes."""
     own = check_channel_and_batch(channel_axis, batch_axis, len(shape))
     sides = iter(check_block(block_size, len(shape) - len(own), "block_size"))
     return tuple(

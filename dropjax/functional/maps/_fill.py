@@ -1,4 +1,4 @@
-"""What fills the holes of an image: a value, or noise."""
+"""The values that replace dropped elements of a map: given ones, or noise."""
 
 import jax
 import jax.numpy as jnp
@@ -8,14 +8,15 @@ from jaxtyping import Array, Key, Num
 
 from dropjax._random import normals, random_words
 
-# A mask's key may be split in two, which for threefry gives what 0 and 1 folded in do.
+# The key of the mask may also be split in two, which for threefry equals folding in 0
+# and 1.
 _NOISE = 2
 
 
 def filling(
     key: Key[Array, ""], x: Num[Array, "*shape"], fill: Num[Array, "..."] | None
 ) -> Num[Array, "..."]:
-    """The value given, or noise of x's shape, by which no mask changes."""
+    """The given value, or noise of x's shape, drawn without affecting the mask."""
     if fill is not None:
         return fill
     key = jax.random.fold_in(key, _NOISE)
@@ -30,7 +31,7 @@ def filling(
 def _integers(
     key: Key[Array, ""], shape: tuple[int, ...], dtype: np.dtype
 ) -> Num[Array, "*shape"]:
-    """Any number of the dtype is as likely."""
+    """Uniform integers over all values of the dtype."""
     bits = jnp.iinfo(dtype).bits
     if bits > 32:
         words = jax.random.bits(key, shape, jnp.uint64)

@@ -1,4 +1,4 @@
-"""Random erasing: one rectangle of a random size and shape per example."""
+"""Random erasing: drops one rectangle of random size and shape per example."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -33,19 +33,21 @@ def random_erasing(
     batch_axis: int | None = 0,
     deterministic: bool = False,
 ) -> Num[Array, "*shape"]:
-    r"""Erases a rectangle of random size, shape and place in each example.
+    r"""Erases a rectangle of random size, shape and position in each example.
 
     $$y_{nsc} = \text{where}(m_n \lor s \notin B_n, x_{nsc}, fill), \qquad
       m_n \sim \text{Bernoulli}(1 - rate)$$
 
     for example n, position s and channel c. The share of the map that the rectangle
-    $B_n$ covers is uniform in `area`, the logarithm of its height over its width
-    uniform in that of `ratio`, as far as such a rectangle fits into the map, and its
-    place uniform. Nothing is scaled and, but for the rounding to whole positions,
-    nothing is drawn in vain: the paper draws until a rectangle fits, torchvision gives
-    up after ten trials and then erases nothing. The paper also draws the ratio itself
-    uniformly, by which rectangles are more often high than wide; torchvision and timm
-    draw its logarithm, as here. The paper fares best with noise, `fill="random"`.
+    $B_n$ covers is uniform in `area`, the logarithm of its aspect ratio (height over
+    width) is uniform between those of `ratio`, restricted to rectangles that fit into
+    the map, and its position is uniform. Nothing is scaled.
+
+    Every draw gives a rectangle. The paper instead draws until one fits, and
+    torchvision gives up after ten trials and erases nothing. The paper also draws the
+    ratio itself uniformly, which makes tall rectangles more frequent than wide ones;
+    torchvision and timm draw its logarithm, as here. The paper obtains its best results
+    with noise, `fill="random"`.
 
     Args:
       key: a typed or raw PRNG key. It may be None if nothing is drawn.
@@ -54,14 +56,14 @@ def random_erasing(
       rate: the probability that an example is erased, in [0, 1], a number or an array
         that broadcasts to the shape of the mask, which has size 1 except along the
         batch axis.
-      area: the least and the largest share of the map, in (0, 1].
-      ratio: the least and the largest height over width, above 0.
-      fill: the value that replaces dropped elements: a number, a sequence or an array
-        with one value for each channel, an array of x's dtype that broadcasts to x's
-        shape, or "random" for noise in every element. The noise is standard normal, as
-        in timm, torchvision and Keras, or for an x of integers uniform over all values
-        of the dtype, as in the paper on random erasing.
-      channel_axis: the axis of the channels, which share the rectangle.
+      area: the smallest and the largest share of the map, in (0, 1].
+      ratio: the smallest and the largest height over width, above 0.
+      fill: the value that replaces dropped elements: a number, a sequence or array with
+        one value for each channel, an array of x's dtype that broadcasts to the shape
+        of x, or "random" for independent noise in each element. The noise is standard
+        normal, as in timm, torchvision and Keras; if x has an integer dtype, it is
+        uniform over all values of the dtype, as in the paper.
+      channel_axis: the axis of the channels, which are all erased at the same place.
       batch_axis: the axis of the examples, or None if there is none.
       deterministic: if True, nothing is dropped.
 
@@ -69,8 +71,9 @@ def random_erasing(
       An array of x's shape and dtype; x itself if there is nothing to do.
 
     Raises:
-      ValueError: the rate is outside [0, 1], an axis is out of range or repeated, x has
-        not two spatial axes, area or ratio is out of range, or the key is missing.
+      ValueError: the rate is outside [0, 1], an axis is out of range or repeated, x
+        does not have two spatial axes, area or ratio is out of range, or the key is
+        missing.
       TypeError: x is not an array of numbers, or an argument has the wrong type.
 
     Example:
@@ -113,14 +116,15 @@ def random_erasing_mask(
       key: a typed or raw PRNG key. It may be None if nothing is drawn.
       shape: the shape of the array to be masked.
       rate: the probability that an example is erased, in [0, 1], a number or an array.
-      area: the least and the largest share of the map, in (0, 1].
-      ratio: the least and the largest height over width, above 0.
+      area: the smallest and the largest share of the map, in (0, 1].
+      ratio: the smallest and the largest height over width, above 0.
       channel_axis: the axis of the channels.
       batch_axis: the axis of the examples, or None if there is none.
       deterministic: if True, the mask is all True.
 
     Returns:
-      A boolean array, True where an element is kept, of `shape` but for one channel.
+      A boolean array of the given shape but with one channel, True where an element is
+      kept.
 
     Raises:
       ValueError: as for `random_erasing`.
@@ -153,7 +157,7 @@ def _rectangle(
 
 @dataclass(frozen=True)
 class _Rectangle:
-    """Boxes whose share of the map and whose proportions are random."""
+    """Boxes with a random share of the map and a random aspect ratio."""
 
     area: tuple[float, float]
     ratio: tuple[float, float]
@@ -166,7 +170,7 @@ class _Rectangle:
         of_area, of_ratio, *of_places = uniform
         height, width = map(_as_float, sizes)
         area = _between(of_area, *self.area)
-        # Between these the rectangle is no higher and no wider than the map.
+        # Between these limits the rectangle fits into the map.
         least, most = jnp.log(area * (height / width)), jnp.log(height / width / area)
         wanted = np.log(np.asarray(self.ratio, np.float32))
         low, high = (jnp.clip(limit, least, most) for limit in wanted)
@@ -180,7 +184,7 @@ class _Rectangle:
 
 
 def _as_float(size: int) -> Any:
-    """Of NumPy where it can be, so that no compiler rearranges what is made of it."""
+    """A NumPy float if possible, so that the compiler cannot reorder the arithmetic."""
     known = not is_symbolic(size)
     return np.float32(max(1, size)) if known else jnp.asarray(size, jnp.float32)
 

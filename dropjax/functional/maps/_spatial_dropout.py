@@ -1,4 +1,4 @@
-"""Spatial dropout: a feature map is kept or dropped as a whole."""
+"""Spatial dropout: drops whole feature maps."""
 
 from collections.abc import Sequence
 
@@ -20,15 +20,15 @@ def spatial_dropout(
     scaling: Scaling = "inverted",
     deterministic: bool = False,
 ) -> Inexact[Array, "*shape"]:
-    r"""Drops whole feature maps: all positions of a channel share one coin.
+    r"""Drops whole feature maps: all positions of a channel share one mask value.
 
     $$y_{nsc} = \frac{m_{nc}}{1 - rate} x_{nsc}, \qquad
       m_{nc} \sim \text{Bernoulli}(1 - rate)$$
 
-    for example n, position s and channel c. It is `dropout` whose `broadcast_dims` are
-    all axes but the batch's and the channels', for any number of spatial axes; only
-    one coin per map is tossed. Keras calls it SpatialDropout1D to 3D, PyTorch, with
-    channels first, Dropout1d to 3d.
+    for example n, position s and channel c. This is `dropout` with `broadcast_dims` set
+    to all axes except those of the batch and the channels, for any number of spatial
+    axes; only one mask value per map is drawn. Keras calls it SpatialDropout1D to 3D;
+    PyTorch, with channels first, Dropout1d to 3d.
 
     Args:
       key: a typed or raw PRNG key. It may be None if nothing is drawn.

@@ -1,4 +1,4 @@
-"""Weighted channel dropout: the more active a channel, the likelier it is kept."""
+"""Weighted channel dropout: the more active a channel, the more likely it is kept."""
 
 import jax
 import jax.numpy as jnp
@@ -29,28 +29,28 @@ def weighted_channel_dropout(
     batch_axis: int | None = 0,
     deterministic: bool = False,
 ) -> Inexact[Array, "*shape"]:
-    r"""Keeps an exact number of channels, drawn by how active they are.
+    r"""Keeps an exact number of channels, preferring the more active ones.
 
     $$y_{nsc} = \frac{\sum_j w_{nj}}{\sum_{j \in S_n} w_{nj}} x_{nsc}
       \text{ if } c \in S_n, \text{ else } 0, \qquad
       w_{nc} = \max(\text{mean}_s(x_{nsc}), 0)$$
 
     for example n, position s and channel c. The set $S_n$ has `(1 - rate) * channels`
-    members, to the nearest whole number, drawn one after the other, each with a
-    probability in proportion to its weight w among those not yet drawn. A channel that
-    was selected is dropped all the same with probability `selected_rate`, which scales
-    nothing. It is for activations that are not negative, as after ReLU.
+    members, rounded to the nearest integer, which are drawn without replacement with
+    probabilities proportional to their weights w. A selected channel is still dropped
+    with probability `selected_rate`, for which nothing is scaled. The method is meant
+    for nonnegative activations, such as the outputs of ReLU.
 
-    The paper calls `1 - rate` wrs_ratio, 0.8 in most of its experiments, and
-    `1 - selected_rate` q, 0.9. No gradient flows into the weights.
+    The paper calls `1 - rate` wrs_ratio (0.8 in most of its experiments), and
+    `1 - selected_rate` q (0.9). No gradient flows into the weights.
 
     Args:
       key: a typed or raw PRNG key. It may be None if nothing is drawn.
-      x: a floating-point or complex array, by default (batch, *spatial, channels); of
-        complex numbers the real part counts.
-      rate: the share of channels to drop, in [0, 1], a number or an array of one for
-        each example. It may be traced.
-      selected_rate: the probability of dropping a channel that was selected, in [0, 1].
+      x: a floating-point or complex array, by default (batch, *spatial, channels). For
+        complex numbers, w is computed from the real part.
+      rate: the share of channels to drop, in [0, 1], a number or an array with one rate
+        per example. It may be traced.
+      selected_rate: the probability of dropping a selected channel, in [0, 1].
       channel_axis: the axis of the channels.
       batch_axis: the axis of the examples, or None if there is none.
       deterministic: if True, nothing is dropped.
@@ -59,8 +59,8 @@ def weighted_channel_dropout(
       An array of x's shape and dtype; x itself if there is nothing to do.
 
     Raises:
-      ValueError: a rate is outside [0, 1], an axis is out of range, or an axis is
-        repeated, or the key is missing.
+      ValueError: a rate is outside [0, 1], an axis is out of range or repeated, or the
+        key is missing.
       TypeError: as for `dropout`.
 
     Example:
@@ -112,7 +112,7 @@ def _drop(
     share = jnp.where(share > 0, share, jnp.ones_like(share))
     coin = toss(coin_key, selected_keep, coins, stored=True)
     seen = nan_seen(nan_seen(share, keep), selected_keep)
-    # Lest the mask and the share be kept as large as x.
+    # Keeps the mask and the share from being stored at the size of x.
     scale = jax.checkpoint(
         lambda mask, share: apply_mask(x, mask, keep=share), prevent_cse=False
     )
@@ -125,7 +125,7 @@ def _select(
     keep: Float[Array, "..."],
     axis: int,
 ) -> Bool[Array, "..."]:
-    """The first to arrive of so many, who come at random times, the heavier earlier."""
+    """Selects channels by a race: those with larger weights tend to arrive earlier."""
     uniform = random_uniform(key, weights.shape, stored=True).astype(weights.dtype)
     times = -jnp.log1p(-uniform) / weights
     places = jnp.argsort(jnp.argsort(times, axis), axis)

@@ -1,4 +1,4 @@
-"""Attention dropout: the weights that a query gives to keys are dropped."""
+"""Attention dropout: drops the weights that queries give to keys."""
 
 import functools
 from collections.abc import Sequence
@@ -43,22 +43,22 @@ def attention_dropout(
     $$y_{qk} = \frac{m_{qk}}{1 - rate} x_{qk}, \qquad
       m_{qk} \sim \text{Bernoulli}(1 - rate)$$
 
-    for query q and key k. Every head of every example tosses its own coins.
-    `broadcast_dropout=True` tosses them once for all heads and examples; this is what
-    flax's attention does unless told otherwise.
+    for query q and key k. By default every head of every example has its own mask. With
+    `broadcast_dropout=True` all heads and examples share one mask, which is the default
+    of flax's attention layers.
 
-    After either, a query's weights sum to 1 only in the mean. With `renormalize=True`
-    they sum to 1 again, $y_{qk} = m_{qk} x_{qk} / \sum_j m_{qj} x_{qj}$, as if the
-    dropped keys had been masked out before the softmax; a query that lost all its keys
-    gets zeros.
+    In both cases the weights of a query sum to 1 only on average. With
+    `renormalize=True` they sum to 1 exactly, $y_{qk} = m_{qk} x_{qk} / \sum_j m_{qj}
+    x_{qj}$, as if the dropped keys had been masked out before the softmax. A query all
+    of whose keys are dropped gets zeros.
 
     Args:
       key: a typed or raw PRNG key. It may be None if nothing is drawn.
       x: attention weights, whose last axis sums to 1.
       rate: the probability of dropping, in [0, 1], a number or an array that broadcasts
         to the shape of the mask.
-      broadcast_dropout: whether all heads and examples share the coins.
-      renormalize: whether the weights that are kept are brought back to a sum of 1.
+      broadcast_dropout: whether all heads and examples share one mask.
+      renormalize: whether the kept weights are rescaled to a sum of 1.
       deterministic: if True, nothing is dropped.
 
     Returns:
@@ -100,12 +100,12 @@ def attention_dropout_mask(
       key: a typed or raw PRNG key. It may be None if nothing is drawn.
       shape: the shape of the weights, (*batch, heads, queries, keys).
       rate: the probability of dropping, in [0, 1], a number or an array.
-      broadcast_dropout: whether all heads and examples share the coins.
+      broadcast_dropout: whether all heads and examples share one mask.
       deterministic: if True, the mask is all True.
 
     Returns:
-      A boolean array, True where a weight is kept, of size 1 along all axes but the
-      last two if these share the coins.
+      A boolean array, True where a weight is kept. If heads and examples share one
+      mask, it has size 1 along all axes except the last two.
 
     Raises:
       ValueError: as for `attention_dropout`.
@@ -139,41 +139,44 @@ def dot_product_attention(
     qk_attn_weights_einsum: None = None,
     attn_weights_value_einsum: None = None,
 ) -> Float[Array, "*batch queries heads width"]:
-    r"""Attention whose weights are dropped, with no mask of theirs kept in memory.
+    r"""Computes attention with dropped weights, without storing a mask.
 
     $$Y = D(\text{softmax}(Q K^\top / \sqrt{d} + B)) \, V$$
 
-    with D for `attention_dropout`. It is an `attention_fn` for flax's attention
-    layers, and so speaks their words, `dropout_rng` and `dropout_rate`; note that
-    these layers ask for a mask that is shared by all heads and examples, unless they
-    are made with `broadcast_dropout=False`. For the same arguments it drops what
-    flax's drops.
+    with D for `attention_dropout`. This is an `attention_fn` for flax's attention
+    layers and therefore uses flax's argument names, such as `dropout_rng` and
+    `dropout_rate`. Note that these layers pass `broadcast_dropout=True`, so that all
+    heads and examples share one mask, unless they are created with
+    `broadcast_dropout=False`. For the same arguments, the same weights are dropped as
+    by flax's function.
 
-    Fewer heads of keys and values than of queries are shared by groups of them. Like
-    `jax.nn.dot_product_attention`, it takes the softmax in float32 or better, whatever
-    flax's `force_fp32_for_softmax` says. The backward pass keeps the exponentials of
-    the softmax, once, and draws the mask again.
+    If there are fewer heads of keys and values than of queries, groups of query heads
+    share them. Like `jax.nn.dot_product_attention`, the function computes the softmax
+    in float32 or better, regardless of flax's `force_fp32_for_softmax`. The backward
+    pass stores the exponentials of the softmax once, and redraws the mask.
 
     Args:
-      query: a floating-point array.
-      key: of query's dtype and depth; its number of heads divides the query's.
-      value: of key's dtype and shape but for the last axis.
-      bias: is added to the logits; it broadcasts to (*batch, heads, queries, keys).
-      mask: True, or not 0, where a query sees a key; it broadcasts likewise.
-      broadcast_dropout: whether all heads and examples share the coins.
+      query: the queries, a floating-point array.
+      key: the keys, with the same dtype and depth as query; their number of heads
+        divides that of query.
+      value: the values, with the same dtype and shape as key except for the last axis.
+      bias: an array that is added to the logits; it broadcasts to (*batch, heads,
+        queries, keys).
+      mask: True, or nonzero, where a query attends to a key; it broadcasts likewise.
+      broadcast_dropout: whether all heads and examples share one mask.
       dropout_rng: a typed or raw PRNG key. It may be None if nothing is drawn.
       dropout_rate: the probability of dropping a weight, in [0, 1].
-      renormalize: whether the weights that are kept are brought back to a sum of 1.
+      renormalize: whether the kept weights are rescaled to a sum of 1.
       deterministic: if True, nothing is dropped.
-      dtype: that of the computation; None takes that of query.
-      precision: of the products, as in `jax.lax.dot_general`.
-      module: a flax module, of Linen or NNX, into which the weights before dropout are
+      dtype: the dtype of the computation; None takes that of query.
+      precision: the precision of the products, as in `jax.lax.dot_general`.
+      module: a flax module (Linen or NNX) into which the weights before dropout are
         sown as "attention_weights", in the collection "intermediates". Flax's layers
-        give themselves where they are called with `sow_weights=True`. The weights are
-        then stored.
-      is_causal: whether a query sees only keys that do not come after it.
-      qk_attn_weights_einsum: flax's replacement for the first product, as of quantized
-        training. Only None is taken, since the products belong to this function.
+        pass themselves if called with `sow_weights=True`. The weights are then stored.
+      is_causal: whether a query attends only to keys at or before its position.
+      qk_attn_weights_einsum: flax's replacement for the first product, for example for
+        quantized training. Only None is accepted, since this function does its own
+        products.
       attn_weights_value_einsum: likewise for the second product.
 
     Returns:
@@ -182,8 +185,8 @@ def dot_product_attention(
     Raises:
       ValueError: shapes do not match, or an einsum is given; otherwise as for
         `attention_dropout`.
-      TypeError: query, key, value and bias are not real arrays, the first three not of
-        one dtype, or module has no `sow`; otherwise as for `attention_dropout`.
+      TypeError: query, key, value or bias is not a real array, the first three have
+        different dtypes, or module has no `sow`; otherwise as for `attention_dropout`.
 
     Example:
       >>> x = jax.random.normal(jax.random.key(0), (2, 8, 4, 16))
@@ -200,7 +203,7 @@ def dot_product_attention(
     check_own_einsum(attn_weights_value_einsum, "attn_weights_value_einsum")
     rate = check_rate(dropout_rate, "dropout_rate")
     if is_drawn(rate, deterministic):
-        # `key` is what queries are compared with.
+        # In this signature, `key` is what queries are compared with.
         dropout_rng = check_key(dropout_rng, "dropout_rng")
     if dtype is not None:
         arrays = {"query": query, "key": key, "value": value}
@@ -216,7 +219,8 @@ def dot_product_attention(
         weights = exponentials / exponentials.sum(-1, keepdims=True)
         module.sow("intermediates", "attention_weights", weights.astype(value.dtype))
 
-    # What the backward pass of the exponential keeps is all that this one needs.
+    # The exponentials, which their own backward pass stores, are all that this one
+    # needs.
     @functools.partial(jax.checkpoint, prevent_cse=False)
     def weigh(exponentials: Array, value: Array) -> Array:
         weights = exponentials / exponentials.sum(-1, keepdims=True)
@@ -248,7 +252,7 @@ def _renormalize(
     coins: tuple[int, ...],
 ) -> Inexact[Array, "*shape"]:
     mask = toss(key, keep, coins)
-    # The sum takes the scaling out again, but a NaN rate is seen.
+    # The scaling cancels, but it makes a NaN rate visible.
     kept = apply_mask(widened(x), mask, keep=keep)
     total = kept.sum(-1, keepdims=True)
     share = kept / jnp.where(total == 0, jnp.ones_like(total), total)
@@ -263,9 +267,10 @@ def _exponentials(
     is_causal: bool,
     precision: lax.PrecisionLike,
 ) -> Float[Array, "*batch heads queries keys"]:
-    """What the softmax divides by its sum, in float32 or better."""
+    """The numerators of the softmax, in float32 or better."""
     wide = working_dtype(query)
-    # Heads come before queries, or all weights would be transposed, not the queries.
+    # Put heads before queries, so that the queries are transposed and not all the
+    # weights.
     grouped = _grouped(jnp.swapaxes(query, -2, -3), key.shape[-2], -3)
     if precision is None and query.dtype != wide:
         logits = _wide_logits(grouped, key)
@@ -301,8 +306,9 @@ def _wide_logits(
 ) -> Float[Array, "*batch kv_heads group queries keys"]:
     """Logits in float32, whose derivatives are products in the dtype of query.
 
-    By JAX's own rule these would be products of float32. A precision that names an
-    algorithm would avoid that, too, but older GPUs and CPUs refuse some of those.
+    JAX's own rule would compute float32 products. A precision that names an algorithm
+    would avoid that too, but older GPUs and CPUs do not support some of these
+    algorithms.
     """
     return _compare(query, key, working_dtype(query))
 
@@ -321,7 +327,7 @@ def _push_logits(
 def _seen(
     mask: ArrayLike | None, is_causal: bool, shape: tuple[int, ...]
 ) -> Bool[Array, "*batch heads queries keys"] | None:
-    """Where a query sees a key; None where all see all."""
+    """Where a query attends to a key; None if all queries attend to all keys."""
     one_way = check_flag(is_causal, "is_causal")
     causal = jnp.tri(shape[-2], shape[-1], dtype=bool) if one_way else None
     if mask is None:
@@ -334,14 +340,14 @@ def _seen(
 def _weigh(
     weights: Array, value: Array, precision: lax.PrecisionLike
 ) -> Float[Array, "*batch queries heads width"]:
-    """The values' sums, weighed for each query."""
+    """The sums of the values, weighted for each query."""
     heads, groups = weights.shape[-3], _grouped(weights, value.shape[-2], -3)
     y = jnp.einsum("...kgqs,...skd->...kgqd", groups, value, precision=precision)
     return jnp.swapaxes(y.reshape(*y.shape[:-4], heads, *y.shape[-2:]), -2, -3)
 
 
 def _grouped(x: Array, groups: int, axis: int) -> Array:
-    """The heads along a negative axis, by the head of keys and values they share."""
+    """Groups the heads along a negative axis by the key-value head that they share."""
     heads = x.shape[axis]
     shape = (*x.shape[:axis], groups, heads // (groups or 1), *x.shape[axis + 1 :])
     return x.reshape(shape)

@@ -1,4 +1,4 @@
-"""DropHead: whole attention heads are dropped."""
+"""DropHead: drops whole attention heads."""
 
 from collections.abc import Sequence
 
@@ -19,17 +19,18 @@ def drop_head(
     batch_axis: int | None = 0,
     deterministic: bool = False,
 ) -> Inexact[Array, "*shape"]:
-    r"""Drops whole attention heads and scales the others by the share kept.
+    r"""Drops whole attention heads, and scales the others by the share of heads kept.
 
     $$y_{nh} = \frac{H m_{nh}}{\sum_j m_{nj}} x_{nh}, \qquad
       m_{nh} \sim \text{Bernoulli}(1 - rate)$$
 
-    for example n and head h of H. The scale is the one that each example realized, not
-    `1 / (1 - rate)`: the sum over heads keeps its size in every draw. Where all heads
-    of an example are dropped, as happens with probability `rate**H`, it is zero.
+    for example n and head h of H. The scale is computed from the number of heads that
+    each example keeps instead of from the rate, so that every draw preserves the scale
+    of the sum over heads. If all heads of an example are dropped, which happens with
+    probability `rate**H`, the output is zero.
 
-    Put it on what the heads give, before the product that joins them. For a rate that
-    changes in training, pass it as a traced value.
+    Apply it to the outputs of the heads, before the projection that combines them. For
+    a rate that changes during training, pass a traced value.
 
     Args:
       key: a typed or raw PRNG key. It may be None if nothing is drawn.
@@ -88,8 +89,8 @@ def drop_head_mask(
       deterministic: if True, the mask is all True.
 
     Returns:
-      A boolean array, True where a head is kept, of size 1 along all axes but those of
-      the heads and examples.
+      A boolean array, True where a head is kept, of size 1 along all axes except those
+      of the heads and the examples.
 
     Raises:
       ValueError: as for `drop_head`.

@@ -1,4 +1,4 @@
-"""Embedding dropout: a word is kept or dropped wherever it stands."""
+"""Embedding dropout: drops all occurrences of a word."""
 
 from collections.abc import Sequence
 
@@ -20,14 +20,15 @@ def embedding_dropout(
 
     $$y_{wc} = \frac{m_w}{1 - rate} x_{wc}, \qquad m_w \sim \text{Bernoulli}(1 - rate)$$
 
-    for word w and feature c. A word that is dropped is dropped everywhere in the
-    batch, unlike `word_dropout`, which tosses a coin per place. Where the table is
-    large and the batch is small, mask the vectors that were looked up instead, with
-    the coins of their words, as in the second example.
+    for word w and feature c. A dropped word is dropped everywhere in the batch, unlike
+    in `word_dropout`, where each position has its own mask value. If the table is large
+    and the batch is small, mask the looked-up vectors with the mask values of their
+    words instead, as in the second example.
 
     Args:
       key: a typed or raw PRNG key. It may be None if nothing is drawn.
-      x: a table (words, features), floating-point or complex; the last axis shares.
+      x: a table (words, features), floating-point or complex. The last axis shares one
+        mask value.
       rate: the probability of dropping, in [0, 1], a number or an array that broadcasts
         to the shape of the mask.
       scaling: "inverted" or "standard", as in `dropout`.

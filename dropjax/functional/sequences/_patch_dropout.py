@@ -1,4 +1,4 @@
-"""PatchDropout: tokens are taken out of the sequence, so that it gets shorter."""
+"""PatchDropout: removes tokens from a sequence, which makes it shorter."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Int32, Key, Num
@@ -28,32 +28,33 @@ def patch_dropout(
     Num[Array, "*batch kept features"],
     Int32[Array, "*batch kept"],
 ]:
-    r"""Takes tokens out of sequences: exactly as many, others in each example.
+    r"""Removes the same number of tokens, at random positions, from each sequence.
 
     $$y_{nj} = x_{n, i_{nj}}, \qquad
       \{i_{nj}\} \text{ uniform among the subsets of size } (1 - rate) \, T$$
 
-    for example n and the j-th token kept of T, rounded to the nearest whole number,
-    and to one at least for a rate below 1. Nothing is scaled. What comes after runs on
-    a shorter sequence, and so in less time: that is the method's point, and why the
-    rate cannot be traced. It is also called token dropping (`drop_token`).
+    for example n and the j-th of the tokens kept, with T tokens before. The size is
+    rounded to the nearest integer, and is at least one for a rate below 1. Nothing is
+    scaled. Subsequent layers run on a shorter sequence and take less time; this is the
+    point of the method, and the reason why the rate cannot be traced. The method is
+    also called token dropping (`drop_token`).
 
-    Add embeddings of positions before it. The indices tell where the tokens were, for
-    instance to put a decoder's mask tokens back.
+    Add position embeddings before it. The indices tell where the tokens were, for
+    example to insert the mask tokens of a decoder.
 
     Args:
       key: a typed or raw PRNG key. It may be None if nothing is drawn.
-      x: an array of tokens, of any numbers: features, or integers such as the uint8
-        pixels of patches. Ids without features need an axis of size 1 for them.
+      x: an array of tokens with any numeric dtype: features, or integers such as the
+        uint8 pixels of patches. Token ids need a features axis of size 1.
       rate: the share of the tokens to drop, a Python number in [0, 1].
-      prefix_tokens: how many tokens at the beginning are always kept and not counted,
-        such as a class token.
-      ordered: whether the tokens stay in their order; without it they come shuffled.
+      prefix_tokens: the number of leading tokens, such as a class token, that are
+        always kept and not counted.
+      ordered: whether the tokens keep their order; otherwise they are shuffled.
       deterministic: if True, nothing is dropped.
 
     Returns:
-      The tokens kept, prefix first, and their indices in x, the prefix's included. x
-      itself and all indices where nothing is to be done.
+      The kept tokens, prefix first, and their indices in x, including those of the
+      prefix. x itself and all indices if there is nothing to do.
 
     Raises:
       ValueError: the rate is outside [0, 1], there are fewer tokens than the prefix
@@ -91,7 +92,7 @@ def patch_dropout(
 
 
 def _kept(tokens: int, rate: float) -> int:
-    """To the nearest: `int(100 * (1 - 0.9))` is 9."""
+    """Rounds to the nearest integer, because `int(100 * (1 - 0.9))` is 9."""
     known = check_known(tokens, "how many tokens are left")
     return max(round(known * (1 - rate)), int(rate < 1 and known > 0))
 
@@ -99,7 +100,7 @@ def _kept(tokens: int, rate: float) -> int:
 def _choose(
     key: Key[Array, ""], shape: tuple[int, ...], kept: int, ordered: bool
 ) -> Int32[Array, "*batch kept"]:
-    """The places of the smallest of so many random words."""
+    """The positions of the `kept` smallest of a row of random words."""
     places = jnp.argsort(random_words(key, shape, stored=True), axis=-1)
     places = places[..., :kept].astype(jnp.int32)
     return jnp.sort(places, axis=-1) if ordered else places

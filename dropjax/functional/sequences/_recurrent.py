@@ -1,4 +1,4 @@
-"""Masks of recurrent cells: the carry brings the keys, so every loop draws rightly."""
+"""Masks of recurrent cells, whose carry holds the keys, so that any loop is correct."""
 
 import functools
 from collections.abc import Callable
@@ -15,10 +15,10 @@ from dropjax.functional.sequences._zoneout import zoneout
 
 
 class KeyedCarry(NamedTuple):
-    """A cell's own carry, and the keys of its masks, one for each sequence.
+    """The carry of a cell, with the keys of its masks, one for each sequence.
 
-    Keys that are None stand for a carry under which nothing is drawn. That every
-    sequence has its own lets flax select the carries of sequences of other lengths.
+    The keys are None if nothing is drawn. Having one key per sequence lets flax select
+    carries for sequences of different lengths.
     """
 
     state: PyTree
@@ -26,7 +26,7 @@ class KeyedCarry(NamedTuple):
 
 
 def sequence_keys(key: KeyLike, batch: tuple[int, ...]) -> Key[Array, "*batch"]:
-    """A key for each sequence of a batch."""
+    """One key for each sequence of a batch."""
     return jax.random.split(check_key(key), batch)
 
 
@@ -37,7 +37,7 @@ def drop_sequence(
     which: int,
     deterministic: bool,
 ) -> Inexact[Array, "..."]:
-    """Dropout under the mask that each sequence's key gives at every step."""
+    """Applies dropout with the mask that each sequence's key gives at every step."""
     if not is_drawn(rate, deterministic):
         return dropout(None, x, rate, deterministic=deterministic)
 
@@ -50,7 +50,7 @@ def drop_sequence(
 def state_rates(
     rate: RateLike, memory_rate: RateLike | None
 ) -> tuple[RateLike, RateLike]:
-    """The rate of a state's last part, and of the memory before it."""
+    """The rates of the last part of a state, and of the memory before it."""
     return rate, rate if memory_rate is None else memory_rate
 
 
@@ -62,7 +62,7 @@ def zone_out(
     memory_rate: RateLike | None,
     deterministic: bool,
 ) -> PyTree:
-    """Zoneout of a state; what comes before its last part is memory."""
+    """Applies zoneout to a state; all parts but the last are memory."""
     states, structure = jax.tree.flatten(new)
     rate, memory_rate = state_rates(rate, memory_rate)
     rates = [memory_rate] * (len(states) - 1) + [rate]
@@ -81,7 +81,7 @@ def zone_out(
 def next_keys(
     keys: Key[Array, "*batch"] | None,
 ) -> tuple[Key[Array, "*batch"] | None, Key[Array, "*batch"] | None]:
-    """The next step's keys, and this step's."""
+    """The keys of the next step, and those of this step."""
     if keys is None:
         return None, None
 

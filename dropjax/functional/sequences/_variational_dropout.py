@@ -1,4 +1,4 @@
-"""Variational dropout: one mask for all the steps of a sequence."""
+"""Variational dropout: one mask for all steps of a sequence."""
 
 from collections.abc import Sequence
 
@@ -18,16 +18,16 @@ def variational_dropout(
     scaling: Scaling = "inverted",
     deterministic: bool = False,
 ) -> Inexact[Array, "*shape"]:
-    r"""Drops a feature of a sequence in all of its steps, or in none.
+    r"""Drops features of a sequence with the same mask at every step.
 
     $$y_{ntc} = \frac{m_{nc}}{1 - rate} x_{ntc}, \qquad
       m_{nc} \sim \text{Bernoulli}(1 - rate)$$
 
-    for example n, step t and feature c. It is `dropout` with
+    for example n, step t and feature c. This is `dropout` with
     `broadcast_dims=time_axis`, also known as locked dropout. For sequences of shape
-    (batch, steps, features) it is `spatial_dropout` under the name that the field
-    gives it there. The Gaussian noise of a learned variance that Kingma, Salimans and
-    Welling (2015) call variational dropout is another method.
+    (batch, steps, features) it equals `spatial_dropout`; the name is the one used for
+    sequences. The method that Kingma, Salimans and Welling (2015) call variational
+    dropout, Gaussian noise with a learned variance, is a different one.
 
     Args:
       key: a typed or raw PRNG key. It may be None if nothing is drawn.

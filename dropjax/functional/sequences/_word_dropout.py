@@ -1,4 +1,4 @@
-"""Word dropout: tokens become the unknown one."""
+"""Word dropout: replaces tokens by the unknown token."""
 
 from collections.abc import Sequence
 
@@ -29,21 +29,21 @@ def word_dropout(
     protected: Sequence[int] = (),
     deterministic: bool = False,
 ) -> Int[Array, "*shape"]:
-    r"""Replaces tokens at random by the one for unknown words.
+    r"""Replaces random tokens by the unknown token.
 
     $$y_i = \text{where}(m_i \lor x_i \in protected, x_i, unknown)$$
 
-    with $m_i \sim \text{Bernoulli}(1 - rate)$. Each place tosses its own coin. To drop
-    a word wherever it stands, use `embedding_dropout`; to drop whole vectors instead
-    of ids, use `dropout` with `broadcast_dims=-1`.
+    with $m_i \sim \text{Bernoulli}(1 - rate)$. Each position has its own mask value. To
+    drop all occurrences of a word, use `embedding_dropout`; to drop whole vectors
+    instead of ids, use `dropout` with `broadcast_dims=-1`.
 
     Args:
       key: a typed or raw PRNG key. It may be None if nothing is drawn.
-      x: an array of integers, the ids of tokens.
+      x: an array of integers, the token ids.
       rate: the probability of dropping, in [0, 1], a number or an array that broadcasts
         to x's shape.
-      unknown_id: the value that replaces dropped elements.
-      protected: ids that are never dropped, as those of padding and separators.
+      unknown_id: the id that replaces dropped tokens.
+      protected: ids that are never dropped, such as those of padding and separators.
       deterministic: if True, nothing is dropped.
 
     Returns:
@@ -85,7 +85,7 @@ def word_dropout_mask(
     *,
     deterministic: bool = False,
 ) -> Bool[Array, "*shape"]:
-    """The coins that `word_dropout` tosses for tokens of this shape.
+    """The mask that `word_dropout` draws for tokens of this shape.
 
     Args:
       key: a typed or raw PRNG key. It may be None if nothing is drawn.
@@ -94,8 +94,8 @@ def word_dropout_mask(
       deterministic: if True, the mask is all True.
 
     Returns:
-      A boolean array of the given shape, True where a token is kept; one that is
-      protected is kept whatever it says.
+      A boolean array of the given shape, True where a token is kept. Protected tokens
+      are kept regardless of the mask.
 
     Raises:
       ValueError: as for `word_dropout`.

@@ -1,4 +1,4 @@
-"""Zoneout: elements of a recurrent state stay as they were."""
+"""Zoneout: elements of a recurrent state keep their previous value."""
 
 from collections.abc import Sequence
 
@@ -27,26 +27,27 @@ def zoneout(
     *,
     deterministic: bool = False,
 ) -> Inexact[Array, "*shape"]:
-    r"""Takes elements of the old state instead of the new one, at random.
+    r"""Randomly replaces elements of the new state by those of the old state.
 
     $$y_i = m_i x_i + (1 - m_i) old_i, \qquad m_i \sim \text{Bernoulli}(1 - rate)$$
 
-    Nothing is scaled: after training, `deterministic=True`, the state is the mean over
+    Nothing is scaled. After training (`deterministic=True`) the state is the mean over
     masks, `(1 - rate) * x + rate * old`.
 
     Args:
       key: a typed or raw PRNG key. It may be None if nothing is drawn.
       x: the new state, a floating-point or complex array of any shape.
-      old: the state before it, of the same shape and dtype.
-      rate: the probability that an element stays as it was, in [0, 1], a number or an
-        array that broadcasts to x's shape. No gradient flows into it.
-      deterministic: if True, the mean is taken.
+      old: the previous state, of the same shape and dtype.
+      rate: the probability that an element keeps its old value, in [0, 1], a number or
+        an array that broadcasts to the shape of x. No gradient flows into it.
+      deterministic: if True, the mean over masks is returned.
 
     Returns:
-      An array of x's shape and dtype; x itself at a rate of 0, old at a rate of 1.
+      An array of x's shape and dtype; x itself at a rate of 0, and `old` at a rate of
+      1.
 
     Raises:
-      ValueError: old differs from x in shape or dtype; otherwise as for `dropout`.
+      ValueError: old and x differ in shape or dtype; otherwise as for `dropout`.
       TypeError: as for `dropout`.
 
     Example:
@@ -74,12 +75,13 @@ def zoneout(
 def zoneout_mask(
     key: KeyLike, shape: Sequence[int], rate: RateLike, *, deterministic: bool = False
 ) -> Bool[Array, "*shape"]:
-    """The mask that `zoneout` draws for a state of this shape: True is new.
+    """The mask that `zoneout` draws for a state of this shape; True means new.
 
     Args:
       key: a typed or raw PRNG key. It may be None if nothing is drawn.
       shape: the shape of the state.
-      rate: the probability that an element stays, in [0, 1], a number or an array.
+      rate: the probability that an element keeps its old value, in [0, 1], a number or
+        an array.
       deterministic: if True, the mask is all True.
 
     Returns:
@@ -114,9 +116,10 @@ def _mean(
     keep: Float[Array, "..."],
     old: Inexact[Array, "*shape"],
 ) -> Inexact[Array, "*shape"]:
-    """What becomes of the state after training: its mean over masks."""
+    """The state after training: its mean over masks."""
     wide = widened(x)
     share = jnp.broadcast_to(keep, x.shape).astype(wide.dtype)
     mean = (wide * share + widened(old) * (1 - share)).astype(x.dtype)
-    # What has no share in it may have no number.
+    # At a share of 0 or 1, the other state does not contribute, even if it is NaN or
+    # Inf.
     return jnp.where(share == 1, x, jnp.where(share == 0, old, mean))
