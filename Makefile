@@ -1,6 +1,6 @@
-# `make train` and `make test` do all the set-up they need: a virtual environment of
-# their own, the install, the run. Choose another interpreter with PYTHON=python3.13,
-# and an accelerator with EXTRA=cuda13 (or cuda12, tpu).
+# `make train` and `make test` first create a virtual environment and install what they
+# need. Choose another interpreter with PYTHON=python3.13, and an accelerator with
+# EXTRA=cuda13 (or cuda12, tpu).
 
 PYTHON ?= python3
 EXTRA ?=
@@ -15,7 +15,7 @@ NEWEST ?= python3.13
 comma := ,
 accelerator := $(if $(EXTRA),$(comma)$(EXTRA))
 bin := $(VENV)/bin
-# Other tests do without what LLVM optimizes, and take little more than half the time.
+# Other tests run without LLVM's optimizations, in little more than half the time.
 optimized := JAX_DISABLE_MOST_OPTIMIZATIONS=0
 
 .PHONY: train compare test test-all cover isas battery lint format versions oldest \
@@ -42,7 +42,8 @@ cover: $(VENV)/tests.installed
 	$(bin)/python -m pytest -n $(JOBS) -m 'not slow' --cov --cov-report=term-missing \
 	    --cov-fail-under=95 $(ARGS)
 
-# The suite as it runs on other x86-64 processors: without FMA, with it, with AVX-512.
+# The suite with the instruction sets of other x86-64 processors: without FMA, with FMA,
+# with AVX-512.
 isas: $(VENV)/tests.installed
 	for isa in $(ISAS); do \
 	    XLA_FLAGS="$$XLA_FLAGS --xla_cpu_max_isa=$$isa" \
@@ -62,8 +63,8 @@ format: $(VENV)/dev.installed
 	$(bin)/ruff check --fix .
 	$(bin)/ruff format .
 
-# The suite on the oldest versions that pyproject.toml admits, and on the newest there
-# are. Old versions of others warn of what is gone by now; that is no matter of ours.
+# The suite on the oldest versions that pyproject.toml allows, and on the newest. Old
+# versions of dependencies emit deprecation warnings that do not concern us.
 versions: oldest newest
 
 newest:
@@ -80,7 +81,8 @@ oldest: .venv-oldest/tests.installed
 	.venv-oldest/bin/python -m pytest -n $(JOBS) -m 'not slow' \
 	    -W ignore::DeprecationWarning $(ARGS)
 
-# What would be released: built, looked into, installed where nothing else is, and run.
+# Builds the release artifacts, checks their contents, and installs and runs them in an
+# empty virtual environment.
 dist: $(VENV)/dev.installed
 	rm -rf build/dist build/venv
 	$(bin)/python -m build --outdir build/dist .
@@ -97,7 +99,7 @@ gpu: $(VENV)/tests.installed $(VENV)/benchmarks.installed
 	$(optimized) $(bin)/python -m pytest -m gpu
 	$(bin)/python benchmarks/run.py --out=benchmarks/results $(ARGS)
 
-# In a virtual environment of its own: where libtpu is, all of JAX looks for a TPU.
+# In a separate virtual environment: if libtpu is installed, JAX always looks for a TPU.
 pods:
 	$(MAKE) .venv-pods/tests.installed VENV=.venv-pods EXTRA=pods
 	$(optimized) .venv-pods/bin/python -m pytest -m tpu_compiler

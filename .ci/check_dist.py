@@ -1,4 +1,4 @@
-"""Checks that a wheel and an sdist hold what git knows of, and nothing else.
+"""Checks that a wheel and an sdist contain exactly the files tracked by git.
 
 python .ci/check_dist.py DIST
 """
@@ -13,10 +13,10 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
 def main(dist: pathlib.Path) -> None:
-    """Looks into the one wheel and the one sdist of a folder.
+    """Check the one wheel and the one sdist in a directory.
 
     Args:
-      dist: the folder.
+      dist: the directory.
     """
     (wheel,) = dist.glob("*.whl")
     (sdist,) = dist.glob("*.tar.gz")
@@ -30,18 +30,18 @@ def main(dist: pathlib.Path) -> None:
     notes = ("METADATA", "WHEEL", "RECORD", "licenses/LICENSE")
     kept = _kept()
     if not kept:
-        print("not a checkout that git can read: no names are compared")
+        print("not a git checkout: file names are not compared")
         return
     package = {name for name in kept if name.startswith("dropjax/")}
     _compare(wheel.name, in_wheel, package | {info + note for note in notes})
     _compare(sdist.name, in_sdist, kept | {"PKG-INFO"})
     print(
-        f"{len(in_wheel)} files in the wheel, {len(in_sdist)} in the sdist, as wanted"
+        f"{len(in_wheel)} files in the wheel, {len(in_sdist)} in the sdist, as expected"
     )
 
 
 def _kept() -> set[str]:
-    """What git knows of, but for the scripts of this folder; nothing without git."""
+    """The files tracked by git, except for CI scripts; empty without git."""
     command = ["git", "ls-files", "-z"]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     names = filter(None, listed.stdout.split("\0"))
@@ -49,7 +49,7 @@ def _kept() -> set[str]:
 
 
 def _compare(name: str, found: set[str], wanted: set[str]) -> None:
-    for what, names in (("lacks", wanted - found), ("has also", found - wanted)):
+    for what, names in (("lacks", wanted - found), ("also contains", found - wanted)):
         if names:
             sys.exit(f"{name} {what} {', '.join(sorted(names))}")
 

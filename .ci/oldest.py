@@ -1,4 +1,4 @@
-"""Prints pip's constraints for the oldest versions that pyproject.toml admits.
+"""Prints pip constraints for the oldest versions that pyproject.toml allows.
 
 python .ci/oldest.py EXTRA... > constraints.txt
 """
@@ -13,10 +13,10 @@ REQUIREMENT = re.compile(r"([\w-]+)(?:\[([\w,]+)\])?(?:>=([\w.]+))?")
 
 
 def main(extras: list[str]) -> None:
-    """Prints every bound of the project, and of the extras named, as a version.
+    """Print the lower bound of each requirement as a pinned version.
 
     Args:
-      extras: whose requirements count too, with those of the extras that they name.
+      extras: extras whose requirements are included, with those of extras they name.
     """
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     optional = project["optional-dependencies"]

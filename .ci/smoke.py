@@ -1,4 +1,4 @@
-"""Runs the README's code on the dropjax that is installed, and nothing beside it."""
+"""Runs the code of the README with the installed dropjax, outside of the checkout."""
 
 import pathlib
 import re
@@ -14,7 +14,7 @@ import dropjax.nnx
 README = pathlib.Path(__file__).resolve().parents[1] / "README.md"
 
 folder = pathlib.Path(dropjax.__file__).parent
-assert folder.is_relative_to(sys.prefix), f"this is not the installed one: {folder}"
+assert folder.is_relative_to(sys.prefix), f"not the installed package: {folder}"
 assert (folder / "py.typed").exists()
 assert metadata.version("dropjax")
 for name in dropjax.__all__:
@@ -22,5 +22,5 @@ for name in dropjax.__all__:
 for block in re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL):
     exec(compile(block, str(README), "exec"), {"__name__": "readme"})
 y = dropjax.dropout(jax.random.key(0), jax.numpy.ones((100, 100)), 0.5)
-assert 0.4 < (y == 0).mean() < 0.6, "the installed wheel drops wrongly"
+assert 0.4 < (y == 0).mean() < 0.6, "the installed wheel drops the wrong fraction"
 print("the installed wheel works")
