@@ -43,6 +43,20 @@ def test_dropconnect_compiles_once(kind, rate, options):
     assert in_third_call(drop) == 0
 
 
+@pytest.mark.parametrize("kind", [DENSE, CONV], ids=["dense", "conv"])
+@pytest.mark.parametrize("mask_per", ["example", 2])
+def test_a_new_rate_is_no_new_program(kind, mask_per):
+    function, x, kernel = kind
+    rates = iter([0.3, 0.7, 0.41])
+
+    def drop(key):
+        options = {"mask_per": mask_per, "bias": BIAS}
+        rate = next(rates)
+        return function(key, x, kernel, rate, bias_rate=rate, **options)
+
+    assert in_third_call(drop) == 0
+
+
 def test_dropconnect_knows_lists_and_a_product_of_ones_own_again():
     options = {"strides": [1], "padding": [(1, 0)], "mask_per": 2}
     drop = functools.partial(dj.dropconnect_conv, x=IMAGE, kernel=WINDOW, rate=0.3)

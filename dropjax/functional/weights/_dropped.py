@@ -26,9 +26,11 @@ from dropjax._random import leaf_keys
 from dropjax._types import KeyLike, RateLike, Scaling
 from dropjax.functional.activations._dropout import dropout
 from dropjax.functional.weights._examples import (
+    Known,
     coins,
     groups_of,
     in_groups,
+    known_of,
     mask_levels,
     masks_to_a_word,
     realized_rate,
@@ -112,7 +114,7 @@ class _Form(NamedTuple):
     """What is known of products with masks of their own before they are traced."""
 
     linear: Linear
-    rate: RateLike | None
+    known: Known
     share: int
     scaling: Scaling
     batched: bool
@@ -124,17 +126,16 @@ def _own_products(
     """The products of so many examples each with their masked kernels."""
     x, kernel, _ = operands
     jax.eval_shape(linear, x, kernel)  # What is wrong with it is said as always.
-    traced, share = _traced(drops.rate), check_mask_per(drops.mask_per)
     form = _Form(
         linear.per_example(),
-        None if traced else drops.rate,
-        share or 1,
+        known_of(mask_levels(drops.rate)),
+        check_mask_per(drops.mask_per) or 1,
         drops.scaling,
         linear.is_batched(operands),
     )
     own = leaf_keys(check_key(key), ["kernel"])[0]
     multiply = _products if linear.function is not None else _remade_products
-    return multiply(form, own, x, kernel, *traced)
+    return multiply(form, own, x, kernel, jnp.asarray(drops.rate, jnp.float32))
 
 
 def _products(
@@ -142,21 +143,18 @@ def _products(
     key: Key[Array, ""],
     x: Array,
     kernel: Array,
-    *traced: RateLike,
+    rate: Array,
     wrap: Callable[..., Any] = lambda function: function,
 ) -> Array:
-    def forward(
-        key: Key[Array, ""], x: Array, kernel: Array, *traced: RateLike
-    ) -> Array:
-        rate = traced[0] if form.rate is None else form.rate
+    def forward(key: Key[Array, ""], x: Array, kernel: Array, rate: Array) -> Array:
         examples = in_groups(x if form.batched else x[None], form.share)
         weights = _scaled(kernel, rate, form.scaling)
         levels = mask_levels(rate)
-        y = masked_products(form.linear, key, examples, weights, levels)
+        y = masked_products(form.linear, key, examples, weights, form.known, levels)
         y = lax.collapse(y, 0, 3)
         return y[: x.shape[0]] if form.batched else y[0]
 
-    return sharded_like(x, wrap(forward), int(form.batched))(key, x, kernel, *traced)
+    return sharded_like(x, wrap(forward), int(form.batched))(key, x, kernel, rate)
 
 
 _remade_products = jax.jit(
@@ -186,7 +184,8 @@ def _own_biases(
     key: Key[Array, ""], bias: Array, rate: RateLike, drops: Drops, examples: int
 ) -> Inexact[Array, "examples ..."]:
     share = check_mask_per(drops.mask_per) or 1
-    words = weight_words(key, mask_levels(rate), groups_of(examples, share), bias.shape)
+    levels, groups = mask_levels(rate), groups_of(examples, share)
+    words = weight_words(key, known_of(levels), levels, groups, bias.shape)
     mask = lax.collapse(coins(words, masks_to_a_word(examples, share)), 0, 2)
     mask = jnp.repeat(mask, share, axis=0)[:examples]
     scaled = jnp.broadcast_to(_scaled(bias, rate, drops.scaling), mask.shape)

@@ -1,7 +1,7 @@
 """The coins of a mask per example, 32 examples to a word."""
 
 import functools
-from typing import Any, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -42,6 +42,32 @@ def mask_levels(rate: RateLike) -> Levels:
     return jnp.nan_to_num(levels, nan=_LEVELS).astype(jnp.uint32)
 
 
+class Known(NamedTuple):
+    """What a program is made for; other levels it is told when it runs.
+
+    Attributes:
+      pairs: how many pairs of a coin's bits are compared.
+      level: the level where one pair says all, as at a rate of 0.5, else None.
+    """
+
+    pairs: int
+    level: int | None
+
+
+def known_of(levels: Levels) -> Known:
+    """A level that is known needs no trailing zeros, and one of all must be drawn."""
+    if not isinstance(levels, int):
+        return Known(_BITS // 2, None)
+    pairs = range(_BITS // 2 + 1)
+    least = next(n for n in pairs if levels % 4 ** (_BITS // 2 - n) == 0)
+    return Known(least, levels if least < 2 else None)
+
+
+def told(known: Known, levels: Levels) -> Word | None:
+    """What a program is told of levels."""
+    return None if known.level is not None else jnp.asarray(levels, jnp.uint32)
+
+
 def in_groups(
     x: Inexact[Array, "examples *rest"], mask_per: int
 ) -> Inexact[Array, "groups masks mask_per *rest"]:
@@ -67,7 +93,11 @@ def masks_to_a_word(examples: int, mask_per: int) -> int:
 
 
 def coin_words(
-    key: UInt32[Array, " words"], levels: Levels, groups: int, weight: Word
+    key: UInt32[Array, " words"],
+    known: Known,
+    levels: Word | None,
+    groups: int,
+    weight: Word,
 ) -> UInt32[Array, "groups ..."]:
     """The coins of some weights: bit e of a word is set where example e keeps it.
 
@@ -80,11 +110,11 @@ def coin_words(
     block = jnp.arange(groups, dtype=jnp.uint32) * np.uint32(_BITS // 2)
     block = lax.expand_dims(block, range(1, weight.ndim + 1))
     weight = jnp.broadcast_to(weight, (groups, *weight.shape))
-    level = jnp.asarray(levels, jnp.uint32)
+    level = jnp.asarray(levels if known.level is None else known.level, jnp.uint32)
 
     def compare(step: Array | int, less: Word) -> Word:
         # Without jit JAX counts its loops in Python.
-        pair = np.uint32(_pairs(levels) - 1) - jnp.asarray(step, jnp.uint32)
+        pair = np.uint32(known.pairs - 1) - jnp.asarray(step, jnp.uint32)
         words = counter_words(key, block + pair, weight)
         for which in (1, 0):
             bit = np.uint32(_BITS - 1 - which) - np.uint32(2) * pair
@@ -93,7 +123,7 @@ def coin_words(
 
     less = zeros_beside(jnp.zeros_like(weight), key, level)
     # A loop: eight generators written out take seconds to compile.
-    less = lax.fori_loop(0, _pairs(levels), compare, less)
+    less = lax.fori_loop(0, known.pairs, compare, less)
     return less | _spread(level, np.uint32(_BITS))
 
 
@@ -105,13 +135,6 @@ def zeros_beside(zeros: Array, *others: Array) -> Array:
         return sum(parts, zeros)
 
     return jnp.zeros_like(jax.eval_shape(mixed, zeros, *others))
-
-
-def _pairs(levels: Levels) -> int:
-    """How many pairs of bits are compared: a known level needs no trailing zeros."""
-    if not isinstance(levels, int):
-        return _BITS // 2
-    return next(n for n in range(_BITS // 2 + 1) if levels % 4 ** (_BITS // 2 - n) == 0)
 
 
 def _majority(first: Word, second: Word, third: Word) -> Word:
@@ -132,26 +155,27 @@ def coins(words: Word, examples: int) -> Bool[Array, "groups examples ..."]:
 
 
 def weight_words(
-    key: Key[Array, ""], levels: Levels, groups: int, shape: tuple[int, ...]
+    key: Key[Array, ""],
+    known: Known,
+    levels: Levels,
+    groups: int,
+    shape: tuple[int, ...],
 ) -> UInt32[Array, "groups *shape"]:
     """The coins of all weights of a kernel."""
-    own = counter_key(key)
-    if isinstance(levels, int):
-        return _weight_words(own, None, groups=groups, shape=shape, known=levels)
-    levels = lax.broadcast_to_rank(levels, len(shape) + 1)
-    return _weight_words(own, levels, groups=groups, shape=shape, known=None)
+    given = told(known, levels)
+    if given is not None:
+        given = lax.broadcast_to_rank(given, len(shape) + 1)
+    return _weight_words(counter_key(key), given, known, groups, shape)
 
 
-@functools.partial(jax.jit, static_argnames=("groups", "shape", "known"))
+@functools.partial(jax.jit, static_argnames=("known", "groups", "shape"))
 def _weight_words(
     key: UInt32[Array, " words"],
     levels: Word | None,
-    *,
+    known: Known,
     groups: int,
     shape: tuple[int, ...],
-    known: int | None,
 ) -> UInt32[Array, "groups *shape"]:
     size = int(np.prod(shape, dtype=np.int64))
     index = lax.iota(jnp.uint32, size).reshape(shape)
-    given: Any = levels if known is None else known
-    return coin_words(key, given, groups, index)
+    return coin_words(key, known, levels, groups, index)

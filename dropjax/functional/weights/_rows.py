@@ -16,9 +16,12 @@ from dropjax._fast_prng import counter_key
 from dropjax._loops import scan
 from dropjax._random import Word
 from dropjax.functional.weights._examples import (
+    Known,
     Levels,
     coin_words,
     coins,
+    known_of,
+    told,
     weight_words,
     zeros_beside,
 )
@@ -46,17 +49,16 @@ def masked_rows(
     On a CPU some rows of the kernel at a time, in loops that stay in its cache; on a
     GPU as few sums over all of them, as each step of a loop would be a launch.
     """
-    own = counter_key(key)
-    if isinstance(levels, int):
-        return _masked_rows(own, x, kernel, None, known=levels)
-    if levels.ndim:
-        levels = jnp.broadcast_to(levels, kernel.shape)
-    return _masked_rows(own, x, kernel, levels, known=None)
+    known = known_of(levels)
+    given = told(known, levels)
+    if given is not None and given.ndim:
+        given = jnp.broadcast_to(given, kernel.shape)
+    return _masked_rows(counter_key(key), x, kernel, given, known=known)
 
 
 @functools.partial(jax.jit, static_argnames="known")
 def _masked_rows(
-    key: Word, x: Array, kernel: Array, levels: Word | None, known: int | None
+    key: Word, x: Array, kernel: Array, levels: Word | None, known: Known
 ) -> Array:
     added = functools.partial(_rows_added, known=known)
     summed = functools.partial(_rows_summed, known=known)
@@ -66,7 +68,7 @@ def _masked_rows(
 
 
 def _rows_added(
-    key: Word, x: Array, kernel: Array, levels: Word | None, *, known: int | None
+    key: Word, x: Array, kernel: Array, levels: Word | None, *, known: Known
 ) -> Array:
     groups, examples, features = x.shape
 
@@ -95,16 +97,16 @@ def _words_of_rows(
     key: Word,
     rows: tuple[Array, ...],
     levels: Word | None,
-    known: int | None,
+    known: Known,
     groups: int,
 ) -> Word:
     """The coins of some rows, (rows, groups, features_out)."""
     index, _, kernel, *each = rows
-    level: Any = known if known is not None else each[0][None] if each else levels
+    level = each[0][None] if each else levels
     width = kernel.shape[-1]
     column = lax.broadcasted_iota(jnp.uint32, (1, width), 1)
     weight = index[:, None] * np.uint32(width) + column
-    return jnp.swapaxes(coin_words(key, level, groups, weight), 0, 1)
+    return jnp.swapaxes(coin_words(key, known, level, groups, weight), 0, 1)
 
 
 def _add_rows(y: Array, rows: tuple[Array, ...]) -> tuple[Array, None]:
@@ -142,7 +144,7 @@ def _rows_at_once(features: int) -> int:
 
 
 def _rows_summed(
-    key: Word, x: Array, kernel: Array, levels: Word | None, *, known: int | None
+    key: Word, x: Array, kernel: Array, levels: Word | None, *, known: Known
 ) -> Array:
     groups, examples, features = x.shape
     rows = _rows_of(x, kernel, levels)
@@ -169,7 +171,7 @@ def _rows_stored(groups: int, kernel: Array) -> int:
 
 
 def _sum_of_rows(
-    key: Word, rows: tuple[Array, ...], levels: Word | None, known: int | None
+    key: Word, rows: tuple[Array, ...], levels: Word | None, known: Known
 ) -> Array:
     """The sum over some rows, whose derivatives draw their coins again.
 
@@ -202,7 +204,7 @@ def _sum_of_rows(
 
 
 def _multiply_rows(
-    known: int | None,
+    known: Known,
     key: Word,
     x: Inexact[Array, "rows groups examples"],
     kernel: Inexact[Array, "rows features_out"],
@@ -224,6 +226,7 @@ def masked_products(
     key: Key[Array, ""],
     x: Inexact[Array, "groups masks mask_per ..."],
     kernel: Inexact[Array, "..."],
+    known: Known,
     levels: Levels,
 ) -> Inexact[Array, "groups masks mask_per ..."]:
     """Any product of examples with their masked kernels.
@@ -231,7 +234,7 @@ def masked_products(
     A mask of each group of 32 is a step of a loop: what is stored is one kernel and its
     coins for each group. On a GPU a step takes many masks, as it is many launches.
     """
-    words = weight_words(key, levels, x.shape[0], kernel.shape)
+    words = weight_words(key, known, levels, x.shape[0], kernel.shape)
     stepped = functools.partial(_products, product, 1)
     batched = functools.partial(_products, product, _masks_stored(x, kernel))
     return lax.platform_dependent(
