@@ -19,7 +19,7 @@ bin := $(VENV)/bin
 optimized := JAX_DISABLE_MOST_OPTIMIZATIONS=0
 
 .PHONY: train compare test test-all cover isas battery lint format versions oldest \
-    newest dist gpu pods bench ends twins mutants picture clean
+    newest dist gpu pods gpus bench ends twins mutants picture clean
 
 $(VENV)/%.installed: pyproject.toml
 	test -x $(bin)/python || $(PYTHON) -m venv $(VENV)
@@ -105,6 +105,12 @@ pods:
 	$(optimized) .venv-pods/bin/python -m pytest -m tpu_compiler
 	.venv-pods/bin/python benchmarks/pods.py $(ARGS)
 
+# In one of its own too: where the plugin for CUDA is, JAX looks for a GPU, unless told.
+gpus:
+	$(MAKE) .venv-gpus/tests.installed VENV=.venv-gpus EXTRA=gpus
+	JAX_PLATFORMS=cpu $(optimized) .venv-gpus/bin/python -m pytest -m gpu_compiler
+	.venv-gpus/bin/python benchmarks/gpus.py $(ARGS)
+
 twins: $(VENV)/twins.installed
 	$(bin)/python -m pytest -m torch $(ARGS)
 
@@ -121,4 +127,4 @@ picture: $(VENV)/examples.installed
 	$(bin)/python docs/picture.py
 
 clean:
-	rm -rf $(VENV) .venv-oldest .venv-newest .venv-pods build dist runs
+	rm -rf $(VENV) .venv-oldest .venv-newest .venv-pods .venv-gpus build dist runs

@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 # First, since it says which packages are missing.
-from onpaper import nets
-from onpaper.compiler import MIB, chips, compile_step, worse
+from onpaper.tpu.compiler import MIB, chips, compile_step, worse
 
 # isort: split
 import output
+from onpaper import nets
 from rich.console import Console
 
 HERE = Path(__file__).resolve().parent

@@ -75,7 +75,7 @@ def test_no_mask_in_memory_on_a_tpu(dtype, generator, chip):
 def onpaper(monkeypatch):
     monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks"))
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        yield importlib.import_module("onpaper.compiler")
+        yield importlib.import_module("onpaper.tpu.compiler")
 
 
 def test_masks_cost_no_talk_and_no_memory_on_four_chips(onpaper):

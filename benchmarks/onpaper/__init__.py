@@ -1,5 +1,1 @@
-"""Training steps compiled for TPUs that are not there."""
-
-import needs
-
-needs.packages(("dropjax", "jax", "rich", "libtpu"), "pods")
+"""Programs compiled for processors that are not there."""

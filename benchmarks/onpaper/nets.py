@@ -106,8 +106,14 @@ def transformer(width: int, heads: int, length: int, batch: int, depth: int) -> 
     return Net(block, shapes, shares, (batch, length, width), depth)
 
 
-def training_step(net: Net, noise: Noise) -> Callable[..., Any]:
-    """One step of gradient descent, the blocks in a scan.
+def training_step(net: Net, noise: Noise, scanned: bool = True) -> Callable[..., Any]:
+    """One step of gradient descent.
+
+    Args:
+      net: the net.
+      noise: what it drops.
+      scanned: whether the blocks are in a scan, their parameters stacked; else they
+        are unrolled, and their parameters a list.
 
     Returns:
       A function of (parameters, key, x) that returns the loss and new parameters.
@@ -118,10 +124,16 @@ def training_step(net: Net, noise: Noise) -> Callable[..., Any]:
         masking, rest = jax.random.split(key)
         return net.block(noise, noise.mask(masking, params), x, rest), None
 
-    def step(params: Params, key: jax.Array, x: jax.Array) -> tuple[jax.Array, Params]:
-        def loss(params: Params) -> jax.Array:
-            keys = jax.random.split(key, net.depth)
-            return jnp.mean(lax.scan(body, x, (params, keys))[0] ** 2)
+    def run(params: Any, keys: jax.Array, x: jax.Array) -> jax.Array:
+        if scanned:
+            return lax.scan(body, x, (params, keys))[0]
+        for layer in zip(params, keys, strict=True):
+            x, _ = body(x, layer)
+        return x
+
+    def step(params: Any, key: jax.Array, x: jax.Array) -> tuple[jax.Array, Any]:
+        def loss(params: Any) -> jax.Array:
+            return jnp.mean(run(params, jax.random.split(key, net.depth), x) ** 2)
 
         value, gradients = jax.value_and_grad(loss)(params)
         return value, jax.tree.map(lambda p, g: p - 0.01 * g, params, gradients)

@@ -247,7 +247,7 @@ PROGRAMS = {
     **{f"examples/{name}.py": "examples" for name in ("train", "compare", "tabulate")},
     **{f"examples/{name}.py": "examples" for name in ("uncertainty", "train_parallel")},
     **{f"benchmarks/{name}.py": "benchmarks" for name in ("run", "step_profile")},
-    "benchmarks/pods.py": "pods",
+    **{f"benchmarks/{name}.py": name for name in ("pods", "gpus")},
 }
 
 
