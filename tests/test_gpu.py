@@ -1,5 +1,8 @@
 """What only a GPU can show: the CPU's masks, flax's bits, no scratch memory."""
 
+import importlib
+from pathlib import Path
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -40,9 +43,16 @@ def test_flaxs_elements_drop_on_the_gpu(dtype):
         np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.fixture
+def bars(monkeypatch):
+    """Those that `tests/test_gpu_compiler.py` holds without a GPU."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks"))
+    return importlib.import_module("onpaper.bars")
+
+
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("key", KEYS.values(), ids=KEYS)
-def test_no_scratch_memory_on_the_gpu(dtype, key):
+def test_no_scratch_memory_on_the_gpu(dtype, key, bars):
     x = jnp.ones((4096, 4096), dtype)
 
     def backward(key, x, cotangent):
@@ -51,13 +61,17 @@ def test_no_scratch_memory_on_the_gpu(dtype, key):
 
     forward = jax.jit(lambda key, x: dj.dropout(key, x, 0.1)).lower(key, x)
     for lowered in (forward, jax.jit(backward).lower(key, x, x)):
-        assert lowered.compile().memory_analysis().temp_size_in_bytes <= 1024
+        assert lowered.compile().memory_analysis().temp_size_in_bytes <= bars.SCRATCH
 
 
 @pytest.mark.parametrize("scanned", [True, False])
 @pytest.mark.parametrize("key", KEYS.values(), ids=KEYS)
-def test_a_deep_net_keeps_no_masks_on_the_gpu(scanned, key):
-    """Scanned, no more than without dropout; unrolled, less than with flax's masks."""
+def test_a_deep_net_keeps_no_masks_on_the_gpu(scanned, key, bars):
+    """Scanned, no more than without dropout; unrolled, less than with flax's masks.
+
+    Where products are timed to choose among them, those of an unrolled net may be
+    others with dropout than without, and so may their scratch memory.
+    """
     layers, x = 8, jnp.ones((2048, 1024))
 
     def scratch(noise):
@@ -82,6 +96,6 @@ def test_a_deep_net_keeps_no_masks_on_the_gpu(scanned, key):
 
     ours = scratch(lambda key, x: dj.dropout(key, x, 0.1))
     if scanned:
-        assert ours <= 1.01 * scratch(lambda key, x: x) + 2**20
+        assert ours <= bars.STEP * scratch(lambda key, x: x)
     else:
         assert ours < scratch(flax_dropout)
