@@ -75,8 +75,11 @@ def test_masks_per_example_are_a_handful_of_launches(gpus, passes):
 def test_every_method_is_compiled(gpus):
     table = {method.public[0].__name__ for method in METHODS}
     found = {name.partition(",")[0] for name in gpus.METHODS}
-    # These are wrapped around a layer or a cell, which is most of their work.
-    assert table - found == {"layer_drop", "RecurrentDropout", "Zoneout"}
+    # These are wrapped around a layer or a cell, which is most of their work, and
+    # these are dense layers of other axes.
+    wrapped = {"layer_drop", "RecurrentDropout", "Zoneout"}
+    general = {"dropconnect_dense_general", "dropconnect_einsum"}
+    assert table - found == wrapped | general
 
 
 @pytest.fixture(scope="module")

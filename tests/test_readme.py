@@ -61,7 +61,8 @@ def test_the_table_names_its_machine():
     assert machine["cpu"] in TEXT
     assert (machine["cores"], machine["torch_threads"]) == (2, 2)
     found = set(re.findall(r"jax (\d[\d.]*\d)", TEXT))
-    assert found == {versions["jax"], GPU["versions"]["jax"]}
+    compiled = {row["jax"] for row in json.loads((RESULTS / "gpus.json").read_text())}
+    assert found == {versions["jax"], GPU["versions"]["jax"], *compiled}
 
 
 def test_what_is_said_of_a_gpu_is_of_its_record():
@@ -80,6 +81,49 @@ def test_what_is_said_of_a_gpu_is_of_its_record():
     assert f"we are {single['dropjax']} and {half['dropjax']} as fast" in TEXT
     device = GPU["machine"]["device"]
     assert f"{device}, jax {GPU['versions']['jax']}, {GPU['date']}" in TEXT
+
+
+def test_what_compilers_say_of_gpus_is_of_their_record():
+    rows = json.loads((RESULTS / "gpus.json").read_text())
+
+    def one(device, form, who, generator):
+        wanted = {"device": device, "what": "dropout", "form": form, "who": who}
+        wanted |= {"passes": "forward", "generator": generator, "face": "function"}
+        (row,) = (row for row in rows if wanted.items() <= row.items())
+        assert row["elements"] == 4096 * 4096
+        return row, sum(row["microseconds"].values())
+
+    for who in ("flax", "dropjax"):
+        for generator in ("threefry", "fast"):
+            row, _ = one("H100", "float32", who, generator)
+            said = [f"{who}, {generator} key", str(row["launches"])]
+            scratch = f"{row['scratch'] / 1024:.0f}"
+            said.append("0" if scratch == "0" else f"{scratch} KiB")
+            for device in ("H100", "B200"):
+                for form in ("float32", "bfloat16"):
+                    floor = one(device, form, "without", "threefry")[1]
+                    limit = one(device, form, who, generator)[1]
+                    said.append(f"{limit / floor:.2f}x")
+            assert f"| {' | '.join(said)} |" in README
+    versions = {row["jax"] for row in rows}
+    assert versions == {re.search(r"by the compiler, jax (\S+) ", README)[1]}
+
+
+def test_what_the_compiler_says_of_tpus_is_of_its_record():
+    rows = json.loads((RESULTS / "pods.json").read_text())
+
+    def plain(row):
+        same = ("net", "topology", "model")
+        return next(
+            other
+            for other in rows
+            if other["noise"] == "none" and all(other[it] == row[it] for it in same)
+        )
+
+    dropped = [row for row in rows if row["noise"] == "dropout"]
+    assert all(row["talk"] == plain(row)["talk"] for row in dropped)
+    most = max(row["scratch"] / plain(row)["scratch"] for row in dropped)
+    assert f"at most {most - 1:.0%}" in TEXT
 
 
 def test_the_floor_was_as_noisy_as_is_said():
