@@ -268,6 +268,16 @@ def test_masks_of_several_examples_are_drawn_once_for_all_groups(rate, key, back
     assert max(step.size for step in steps(made)) == kernel.size
 
 
+@every_key
+def test_gradients_of_several_groups_of_masks_are_added_one_by_one(key):
+    """Their sum along an axis is a loop that XLA of jax 0.10 does not vectorize."""
+    x, kernel = shaped((256, 96), (96, 128))
+    made = program(layer(mask_per=2, rate=0.5), key, x, kernel, backward=True)
+    added = [step for step in steps(made, kernel.size) if step.count("add")]
+    assert added
+    assert not any(step.count("reduce") for step in added)
+
+
 @pytest.mark.parametrize(
     "function",
     [

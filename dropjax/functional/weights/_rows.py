@@ -32,6 +32,8 @@ _UNROLLED = 16
 # Of these, what the backward pass makes again at once.
 _REMADE = 8
 _LONGEST = 128
+# Of more groups of masks, gradients are summed along an axis.
+_ADDED_APART = 16
 # On a GPU, what may be stored of coins, or of masked kernels, at once.
 _STORED_BYTES = 64 * 2**20
 # There, steps of a loop that are written out: the loop itself launches as much as two.
@@ -253,7 +255,8 @@ def _products(
     def step(_: None, turn: tuple[Word, Array]) -> tuple[None, Array]:
         bits, x = turn
         kept = (words[None] & lax.expand_dims(bits, range(1, words.ndim + 1))) != 0
-        own = jnp.broadcast_to(kernel, kept.shape)
+        spread = _for_each_group if together == 1 else jnp.broadcast_to
+        own = spread(kernel, kept.shape)
         own = jnp.where(kept, own, jnp.zeros_like(own))
         y = jax.vmap(product)(lax.collapse(x, 0, 2), lax.collapse(own, 0, 2))
         return None, y.reshape(*kept.shape[:2], *y.shape[1:])
@@ -262,6 +265,18 @@ def _products(
     turns = _split((bits, jnp.moveaxis(x, 1, 0)), together)
     _, y = scan(step, None, turns, unroll=1 if together == 1 else _STEPS_OUT)
     return jnp.moveaxis(lax.collapse(y, 0, 2)[: x.shape[1]], 0, 1)
+
+
+def _for_each_group(kernel: Array, shape: tuple[int, ...]) -> Array:
+    """The kernel for each group, so that gradients of groups are added one by one.
+
+    The gradient of a broadcast is a sum along an axis, which XLA of jax 0.10 does not
+    vectorize on a CPU.
+    """
+    if is_symbolic(shape[1]) or shape[1] > _ADDED_APART:
+        return jnp.broadcast_to(kernel, shape)
+    rows = [jnp.broadcast_to(kernel, (shape[0], 1, *shape[2:]))] * shape[1]
+    return jnp.concatenate(rows, 1)
 
 
 def _masks_stored(x: Array, kernel: Array) -> int:
