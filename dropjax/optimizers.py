@@ -1,7 +1,8 @@
-"""Masked updates, as transforms of gradients in optax's form.
+"""Gradient transformations, in the form of optax, that drop elements of the updates.
 
-Where a transform stands in the chain says what is dropped: gradients in front of the
-optimizer, which then sees zeros, or whole steps behind it, whose momentum goes on:
+The position in the chain determines what is dropped. Before the optimizer, gradients
+are dropped, and the optimizer sees zeros. After it, whole steps are dropped, while
+momentum continues to accumulate:
 
     optax.chain(gradient_dropout(key, 0.3), optax.adam(1e-3))
     optax.chain(optax.adam(1e-3), gradient_dropout(key, 0.3, scaling="standard"))
@@ -52,8 +53,8 @@ class GradientDropoutState(NamedTuple):
     """The state of `gradient_dropout`.
 
     Attributes:
-      key: the key that was given, in the form in which it was given.
-      step: how many updates were made.
+      key: the key, in the form in which it was given.
+      step: the number of updates made so far.
     """
 
     key: KeyLike
@@ -67,26 +68,27 @@ def gradient_dropout(
     where: Where | None = None,
     scaling: Scaling = "inverted",
 ) -> optax.GradientTransformation:
-    r"""Drops elements of the updates, with new masks at every step.
+    r"""Drops elements of the updates, with a new mask at every step.
 
     $$g'_t = \frac{m_t}{1 - rate} g_t, \qquad m_{t,i} \sim \text{Bernoulli}(1 - rate)$$
 
-    In front of the optimizer this is DropGrad, and the task-free form of child tuning,
-    Child-Tuning-F, whose $p_F$ is `1 - rate`. Behind it, with `scaling="standard"`,
-    which divides nothing, it is learning rate dropout. Weight decay that comes later
-    in the chain, as in `optax.adamw`, is not masked.
+    Before the optimizer, this is DropGrad, and the task-free form of child tuning,
+    Child-Tuning-F, whose $p_F$ is `1 - rate`. After it, with `scaling="standard"`,
+    which does not divide, it is learning rate dropout. Weight decay that comes later in
+    the chain, as in `optax.adamw`, is not masked.
 
-    Step t has the key `jax.random.fold_in(key, t)`, and each leaf a key of its own,
-    made from its path: adding a parameter changes no other mask, and the masks are
-    those of `dropjax.dropconnect_mask` for that key and `where`.
+    Step t uses the key `jax.random.fold_in(key, t)`, from which a key for each leaf is
+    derived by its path: adding a parameter changes no other mask. The masks are those
+    of `dropjax.dropconnect_mask` for that key and `where`.
 
     Args:
-      key: a PRNG key, typed or raw. It is kept in the state as it is: give a raw one,
-        `jax.random.key_data(key)`, where checkpoints can hold no typed keys.
-      rate: the probability of dropping, in [0, 1]; or a schedule, from the number of
-        updates made so far to such a rate, as optax's and `dropjax.schedules`.
-      where: a function of a leaf's path, as "layer/kernel", and the leaf, that is True
-        for the leaves to mask; None masks every floating-point and complex leaf.
+      key: a typed or raw PRNG key. It is stored in the state unchanged: pass a raw key,
+        `jax.random.key_data(key)`, if your checkpoints cannot hold typed keys.
+      rate: the probability of dropping, in [0, 1]; or a schedule that maps the number
+        of updates made so far to such a rate, as in optax and `dropjax.schedules`.
+      where: a function of the path of a leaf, such as "layer/kernel", and the leaf,
+        which returns True for the leaves to mask. None masks every floating-point and
+        complex leaf.
       scaling: "inverted", or "standard", which does not scale.
 
     Returns:
@@ -94,8 +96,8 @@ def gradient_dropout(
 
     Raises:
       ValueError: the rate is outside [0, 1], the scaling is unknown, or the key is
-        missing; when it updates: where selects no leaf.
-      TypeError: an argument is of the wrong type.
+        missing. On update: `where` selects no leaf.
+      TypeError: an argument has the wrong type.
 
     Example:
       >>> import optax
@@ -120,7 +122,7 @@ def gradient_dropout(
         check_rate(rate)
 
     def init(params: PyTree) -> GradientDropoutState:
-        # A copy: a state that is donated takes its buffers with it.
+        # Copied, because donating a state also donates its buffers.
         return GradientDropoutState(jnp.array(key), jnp.zeros((), jnp.int32))
 
     def update(
@@ -143,23 +145,24 @@ def mask_updates(mask: PyTree) -> optax.GradientTransformation:
     $$g'_t = m \, g_t$$
 
     With the mask of `child_mask` this is the task-driven form of child tuning,
-    Child-Tuning-D. It selects: NaN and Inf in a dropped place vanish. Put it behind
-    `optax.adamw` too where weight decay must not move the masked weights.
+    Child-Tuning-D. The transformation selects instead of multiplying: NaN and Inf in
+    dropped elements vanish. Put it after `optax.adamw` as well if weight decay must not
+    change the masked weights.
 
     Args:
-      mask: a tree that has, under the same paths as the updates, boolean arrays of
-        their shapes, True where a weight is trained. Its containers may be others, as
-        in an `nnx.State`, whose variables `nnx.Optimizer` takes out of their boxes.
+      mask: a tree with boolean arrays under the same paths as the updates and of the
+        same shapes, True where a weight is trained. Its containers may differ, as in an
+        `nnx.State`, whose variables `nnx.Optimizer` unboxes.
 
     Returns:
-      An `optax.GradientTransformation` without a state. Where `optax.masked` or
-      `optax.partition` leaves a part of the updates out, that part of the mask is not
+      An `optax.GradientTransformation` without state. If `optax.masked` or
+      `optax.partition` excludes a part of the updates, that part of the mask is not
       used.
 
     Raises:
-      ValueError: when it updates: one of the trees has a leaf that the other has not,
+      ValueError: on update: one of the trees has a leaf that the other does not have,
         or a mask does not broadcast to its leaf.
-      TypeError: when it updates: a mask is not boolean.
+      TypeError: on update: a mask is not boolean.
 
     Example:
       >>> import optax
@@ -187,23 +190,24 @@ def mask_updates(mask: PyTree) -> optax.GradientTransformation:
 
 
 def child_mask(information: PyTree, rate: float) -> PyTree:
-    r"""The child network: the weights with the most information, in the whole tree.
+    r"""The child network: the weights with the most information in the whole tree.
 
     $$m_i = [F_i \text{ is among the round}((1 - rate) n) \text{ largest}]$$
 
     Args:
-      information: a tree of real arrays without NaN, as from `fisher_information`.
-      rate: the share of the n weights that is dropped, in [0, 1]: the paper's $p_D$ is
+      information: a tree of real arrays without NaN, such as from `fisher_information`.
+      rate: the share of the n weights to drop, in [0, 1]. The paper's $p_D$ is
         `1 - rate`.
 
     Returns:
       A tree of the same structure of boolean arrays, True for the child network. Of
-      equal weights at the border the first ones belong to it, so that the share is
+      equal values at the border the first ones are included, so that the share is
       always exact.
 
     Raises:
       ValueError: the rate is outside [0, 1], or the tree is empty.
-      TypeError: the rate is no Python number, or a leaf no real floating-point array.
+      TypeError: the rate is not a Python number, or a leaf is not a real floating-point
+        array.
 
     Example:
       >>> from dropjax.optimizers import child_mask
@@ -232,27 +236,29 @@ def child_mask(information: PyTree, rate: float) -> PyTree:
 def fisher_information(
     log_likelihood: Callable[[Tree, Any], Any], params: Tree, examples: PyTree
 ) -> Tree:
-    r"""The diagonal of the empirical Fisher information of each weight.
+    r"""The diagonal of the empirical Fisher information of the parameters.
 
     $$F(w) = \frac{1}{|D|} \sum_{(x, y) \in D}
       \left(\frac{\partial \log p(y | x; w)}{\partial w}\right)^2$$
 
-    The gradients are those of single examples, taken one after the other: the square
-    of a batch's mean gradient, which some programs take, is another quantity.
+    The gradients are computed for single examples, one after the other. The square of
+    the mean gradient of a batch, which some implementations use, is a different
+    quantity.
 
     Args:
-      log_likelihood: `(params, example) -> scalar`, the log-probability of one
-        example's label; a loss of one example serves as well.
-      params: the parameters, a tree of floating-point or complex arrays; of a complex
-        gradient it is the squared magnitude.
-      examples: a tree of arrays whose first axis counts the examples, one or more.
+      log_likelihood: a function `(params, example) -> scalar` that returns the
+        log-probability of the label of one example. The loss of one example works as
+        well.
+      params: the parameters, a tree of floating-point or complex arrays. For complex
+        gradients, the squared magnitude is used.
+      examples: a tree of arrays whose first axis indexes the examples, one or more.
 
     Returns:
-      A tree of the structure of `params` of arrays of 0 or more, in float32 or better.
+      A tree with the structure of `params` of nonnegative arrays in float32 or better.
 
     Raises:
-      TypeError: from JAX: the log-likelihood is no real scalar, or a parameter is not
-        floating-point or complex.
+      TypeError: from JAX: the log-likelihood is not a real scalar, or a parameter is
+        not floating-point or complex.
 
     Example:
       >>> from dropjax.optimizers import fisher_information
@@ -286,7 +292,7 @@ def _add_square(total: Array, gradient: Array) -> Array:
 
 
 def _masked_out(updates: PyTree) -> tuple[str, ...]:
-    """Where `optax.masked` and `optax.partition` left a part of the tree out."""
+    """The paths of the parts that `optax.masked` and `optax.partition` exclude."""
 
     def is_absent(node: Any) -> bool:
         return isinstance(node, optax.MaskedNode)
@@ -297,7 +303,7 @@ def _masked_out(updates: PyTree) -> tuple[str, ...]:
         for path, node in found
         if is_absent(node)
     ]
-    # Of every path where the whole tree is left out.
+    # If the whole tree is excluded, the empty prefix matches every path.
     return tuple(f"{path}/" if path else "" for path in paths)
 
 

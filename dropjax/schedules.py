@@ -1,8 +1,8 @@
-"""Rates over the depth of a net and over the steps of its training.
+"""Rates as functions of depth and of the training step.
 
-A rate may be a traced array wherever a method takes one. So any schedule of optax is a
-schedule of rates, a change of rate is no new compilation, and rates over depth travel
-through `jax.lax.scan` as its inputs:
+Wherever a method takes a rate, it may be a traced array. Hence any optax schedule is a
+schedule of rates, changing the rate does not recompile, and rates over depth can be
+scanned over with `jax.lax.scan`:
 
     rates = curriculum(0.5, 1000)(step) * linear_over_depth(1.0, 12)
     x, _ = jax.lax.scan(block, x, (layers, keys, rates))
@@ -23,39 +23,40 @@ __all__ = ["curriculum", "linear_over_depth"]
 
 Convention: TypeAlias = Literal["paper", "timm", "efficientnet"]
 
-# The share of the rate at layer i of n, counted from 0, as (i + shift) / (n + growth).
+# The share of the rate at layer i of n, numbered from 0, is (i + shift) / (n + growth).
 _CONVENTIONS = {"paper": (1, 0), "timm": (0, -1), "efficientnet": (0, 0)}
 
 
 def linear_over_depth(
     rate: RateLike, depth: int, *, convention: Convention = "paper"
 ) -> Float[Array, "depth"]:
-    r"""One rate per layer, growing linearly with depth: for `drop_path`.
+    r"""One rate per layer, growing linearly with depth, for `drop_path`.
 
-    With layers counted $i = 0, ..., n - 1$,
+    With layers numbered $i = 0, ..., n - 1$,
 
     $$\text{paper: } \frac{i + 1}{n} rate, \qquad
       \text{timm: } \frac{i}{n - 1} rate, \qquad
       \text{efficientnet: } \frac{i}{n} rate$$
 
-    The last layer has the full rate in the first two, and the first layer none in the
-    last two. timm gives a net of one layer the rate 0.
+    The last layer has the full rate in the first two conventions, and the first layer
+    has rate 0 in the last two. In timm's convention, a network with one layer gets the
+    rate 0.
 
     Args:
-      rate: the rate that grows, in [0, 1], a number or a traced scalar.
-      depth: n, the number of layers, 1 or more.
+      rate: the maximum rate, in [0, 1], a number or a traced scalar.
+      depth: n, the number of layers, a positive integer.
       convention: "paper" (Huang 2016), "timm" (its vision transformers, ConvNeXt, Swin
-        and others, by `linspace`) or "efficientnet" (its `drop_connect_rate`, which is
-        stochastic depth and not DropConnect).
+        and others, with `linspace`) or "efficientnet" (its `drop_connect_rate`, which
+        is stochastic depth and not DropConnect).
 
     Returns:
-      The rates, first layer first: of numpy for a number, so that a layer of rate 0
-      costs nothing, and traced for a traced rate.
+      The rates, first layer first. For a number this is a NumPy array, so that a layer
+      of rate 0 costs nothing; for a traced rate it is traced.
 
     Raises:
       ValueError: the rate is outside [0, 1] or no scalar, depth is not a positive
         integer, or the convention is unknown.
-      TypeError: the rate is of the wrong type.
+      TypeError: the rate has the wrong type.
 
     Example:
       >>> from dropjax.schedules import linear_over_depth
@@ -80,23 +81,24 @@ def linear_over_depth(
 def curriculum(
     rate: RateLike, steps: int, *, sharpness: float = 10.0
 ) -> Callable[[ArrayLike], Float[Array, ""]]:
-    r"""Curriculum dropout: no noise at first, then more and more, up to the rate.
+    r"""Curriculum dropout: increases the rate from 0 during training.
 
     $$rate(t) = rate \, (1 - e^{-\gamma t}), \qquad \gamma = sharpness / steps$$
 
     Args:
-      rate: the rate that is approached, in [0, 1].
-      steps: the length of the training, 1 or more.
-      sharpness: gamma times the steps; the paper's 10 comes within 5e-5 of the rate.
+      rate: the limit of the rate, in [0, 1].
+      steps: the length of the training in steps, a positive integer.
+      sharpness: gamma times the steps, a positive number. The paper's 10 comes within
+        5e-5 of the rate.
 
     Returns:
-      A schedule in optax's form: from the number of the step, which may be traced, to
-      the rate, a float32 scalar.
+      A schedule in the form of optax: a function of the step, which may be traced, that
+      returns the rate as a float32 scalar.
 
     Raises:
       ValueError: the rate is outside [0, 1] or no scalar, or steps or sharpness is not
         positive.
-      TypeError: the rate is of the wrong type.
+      TypeError: the rate has the wrong type.
 
     Example:
       >>> from dropjax.schedules import curriculum

@@ -1,10 +1,11 @@
-"""Predictions without dropping, and with many masks: means, and how sure they are.
+"""Predictions with many masks or in closed form, with their uncertainty.
 
     predict = inference.monte_carlo(apply, 100)
     mean, variance, *_ = predict(key, x)
 
-Without sampling, the moments of `dropjax.dropconnect_moments` and the mean of an
-activation of a Gaussian are the paper's inference, in closed form where there is one:
+The paper's inference needs no sampled masks: it combines the moments of
+`dropjax.dropconnect_moments` with the mean of an activation of a Gaussian, which has a
+closed form for some activations:
 
     mean, variance = dropjax.dropconnect_moments(x, kernel, rate, bias=bias)
     y = inference.relu_mean(mean, variance)

@@ -1,4 +1,4 @@
-"""The mean of an activation whose input is Gaussian."""
+"""The mean of activation functions of a Gaussian input."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -12,23 +12,24 @@ from dropjax._checks import check_real, check_same_shape
 Moment = Float[Array, "*shape"]
 
 _FAR = 40
-"""So many deviations away the density and its integral are 0, in float64 too."""
+"""This many deviations away the density and its integral are 0, even in float64."""
 
 
 def relu_mean(mean: Moment, variance: Moment) -> Moment:
-    r"""The mean of ReLU, exactly: $\mu \Phi(\mu / s) + s \phi(\mu / s)$.
+    r"""The exact mean of ReLU: $\mu \Phi(\mu / s) + s \phi(\mu / s)$.
 
-    As all of these it is computed in float32 or better and rounded once.
+    Like the other means, it is computed in float32 or better and rounded once.
 
     Args:
-      mean: of the activation's input.
-      variance: of the activation's input, 0 or more, of the mean's shape and dtype.
+      mean: the mean of the input, a real floating-point array.
+      variance: the variance of the input, 0 or more, with the shape and dtype of the
+        mean.
 
     Returns:
-      The mean of the activation; ReLU of the mean where the variance is 0.
+      The mean of the activation; where the variance is 0, ReLU of the mean.
 
     Raises:
-      ValueError: mean and variance are not of one shape and dtype.
+      ValueError: mean and variance differ in shape or dtype.
       TypeError: mean or variance is not a real floating-point array.
 
     Example:
@@ -46,12 +47,12 @@ def relu_mean(mean: Moment, variance: Moment) -> Moment:
 def leaky_relu_mean(
     mean: Moment, variance: Moment, *, negative_slope: float = 0.01
 ) -> Moment:
-    r"""The mean of leaky ReLU, exactly: $a \mu + (1 - a) E[\text{ReLU}]$.
+    r"""The exact mean of leaky ReLU: $a \mu + (1 - a) E[\text{ReLU}]$.
 
     Args:
-      mean: of the activation's input.
-      variance: of the activation's input, 0 or more.
-      negative_slope: a, the slope below 0; 1 makes it the identity.
+      mean: the mean of the input.
+      variance: the variance of the input, 0 or more.
+      negative_slope: a, the slope below 0; 1 gives the identity.
 
     Returns:
       The mean of the activation.
@@ -70,14 +71,14 @@ def leaky_relu_mean(
 
 
 def gelu_mean(mean: Moment, variance: Moment) -> Moment:
-    r"""The mean of the erf form of GELU, exactly.
+    r"""The exact mean of the erf form of GELU.
 
     $$E = \mu \Phi(\mu / t) + \frac{\sigma^2}{t} \phi(\mu / t), \qquad
       t = \sqrt{1 + \sigma^2}$$
 
     Args:
-      mean: of the activation's input.
-      variance: of the activation's input, 0 or more.
+      mean: the mean of the input.
+      variance: the variance of the input, 0 or more.
 
     Returns:
       The mean of `jax.nn.gelu(x, approximate=False)`.
@@ -104,11 +105,11 @@ def sigmoid_mean(mean: Moment, variance: Moment) -> Moment:
 
     $$E \approx \text{sigmoid}\left(\mu / \sqrt{1 + \pi \sigma^2 / 8}\right)$$
 
-    It is exact without variance and at $\mu = 0$; its error stays below 0.02.
+    It is exact if $\sigma = 0$ or $\mu = 0$; the error is below 0.02.
 
     Args:
-      mean: of the activation's input.
-      variance: of the activation's input, 0 or more.
+      mean: the mean of the input.
+      variance: the variance of the input, 0 or more.
 
     Returns:
       The mean of the activation.
@@ -133,11 +134,11 @@ def tanh_mean(mean: Moment, variance: Moment) -> Moment:
 
     $$E \approx \tanh\left(\mu / \sqrt{1 + \pi \sigma^2 / 2}\right)$$
 
-    Exact without variance and at $\mu = 0$; its error stays below 0.04.
+    It is exact if $\sigma = 0$ or $\mu = 0$; the error is below 0.04.
 
     Args:
-      mean: of the activation's input.
-      variance: of the activation's input, 0 or more.
+      mean: the mean of the input.
+      variance: the variance of the input, 0 or more.
 
     Returns:
       The mean of the activation.
@@ -164,7 +165,8 @@ def _widened(mean: Moment, variance: Moment) -> tuple[Moment, Moment, np.dtype]:
 
 
 def _relu_mean(mean: Moment, variance: Moment) -> Moment:
-    # Double `where`: at a variance of 0, or nearly, the root has no finite gradient.
+    # Double `where`: at a variance of 0 or close to it, the root has no finite
+    # gradient.
     flat = variance < jnp.finfo(variance.dtype).tiny
     deviation = jnp.sqrt(jnp.where(flat, 1, variance))
     one_sided = flat | _is_far(mean, deviation)
@@ -175,5 +177,5 @@ def _relu_mean(mean: Moment, variance: Moment) -> Moment:
 
 
 def _is_far(mean: Moment, deviation: Moment) -> Bool[Array, "*shape"]:
-    """Where the Gaussian is on one side of 0, and a ratio might have no number."""
+    """Where the Gaussian lies on one side of 0, so that the ratio might overflow."""
     return jnp.abs(mean) > _FAR * deviation

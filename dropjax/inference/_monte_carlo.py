@@ -1,4 +1,4 @@
-"""Monte-Carlo dropout: many passes, masks of their own, and their statistics."""
+"""Monte Carlo dropout: many passes with independent masks, and their statistics."""
 
 import dataclasses
 import functools
@@ -27,13 +27,13 @@ from dropjax.functional.weights._samples import averaged_dtype, deviation
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Prediction(Generic[Tree]):
-    """What many passes say together; every field has the structure of one pass.
+    """The statistics of many passes; every field has the structure of one pass.
 
     Attributes:
-      mean: over the passes.
-      variance: over the passes, the unbiased estimate; 0 for one pass.
-      samples: what each pass returned, with a first axis of passes. None unless asked
-        for.
+      mean: the mean over the passes.
+      variance: the unbiased estimate of the variance over the passes; 0 for one pass.
+      samples: the outputs of all passes, stacked along a new first axis, or None unless
+        requested.
     """
 
     mean: Tree
@@ -50,13 +50,13 @@ class Prediction(Generic[Tree]):
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class ClassPrediction(Prediction[Tree]):
-    """A prediction of classes: mean and variance are of their probabilities.
+    """A prediction of classes, with the mean and the variance of their probabilities.
 
     Attributes:
-      entropy: of the mean probabilities, in nats: the whole uncertainty. The entropies
-        are without the axis of the classes.
-      expected_entropy: the mean entropy of a pass: the part that remains whatever the
-        masks are, as where classes overlap.
+      entropy: the entropy of the mean probabilities, in nats: the total uncertainty.
+        Entropies do not have the axis of the classes.
+      expected_entropy: the mean entropy of a pass: the part that does not depend on the
+        masks, for example where classes overlap.
     """
 
     entropy: Tree
@@ -64,7 +64,7 @@ class ClassPrediction(Prediction[Tree]):
 
     @property
     def mutual_information(self) -> Tree:
-        """Between class and masks: the part that the passes disagree about."""
+        """The mutual information of class and mask: how much the passes disagree."""
         shared: Tree = jax.tree.map(
             lambda whole, own: jnp.maximum(whole - own, 0),
             self.entropy,
@@ -74,7 +74,7 @@ class ClassPrediction(Prediction[Tree]):
 
 
 class _Summary(NamedTuple):
-    """Of some passes: their number, mean, squared deviations and mean entropy."""
+    """The number, mean, squared deviations and mean entropy of some passes."""
 
     number: Float[Array, ""]
     mean: Inexact[Array, "*shape"]
@@ -112,41 +112,43 @@ def monte_carlo(
     outputs: Outputs = "values",
     keep_samples: bool = False,
 ) -> Callable[..., Any]:
-    r"""Predicts with many passes of a stochastic function, each with a key of its own.
+    r"""Predicts with many passes of a stochastic function, each with its own key.
 
     $$\bar{y} = \frac{1}{S} \sum_{s=1}^{S} f(k_s, x), \qquad
       H = -\sum_c \bar{y}_c \ln \bar{y}_c, \qquad
       I = H + \frac{1}{S} \sum_{s, c} y_{sc} \ln y_{sc}$$
 
-    Passes run in batches under `vmap`, and the batches one after the other, merged as
-    they come: the memory is that of `batch_size` passes, whatever S is. Statistics are
-    made in float32 or better.
+    Passes run in batches under `vmap`, and the batches run one after the other and are
+    merged on the fly, so that the memory is that of `batch_size` passes for any S.
+    Statistics are computed in float32 or better.
 
-    Jit what it returns, and it is one program. Without jit it runs the passes in a
-    Python loop, which compiles nothing that `apply_fn` would not compile by itself.
+    Jit the returned function to get a single program. Without jit it runs the passes in
+    a Python loop, which compiles nothing beyond what `apply_fn` compiles itself.
 
     Args:
-      apply_fn: f, called as `apply_fn(key, *args, **kwargs)`, with dropping on. It may
-        return a tree of arrays. There is a warning if it makes no use of its key.
-      num_samples: S, 1 or more.
-      batch_size: how many passes run at once. If it does not divide S, the passes left
-        over are compiled once more.
-      outputs: what f returns. Of class "probabilities" along the last axis there are
-        entropies too; of "logits" a softmax is taken first, and all statistics are of
-        the probabilities; "values" may be anything.
-      keep_samples: whether to return what each pass returned too, as f returned it.
-        That takes the memory of S outputs.
+      apply_fn: f, called as `apply_fn(key, *args, **kwargs)`, with dropping enabled. It
+        may return a tree of arrays. A warning is issued if the outputs do not depend on
+        the key.
+      num_samples: S, a positive integer.
+      batch_size: how many passes run at once. If it does not divide S, the remaining
+        passes are compiled separately.
+      outputs: what f returns: "values" of any kind; or class "probabilities" or
+        "logits" along the last axis, for which entropies are computed as well. For
+        logits, a softmax is applied first, and all statistics are those of the
+        probabilities.
+      keep_samples: whether to return the outputs of all passes too, as returned by f.
+        This takes the memory of S outputs.
 
     Returns:
-      A function of (key, *args, **kwargs), which returns a `Prediction`, or of classes
-      a `ClassPrediction`. Under jit, the entropies of rows that are no probabilities
-      are NaN.
+      A function of (key, *args, **kwargs) that returns a `Prediction`, or for classes a
+      `ClassPrediction`. Under jit, the entropies of rows that are not probabilities are
+      NaN.
 
     Raises:
-      ValueError: `num_samples` or `batch_size` is not positive, there is no key,
-        `outputs` is unknown, there is no axis of classes, or "probabilities" do not
-        sum to 1.
-      TypeError: `apply_fn` is no function, or `keep_samples` no flag.
+      ValueError: `num_samples` or `batch_size` is not positive, the key is missing,
+        `outputs` is unknown, there is no class axis, or "probabilities" do not sum to
+        1.
+      TypeError: `apply_fn` is not a function, or `keep_samples` is not a bool.
 
     Example:
       >>> def apply(key, x):
@@ -209,7 +211,7 @@ def _called(
 
 
 def _are_equal(one: Callable[..., PyTree], keys: Any) -> bool:
-    """Whether passes with different keys are equal, which `vmap` knows."""
+    """Whether passes with different keys are equal, as `vmap` can tell."""
     try:
         jax.eval_shape(jax.vmap(one, out_axes=None), keys)
     except ValueError:
@@ -228,7 +230,7 @@ def _summarized(y: Array, outputs: Outputs) -> _Summary:
     y = y.astype(averaged_dtype(y.dtype))
     if outputs == "logits":
         y = jax.nn.softmax(y)
-    # From the first pass on: where all agree the mean is what they say, be it -inf.
+    # Relative to the first pass, so that where all agree the mean is exact, even -inf.
     mean = y[0] + _difference(y, y[:1]).mean(0)
     entropy = None if outputs == "values" else _entropy(y).mean(0)
     squares = _squared(_difference(y, mean[None])).sum(0)
@@ -241,7 +243,7 @@ def _merged(first: list[_Summary], second: list[_Summary]) -> list[_Summary]:
 
 
 def _merge(first: _Summary, second: _Summary) -> _Summary:
-    """The summary of both: nothing is subtracted that is large beside the rest."""
+    """Merges two summaries without subtracting large numbers from each other."""
     number = first.number + second.number
     share = second.number / number
 
@@ -289,7 +291,7 @@ def _prediction(
 
 
 def _difference(y: Array, other: Array) -> Array:
-    """Y less the other: nothing where they are equal, both of them infinite too."""
+    """Y minus the other, and 0 where they are equal, even if both are infinite."""
     return jnp.where(y == other, 0, y - other)
 
 
@@ -298,6 +300,6 @@ def _squared(y: Inexact[Array, "*shape"]) -> Float[Array, "*shape"]:
 
 
 def _entropy(p: Float[Array, "*shape classes"]) -> Float[Array, "*shape"]:
-    """In nats; what has no probability adds nothing, and has no gradient."""
+    """The entropy in nats; zero probabilities add nothing, and have no gradient."""
     logs = jnp.log(jnp.where(p == 0, jnp.ones_like(p), p))
     return -(p * logs).sum(-1)

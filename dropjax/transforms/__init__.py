@@ -1,4 +1,4 @@
-"""What works on whole trees of parameters."""
+"""Transforms of whole trees of parameters."""
 
 from ._dropconnect import dropconnect as dropconnect
 from ._dropconnect import dropconnect_mask as dropconnect_mask

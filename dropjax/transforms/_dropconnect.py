@@ -1,4 +1,4 @@
-"""DropConnect on trees: weights are set to zero."""
+"""DropConnect for trees: sets weights to zero."""
 
 import functools
 from collections.abc import Sequence
@@ -33,43 +33,46 @@ def dropconnect(
 
     $$W' = \frac{M \odot W}{1 - rate}, \qquad M_i \sim \text{Bernoulli}(1 - rate)$$
 
-    for every selected leaf, with `scaling="inverted"`; "standard" scales nothing in
-    training and W by `1 - rate` with `deterministic=True`. All examples of a batch see
-    one mask. Use it where the model is applied:
+    for every selected leaf, with `scaling="inverted"`. With "standard", nothing is
+    scaled in training, and W is multiplied by `1 - rate` with `deterministic=True`. All
+    examples of a batch share one mask. Use it where the model is applied:
 
         logits = model.apply(dropjax.dropconnect(key, params, 0.5), x)
 
     Without `where`, kernels are selected, and biases, normalization, embeddings,
-    positions and class tokens are not. `dropjax.selected(params)` gives the paths of
-    the selected leaves, and its documentation the rule.
+    positions and class tokens are not. `dropjax.selected(params)` returns the paths of
+    the selected leaves, and its documentation describes the rule.
 
-    With a `block_size`, neighbouring weights share a coin. For blocks of a x b,
+    With a `block_size`, neighboring weights share one mask value. For blocks of size a
+    x b,
 
     $$W'_{ij} = \frac{W_{ij}}{1 - rate}
       M_{\lfloor i / a \rfloor \lfloor j / b \rfloor}$$
 
     This is quantization noise with zeros as the noise ("proxy"): `block_size=8` drops
-    blocks of 8 inputs of an output, and `(3, 3, 1, 1)` whole windows of a convolution.
+    blocks of 8 inputs of one output, and `(3, 3, 1, 1)` drops whole windows of a
+    convolution.
 
-    A leaf's key is made from `key` and the leaf's path, "layer/kernel", and nothing
-    else: adding or removing a parameter changes no other mask. The path is the same in
-    a dict, a FrozenDict, an `nnx.State` and a dataclass; the box of a variable has no
-    part in it.
+    The key of a leaf is derived only from `key` and the leaf's path, such as
+    "layer/kernel": adding or removing a parameter does not change any other mask. The
+    path is the same in a dict, a FrozenDict, an `nnx.State` and a dataclass; boxes of
+    variables do not appear in it.
 
     Args:
       key: a typed or raw PRNG key. It may be None if nothing is drawn.
-      params: any pytree of arrays, None leaves included; the masked arrays keep shape,
-        dtype and sharding.
+      params: any pytree of arrays, which may have None leaves. Masked arrays keep their
+        shape, dtype and sharding.
       rate: the probability of dropping a weight, in [0, 1]; or a tree prefix of
-        `params` of such rates, in which None leaves its part of the tree whole. An
-        array is one rate, or one that broadcasts to the leaf's coins: to the leaf, or
-        with a `block_size` to its blocks.
-      where: a function of a leaf's path, as "layer/kernel", and the leaf, that is True
-        for the leaves to mask. It replaces the default selection.
-      block_size: the sides of blocks of weights that share a coin, along the last axes
-        of every selected leaf. An integer n stands for (n, 1): n consecutive inputs of
-        one output, of a kernel whose last two axes are inputs and outputs. Where a side
-        does not divide an axis, the last block is cut off. None or 1 for no blocks.
+        `params` with such rates, in which None excludes a part of the tree. An array
+        holds a single rate, or broadcasts to the shape of the leaf's mask: the shape of
+        the leaf, or with a `block_size` that of its blocks.
+      where: a function of the path of a leaf, such as "layer/kernel", and the leaf,
+        which returns True for the leaves to mask. It replaces the default selection.
+      block_size: the sides of blocks of weights that share one mask value, along the
+        last axes of every selected leaf. An integer n stands for (n, 1): n consecutive
+        inputs of one output, if the last two axes of the kernel are inputs and outputs.
+        If a side does not divide an axis, the last block is cut off. None or 1 for no
+        blocks.
       scaling: "inverted" or "standard".
       deterministic: if True, nothing is dropped.
 
@@ -77,7 +80,7 @@ def dropconnect(
       A tree of the same structure; `params` itself if there is nothing to do.
 
     Raises:
-      ValueError: a rate is outside [0, 1] or the tree of rates is no prefix of
+      ValueError: a rate is outside [0, 1], the tree of rates is not a prefix of
         `params`, a block has more axes than a selected leaf, no leaf is selected, or
         the key is missing although masks are drawn.
       TypeError: a selected leaf is not a floating-point or complex array.
@@ -121,19 +124,20 @@ def dropconnect_mask(
     block_size: int | Sequence[int] | None = None,
     deterministic: bool = False,
 ) -> PyTree:
-    """The masks that `dropconnect` draws for these parameters: True is kept.
+    """The masks that `dropconnect` draws for these parameters; True means keep.
 
     Args:
       key: a typed or raw PRNG key. It may be None if nothing is drawn.
       params: any pytree of arrays, or of their `jax.ShapeDtypeStruct`s.
-      rate: the probability of dropping a weight, one or a tree prefix of `params`.
+      rate: the probability of dropping a weight, a single rate or a tree prefix of
+        `params`.
       where: selects leaves by path and leaf, as in `dropconnect`.
-      block_size: the sides of blocks of weights that share a coin.
+      block_size: the sides of blocks of weights that share one mask value.
       deterministic: if True, the masks are all True.
 
     Returns:
-      A tree of the same structure with a boolean array of each leaf's shape, all True
-      for leaves that are not selected.
+      A tree of the same structure with a boolean array of each leaf's shape, which is
+      all True for leaves that are not selected.
 
     Raises:
       ValueError: as for `dropconnect`.

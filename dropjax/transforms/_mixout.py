@@ -1,4 +1,4 @@
-"""Mixout: weights return to their pretrained values."""
+"""Mixout: resets weights to their pretrained values."""
 
 import functools
 from typing import Any
@@ -32,30 +32,30 @@ def mixout(
     scaling: Scaling = "inverted",
     deterministic: bool = False,
 ) -> Tree:
-    r"""Sets weights back to pretrained ones at random, for fine-tuning.
+    r"""Randomly resets weights to their pretrained values, for fine-tuning.
 
     $$w' = u + \frac{m}{1 - rate} (w - u), \qquad m \sim \text{Bernoulli}(1 - rate)$$
 
-    with `scaling="inverted"`, w the weights and u the pretrained ones: dropped weights
-    are u, and the mean over masks is exactly w, which is the paper's
-    $(m w + (1 - m) u - rate \, u) / (1 - rate)$. `scaling="standard"` is the plain mix:
-    m w + (1 - m) u in training, and its mean, (1 - rate) w + rate u, with
-    `deterministic=True`. Where u is 0, mixout is `dropconnect`, bit for bit.
+    with `scaling="inverted"`, where w are the weights and u the pretrained ones.
+    Dropped weights are set to u, and the mean over masks is exactly w; this is the
+    paper's $(m w + (1 - m) u - rate \, u) / (1 - rate)$. `scaling="standard"` is the
+    plain mixture: m w + (1 - m) u in training, and its mean, (1 - rate) w + rate u,
+    with `deterministic=True`. Where u is 0, mixout equals `dropconnect` bit for bit.
 
-    Leaves are selected, and have their keys, as in `dropconnect`: the masks are those
-    of `dropconnect_mask`.
+    Leaves are selected and keys derived as in `dropconnect`: the masks are those of
+    `dropconnect_mask`.
 
     Args:
       key: a typed or raw PRNG key. It may be None if nothing is drawn.
-      params: any pytree of arrays, None leaves included.
-      pretrained: a tree that has, under the same path, an array of the same shape and
-        dtype for each selected leaf. Its containers may be others, and it may have more
+      params: any pytree of arrays, which may have None leaves.
+      pretrained: a tree with an array of the same shape and dtype under the path of
+        each selected leaf. Its containers may differ, and it may have additional
         leaves.
-      rate: the probability of going back to the pretrained weight, in [0, 1]; or a tree
-        prefix of `params` of such rates, as in `dropconnect`.
-      where: a function of a leaf's path, as "layer/kernel", and the leaf, that is True
-        for the leaves to mix. It replaces the default selection; a new head, of which
-        there are no pretrained weights, has to be left out.
+      rate: the probability of resetting a weight, in [0, 1]; or a tree prefix of
+        `params` with such rates, as in `dropconnect`.
+      where: a function of the path of a leaf, such as "layer/kernel", and the leaf,
+        which returns True for the leaves to mix. It replaces the default selection.
+        Exclude new layers, such as a head, for which there are no pretrained weights.
       scaling: "inverted" or "standard".
       deterministic: if True, nothing is drawn.
 
@@ -63,9 +63,10 @@ def mixout(
       A tree of the same structure; `params` itself if there is nothing to do.
 
     Raises:
-      ValueError: a selected leaf is not in `pretrained` or has another shape there, or
-        as for `dropconnect`.
-      TypeError: a pretrained leaf has another dtype, or as for `dropconnect`.
+      ValueError: a selected leaf is not in `pretrained` or has a different shape there;
+        otherwise as for `dropconnect`.
+      TypeError: a pretrained leaf has a different dtype; otherwise as for
+        `dropconnect`.
 
     Example:
       >>> params, old = {"kernel": jnp.ones((9, 9))}, {"kernel": jnp.zeros((9, 9))}
@@ -140,7 +141,7 @@ def _average(
 def _between(
     u: Inexact[Array, "*shape"], w: Inexact[Array, "*shape"], share: Float[Array, "..."]
 ) -> Inexact[Array, "*shape"]:
-    """`u + share * (w - u)` in float32 or better, rounded once; u at 0 and w at 1."""
+    """`u + share * (w - u)` in float32 or better, rounded once; exact at 0 and 1."""
     wide = np.promote_types(share.dtype, w.dtype)
     low, high = u.astype(wide), w.astype(wide)
     share = lax.broadcast_to_rank(share, w.ndim).astype(wide)

@@ -1,4 +1,4 @@
-"""The leaves of a tree, by path."""
+"""The paths of the leaves of a tree."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ _BOXED = (GetAttrKey("value"),)
 
 
 def named(tree: PyTree) -> list[tuple[str, Any]]:
-    """The leaves of a tree and their paths, in which a box of flax's has no part."""
+    """The leaves of a tree with their paths, in which flax's boxes do not appear."""
     parts = jax.tree_util.tree_leaves_with_path(tree, is_leaf=_is_box)
     leaves = []
     for location, part in parts:
@@ -22,7 +22,7 @@ def named(tree: PyTree) -> list[tuple[str, Any]]:
 
 
 def owners(tree: PyTree) -> list[str]:
-    """The class of the node that holds each leaf, or the leaf's box, by name."""
+    """The class names of the nodes that hold each leaf, or the box of each leaf."""
     found: list[str] = []
     for part in jax.tree.leaves(tree, is_leaf=lambda node: node is not tree):
         if _is_box(part) or jax.tree_util.all_leaves([part]):
@@ -33,7 +33,7 @@ def owners(tree: PyTree) -> list[str]:
 
 
 def _is_box(node: Any) -> bool:
-    """Whether flax keeps a variable in it: by name, for flax is not imported here."""
+    """Whether a node is a flax variable, by class name: flax is not imported here."""
     classes = type(node).__mro__
     flax = [it.__name__ for it in classes if it.__module__.split(".")[0] == "flax"]
     return "Variable" in flax or "AxisMetadata" in flax

@@ -1,4 +1,4 @@
-"""The default selection: which leaves of a tree of parameters are kernels."""
+"""The default selection: finds the kernels in a tree of parameters."""
 
 import re
 from collections import defaultdict
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from dropjax._types import PyTree
 from dropjax.transforms._paths import named, owners
 
-# The words in the names of what is no kernel.
+# Words in the names of leaves that are not kernels.
 _BIASES = {"b", "bias", "biases", "beta", "offset", "offsets", "shift"}
 _BIASES |= {"bq", "bk", "bv", "bo"}
 _SCALES = {"g", "gain", "gamma", "scale", "scales", "lambda", "alpha", "magnitude"}
@@ -21,7 +21,7 @@ _TABLES = {"emb", "wte", "wpe", "table", "tables", "codebook", "codebooks", "pe"
 _TABLES |= {"pos", "posemb", "position", "positions", "positional"}
 _TOKENS = {"cls", "token", "tokens", "register", "registers", "prompt", "latents"}
 
-# The words in the names of weights, and of what multiplies by them.
+# Words in the names of weights, and of layers that multiply by them.
 _WEIGHTS = {"w", "weight", "weights"}
 _PRODUCTS = {"kernel", "linear", "dense", "conv", "proj", "projection"}
 
@@ -53,7 +53,7 @@ def are_kernels(params: PyTree) -> list[bool]:
 
 
 def _spelled(paths: list[list[str]]) -> list[list[str]]:
-    """The paths without the name "b" where "a" is beside it: then it is no bias."""
+    """The paths, without the name "b" if "a" is beside it, as it is then not a bias."""
     lettered = {tuple(scope) for *scope, name in paths if name.lower() == "a"}
     return [
         [*path[:-1], ""]
@@ -64,7 +64,7 @@ def _spelled(paths: list[list[str]]) -> list[list[str]]:
 
 
 def _may_be_kernel(path: list[str], leaf: Any) -> bool:
-    """Whether it has a kernel's dtype and axes, and is not one of another kind."""
+    """Whether a leaf has the dtype and axes of a kernel, and is not of another kind."""
     dtype = getattr(leaf, "dtype", None)
     if dtype is None or not jnp.issubdtype(dtype, jnp.inexact) or len(leaf.shape) < 2:
         return False
@@ -74,13 +74,13 @@ def _may_be_kernel(path: list[str], leaf: Any) -> bool:
 def _describe(
     path: list[str], leaf: Any, owner: str, biases: list[tuple[int, ...]]
 ) -> _Leaf:
-    # Positions in lists have no words: the list's own name counts.
+    # Positions in lists have no words, so that the name of the list counts.
     parent, name = [[], [], *filter(None, map(_words, path))][-2:]
     return _Leaf(leaf.shape, name, parent, _words(owner), biases)
 
 
 def _is_kernel(leaf: _Leaf) -> bool:
-    """By its name; a mere "weight" by what is beside it, and what holds it."""
+    """Decides by the name of a leaf, or for a mere "weight" by what surrounds it."""
     if _PRODUCTS & set(leaf.name[-1:]):
         return True
     if _is_spared(leaf.name) or leaf.shape in leaf.biases:
@@ -94,33 +94,33 @@ def _is_kernel(leaf: _Leaf) -> bool:
 
 
 def _is_spared(name: list[str]) -> bool:
-    """Whether a leaf's name says that it is no kernel."""
+    """Whether the name of a leaf says that it is not a kernel."""
     others = _BIASES | _SCALES | _NORMS | _TABLES | _TOKENS
     return bool(others & set(name)) or any("embed" in word for word in name)
 
 
 def _is_norm_or_table(name: list[str]) -> bool:
-    """Whether what holds a leaf normalizes, or looks rows up."""
+    """Whether the node that holds a leaf is a normalization or a lookup table."""
     embeds = any("embed" in word for word in name)
     return bool(_NORMS & set(name) or _TABLES & set(name[-1:])) or embeds
 
 
 def _is_lora(part: str) -> bool:
-    """A factor of LoRA's, or what holds both."""
+    """Whether a name is that of a LoRA factor or of the node that holds both."""
     return re.search(r"(^|_)lora(_?[ab]|_down|_up)?(_|$)", part.lower()) is not None
 
 
 def _rank(shape: tuple[int, ...]) -> int:
-    """How many axes there are from the first that is longer than 1."""
+    """The number of axes from the first one that is longer than 1."""
     longer = [axis for axis, size in enumerate(shape) if size != 1]
     return len(shape) - longer[0] if longer else 0
 
 
 def _words(name: str) -> list[str]:
-    """The words of a name, as "layer" and "norm" of LayerNorm_0 and of layer_norm."""
+    """The words of a name, such as "layer" and "norm" in LayerNorm_0 and layer_norm."""
     found = re.findall("[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name)
     first, others = found[:1], found[1:]
-    # The b of ln_b is a bias, but that of W_b and U_b an index.
+    # The b of ln_b is a bias, but that of W_b and U_b is an index.
     if all(len(word) == 1 for word in first):
         others = [word for word in others if len(word) > 1]
     return [word.lower() for word in first + others]

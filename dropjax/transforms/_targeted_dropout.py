@@ -1,4 +1,4 @@
-"""Targeted dropout: the smallest weights are dropped, so that the net can be pruned."""
+"""Targeted dropout: drops the smallest weights, so that they can be pruned later."""
 
 from typing import Any, Literal
 
@@ -29,48 +29,52 @@ def targeted_dropout(
     where: Where | None = None,
     deterministic: bool = False,
 ) -> Tree:
-    r"""Drops weights that are small, at random, so that the net learns to miss them.
+    r"""Randomly drops small weights, so that the network learns to do without them.
 
     $$W'_{io} = \begin{cases} 0 & (i, o) \in T \text{ and } m_{io} = 0 \\
       W_{io} & \text{otherwise} \end{cases}, \qquad
       m_{io} \sim \text{Bernoulli}(1 - rate)$$
 
-    The last axis of a kernel is that of its units, o. With `by="weights"` T has the
-    share `target` of each unit's weights, those of the smallest modulus, and each
-    tosses its own coin. With `by="units"` T has that share of the units, those whose
-    weights have the smallest norm, and all weights of a unit share a coin. Their
-    number is rounded to the nearest; among equals at the border none is targeted.
+    The last axis of a kernel, o, indexes its units. With `by="weights"`, T contains the
+    share `target` of the weights of each unit, those with the smallest absolute values,
+    and each has its own mask value. With `by="units"`, T contains that share of the
+    units, those whose weights have the smallest norm, and all weights of a unit share
+    one mask value. The number of targets is rounded to the nearest integer; of several
+    equal values at the border, none is targeted.
 
-    Nothing is scaled: after training the targets are to be pruned, for which a rate of
-    1 needs no key, `targeted_dropout(None, params, 1.0, target=0.9)`. The paper calls
-    target and rate gamma and alpha, and ramps both up; they may be traced. Of all
-    weights the share `rate * target` is dropped in the mean.
+    Nothing is scaled, since the targets are meant to be pruned after training. A rate
+    of 1 does that without a key: `targeted_dropout(None, params, 1.0, target=0.9)`. The
+    paper calls target and rate gamma and alpha, and increases both during training;
+    they may be traced. On average, the share `rate * target` of all weights is dropped.
 
-    Kernels that `nn.scan` or `nn.vmap` stacked, (layers, features_in, features_out),
-    would be ranked across the layers, as a convolution's are across its window. Rank
-    them layer by layer with a `jax.vmap` over the stack and a key for each layer:
+    Kernels stacked by `nn.scan` or `nn.vmap`, of shape (layers, features_in,
+    features_out), are ranked across the layers, just as those of a convolution are
+    ranked across its window. To rank them layer by layer, use `jax.vmap` over the stack
+    with one key per layer:
 
         drop = lambda key, kernel: targeted_dropout(key, kernel, 0.5)
         kernels = jax.vmap(drop)(jax.random.split(key, layers), kernels)
 
-    Leaves are selected, and have their keys, as in `dropconnect`.
+    Leaves are selected and keys derived as in `dropconnect`.
 
     Args:
       key: a typed or raw PRNG key. It may be None if nothing is drawn.
-      params: any pytree of arrays, None leaves included.
+      params: any pytree of arrays, which may have None leaves.
       rate: the probability of dropping a target, in [0, 1]; or a tree prefix of
-        `params` of such rates, as in `dropconnect`.
+        `params` with such rates, as in `dropconnect`.
       target: the share of weights or units to target, in [0, 1].
       by: "weights" or "units".
-      where: a function of a leaf's path, as "layer/kernel", and the leaf, that is True
-        for the leaves to drop from. It replaces the default selection.
+      where: a function of the path of a leaf, such as "layer/kernel", and the leaf,
+        which returns True for the leaves to drop from. It replaces the default
+        selection.
       deterministic: if True, nothing is dropped.
 
     Returns:
       A tree of the same structure; `params` itself if there is nothing to do.
 
     Raises:
-      ValueError: target is outside [0, 1], by is neither, or as for `dropconnect`.
+      ValueError: target is outside [0, 1], `by` is unknown; otherwise as for
+        `dropconnect`.
       TypeError: as for `dropconnect`.
 
     Example:
@@ -123,7 +127,7 @@ def _drop_targets(
 def _targets(
     x: Inexact[Array, "*shape"], target: Float[Array, ""], by: str
 ) -> Bool[Array, "..."]:
-    """Where the sizes are smaller than so many others of their group."""
+    """Where the magnitudes are smaller than those of enough others in their group."""
     sizes = jnp.abs(widened(x))
     if by == "units":
         shared = tuple(range(x.ndim - 1))

@@ -1,4 +1,4 @@
-"""Which leaves of a tree are drawn on, and with which keys and rates."""
+"""Maps over the selected leaves of a tree, with their keys and rates."""
 
 import inspect
 from collections.abc import Callable
@@ -21,16 +21,16 @@ from dropjax.transforms._paths import named
 from dropjax.transforms._selection import are_kernels
 
 Where: TypeAlias = Callable[[str, Any], bool]
-"""Whether a leaf is selected, from its path, as "layer/kernel", and the leaf."""
+"""Whether a leaf is selected, given its path, such as "layer/kernel", and the leaf."""
 
 
 def takes_deterministic(module: Callable[..., Any]) -> bool:
-    """Whether a wrapped module's call has a `deterministic` to be handed on to it."""
+    """Whether the call of a wrapped module has a `deterministic` argument."""
     return "deterministic" in inspect.signature(type(module).__call__).parameters
 
 
 class Leaf(NamedTuple):
-    """A leaf of the params, where it is, and what is to become of it."""
+    """A leaf of the parameters, with its path, its rate, and whether it is selected."""
 
     path: str
     value: Any
@@ -47,7 +47,7 @@ def map_selected(
     where: Where | None,
     deterministic: bool,
 ) -> Tree:
-    """Draws on the selected leaves, each with its own key, and spares the others."""
+    """Applies `draw`, with a key each, to selected leaves, and `spare` to others."""
     leaves = _leaves(params, rate, where)
     check_selected(leaves, where)
     tossed = [leaf for leaf in leaves if _is_tossed(leaf, deterministic)]
@@ -63,13 +63,13 @@ def map_selected(
 
 
 def unless_same(new: Tree, old: Tree) -> Tree:
-    """The old tree itself where no leaf of it is another one in the new tree."""
+    """The old tree itself if all leaves of the new tree are the same objects."""
     pairs = zip(jax.tree.leaves(new), jax.tree.leaves(old), strict=True)
     return old if all(one is other for one, other in pairs) else new
 
 
 def chosen(params: PyTree, where: Where | None) -> list[tuple[str, Any, bool]]:
-    """Every leaf, its path, and whether it is selected."""
+    """Every leaf with its path and whether it is selected."""
     check_where(where)
     leaves = named(params)
     if where is not None:
@@ -97,7 +97,7 @@ def _is_tossed(leaf: Leaf, deterministic: bool) -> bool:
 
 
 def _spread(rate: RateLike | PyTree, params: PyTree) -> list[RateLike | None]:
-    """The rate of each leaf of params, None where nothing is dropped."""
+    """The rate of each leaf of params, or None where nothing is dropped."""
     rates: list[Any] = []
 
     def spread(rate: Any, part: PyTree) -> None:

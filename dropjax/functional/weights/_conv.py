@@ -1,4 +1,4 @@
-"""Convolution with channels last, as `flax.linen.Conv` does it."""
+"""Convolutions with channels last, as in `flax.linen.Conv`."""
 
 import dataclasses
 import math
@@ -21,7 +21,7 @@ _NO_PAD = [(0, 0)]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Conv(Linear):
-    """X convolved with the kernel over as many spatial axes as the kernel has.
+    """A convolution of x with the kernel over all spatial axes of the kernel.
 
     Its attributes are the options of `dropconnect_conv`.
     """
@@ -62,7 +62,7 @@ class Conv(Linear):
     def _padded(
         self, x: Array, kernel: Array
     ) -> tuple[Array, str | list[tuple[int, int]]]:
-        """X with one axis of examples, padded; and what padding is left to do."""
+        """X with one batch axis and padded, and the padding that is left to do."""
         window = kernel.shape[:-2]
         dilation = check_window(self.dilation, len(window), "dilation")
         spread = check_window(self.input_dilation, len(window), "input_dilation")
@@ -72,7 +72,7 @@ class Conv(Linear):
 
 
 class _ByPatches(Conv):
-    """The same as a matrix product with patches: faster for a kernel per example."""
+    """The same map as a product with patches; faster if each example has a kernel."""
 
     def __call__(self, x: Array, kernel: Array) -> Array:
         window = kernel.shape[:-2]
@@ -100,7 +100,7 @@ def _pad(
     padding: Padding,
     spread: tuple[int, ...],
 ) -> tuple[Array, str | list[tuple[int, int]]]:
-    """Does the paddings that lax does not know, and says which one is left to do."""
+    """Applies the paddings that lax lacks; returns x and the padding left to do."""
     reach = [(size - 1) * step for size, step in zip(window, dilation, strict=True)]
     padding = check_padding(padding, len(window), spread)
     if padding == "CAUSAL":
@@ -122,7 +122,7 @@ def _channels_last(rank: int) -> lax.ConvDimensionNumbers:
 def _pad_and_spread(
     x: Array, padding: list[tuple[int, int]], spread: tuple[int, ...]
 ) -> Array:
-    """Puts zeros around x, and between its elements; negative padding takes away."""
+    """Pads x with zeros around and between its elements; negative padding crops."""
     sides = zip(padding, spread, strict=True)
     around = [(low, high, step - 1) for (low, high), step in sides]
     none = (0, 0, 0)
@@ -132,10 +132,10 @@ def _pad_and_spread(
 def _patches(
     x: Array, window: tuple[int, ...], steps: tuple[int, ...], jumps: tuple[int, ...]
 ) -> Inexact[Array, "batch *places window features"]:
-    """What the window sees from each of its places, by strided slices of x."""
+    """The contents of the window at each position, as strided slices of x."""
     reach = [(size - 1) * step for size, step in zip(window, steps, strict=True)]
     sizes = x.shape[1:-1]
-    # A window that is larger than x has no place in it.
+    # A window that is larger than x has no position in it.
     inner = [max(n - far, 0) for n, far in zip(sizes, reach, strict=True)]
 
     def seen(place: tuple[int, ...]) -> Array:

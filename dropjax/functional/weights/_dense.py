@@ -1,4 +1,4 @@
-"""The product of a dense layer over any axes, as flax does it."""
+"""Products of dense layers over any axes, as in flax."""
 
 import dataclasses
 
@@ -15,7 +15,7 @@ from dropjax.functional.weights._linear import Linear, Operands
 
 @dataclasses.dataclass(frozen=True)
 class Dense(Linear):
-    """X's last axis contracted with the kernel's first."""
+    """The last axis of x contracted with the first axis of the kernel."""
 
     def __call__(self, x: Array, kernel: Array) -> Array:
         contract = (((x.ndim - 1,), (0,)), ((), ()))
@@ -30,11 +30,12 @@ class Dense(Linear):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DenseGeneral(Linear):
-    """Any axes of x contracted, for each of the first axes of its own, if wanted.
+    """Any axes of x contracted with the kernel, optionally with batch axes.
 
     Attributes:
-      axis: the axes of x that are contracted, counted from the last.
-      batch_dims: how many first axes of x and of the kernel go together.
+      axis: the axes of x that are contracted, as negative numbers.
+      batch_dims: the number of leading axes of x and of the kernel that are batch axes
+        of the product.
     """
 
     axis: tuple[int, ...]

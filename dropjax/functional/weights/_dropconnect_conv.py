@@ -1,4 +1,4 @@
-"""DropConnect of a convolution: a weight, not an activation, is kept or dropped."""
+"""DropConnect for convolutions: drops weights instead of activations."""
 
 from collections.abc import Callable
 
@@ -33,25 +33,26 @@ def dropconnect_conv(
     conv_general_dilated: Callable[..., Array] | None = None,
     deterministic: bool = False,
 ) -> Inexact[Array, "*batch_spatial features_out"]:
-    r"""A convolution whose weights are dropped, for the whole batch or per example.
+    r"""Applies a convolution with dropped weights, with masks per batch or per example.
 
     $$y = x * \left(\frac{M \odot W}{1 - rate}\right) + b, \qquad
       M_i \sim \text{Bernoulli}(1 - rate)$$
 
     over as many spatial axes as the kernel has (1, 2, 3 or more), channels last. Masks,
-    scaling and what the backward pass keeps are as in `dropconnect_dense`.
+    scaling and the residuals of the backward pass are as in `dropconnect_dense`.
 
-    With `mask_per="example"` or a number, the patches of each example are multiplied
-    with its masked kernel; the patches and kernels of one mask in 32 are in memory at a
-    time. On a CPU it takes one to three times as long as a plain convolution. With a
-    `conv_general_dilated` of your own, that one is called.
+    With `mask_per="example"` or a number, the patches of each example are multiplied by
+    its masked kernel. Patches and kernels of one mask in 32 are in memory at a time. On
+    CPUs this takes one to three times as long as a plain convolution. A custom
+    `conv_general_dilated` is called instead of the product with patches.
 
-    `noise="gaussian"` costs two convolutions, and gives every place noise of its own.
+    `noise="gaussian"` costs two convolutions, and gives each output position
+    independent noise.
 
     Args:
       key: a typed or raw PRNG key. It may be None if nothing is drawn.
-      x: the inputs, (*batch, *spatial, features_in), with the same dtype as W; the
-        batch axes may be none, one or several.
+      x: the inputs, (*batch, *spatial, features_in), with the same dtype as W. There
+        may be any number of batch axes, including none.
       kernel: the weights W, (*window, features_in / groups, features_out).
       rate: the probability of dropping a weight, in [0, 1], a number or an array that
         broadcasts to the kernel's shape's shape.
@@ -61,13 +62,15 @@ def dropconnect_conv(
       strides: the strides of the window, one number or one per spatial axis.
       padding: "SAME", "VALID", "CIRCULAR", "REFLECT", "CAUSAL" (one spatial axis), a
         number, or one number or (low, high) pair per spatial axis. With an
-        input_dilation, numbers: a name would not say what of it is padded.
-      dilation: the kernel's, one number or one per spatial axis.
-      input_dilation: the input's; d makes a transposed convolution of stride d.
-      feature_group_count: the number of groups of features.
+        input_dilation only numbers are allowed, since a name would be ambiguous.
+      dilation: the dilation of the kernel, one number or one per spatial axis.
+      input_dilation: the dilation of the input; d gives a transposed convolution of
+        stride d.
+      feature_group_count: the number of feature groups.
       mask_per: which examples share a mask: "batch" (all of them), "example" (none), or
         n for n consecutive examples.
-      noise: "bernoulli" for masks, or "gaussian".
+      noise: "bernoulli" for masks, or "gaussian" for noise in their place, as in
+        `dropconnect_dense`.
       scaling: "inverted" or "standard", as in `dropout`.
       precision: as in `jax.lax.conv_general_dilated`.
       preferred_element_type: as in `jax.lax.conv_general_dilated`.
@@ -80,7 +83,7 @@ def dropconnect_conv(
 
     Raises:
       ValueError: a rate is outside [0, 1], shapes, strides, dilations or padding do not
-        fit, or the key is missing.
+        match, or the key is missing.
       TypeError: x, kernel and bias do not share one floating-point or complex dtype.
 
     Example:

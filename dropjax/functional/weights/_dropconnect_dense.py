@@ -1,4 +1,4 @@
-"""DropConnect of a dense layer: a weight, not an activation, is kept or dropped."""
+"""DropConnect for dense layers: drops weights instead of activations."""
 
 from collections.abc import Callable
 
@@ -28,37 +28,38 @@ def dropconnect_dense(
     dot_general: Callable[..., Array] | None = None,
     deterministic: bool = False,
 ) -> Inexact[Array, "*batch features_out"]:
-    r"""A dense layer whose weights are dropped, for the whole batch or per example.
+    r"""Applies a dense layer with dropped weights, with masks per batch or per example.
 
     $$y = x \left(\frac{M \odot W}{1 - rate}\right) + b, \qquad
       M_{ij} \sim \text{Bernoulli}(1 - rate)$$
 
-    with `scaling="inverted"`; "standard" scales nothing in training and W by
-    `1 - rate` with `deterministic=True`. The masks are those of
-    `dropconnect(key, {"kernel": kernel, "bias": bias}, ...)`. The backward pass
-    keeps x, W and the key, and draws and applies the mask again.
+    with `scaling="inverted"`. With "standard", nothing is scaled in training, and W is
+    multiplied by `1 - rate` with `deterministic=True`. The masks are those of
+    `dropconnect(key, {"kernel": kernel, "bias": bias}, ...)`. The backward pass stores
+    x, W and the key, and redraws and reapplies the mask.
 
-    `mask_per="example"` is the paper's form: every example, that is every entry of x's
-    first axis, has an M of its own, and a mask of the bias. The gradients of a batch
-    then average over as many sub-networks, where one mask gives them all one.
-    `mask_per=n` lets n consecutive examples share a mask. No array of batch x weights
-    is made: coins are drawn where they are used, and a coin depends on the key, its
-    example's index and its weight's alone. Rates are rounded to multiples of 2^-16, and
-    the scaling is by what they became, so that the mean is exact.
+    `mask_per="example"` is the form of the paper: each example, that is each entry
+    along the first axis of x, has its own M and its own mask of the bias. The gradients
+    of a batch then average over as many sub-networks as there are examples, instead of
+    over one. With `mask_per=n`, n consecutive examples share a mask. No array of size
+    batch x weights is created: mask values are drawn where they are used, and depend
+    only on the key and the indices of the example and the weight. Rates are rounded to
+    multiples of 2^-16, and the scale is computed from the rounded rate, so that the
+    mean is exact.
 
-    A coin takes as many random bits as the rate has binary places, up to 16: a rate of
-    0.5 is the cheapest, and `fast_prng` has the cheapest bits. Rows of x with masks of
-    their own are multiplied element by element, in float32 or better, without
-    `precision`; where rows share a mask (x of three axes or more, `mask_per=n`, or a
-    `dot_general` of your own), masked kernels are multiplied whole, and those of one
-    mask in 32 are in memory at a time.
+    A mask value takes as many random bits as the rate has binary digits, up to 16: a
+    rate of 0.5 is the cheapest, and `fast_prng` generates the cheapest bits. If each
+    row of x has its own mask, the products are computed elementwise in float32 or
+    better, and `precision` is ignored. If rows share a mask (x with three or more axes,
+    `mask_per=n`, or your own `dot_general`), they are multiplied by whole masked
+    kernels, of which those of one mask in 32 are in memory at a time.
 
-    `noise="gaussian"` draws no mask: the pre-activations get Gaussian noise of their
-    own, of the mean and the variance that masks per example would give them
-    (`dropconnect_moments`). It costs two dense products for any rate, and is for those
-    who want noise per example at about that price; what it is not is sparse, or alike
-    for the positions and the outputs of one example, and few weights do not add up to
-    a Gaussian. The backward pass draws the noise again.
+    `noise="gaussian"` draws no masks. Instead, the pre-activations are drawn from
+    independent Gaussians with the mean and the variance that masks per example would
+    give them (`dropconnect_moments`). It costs two dense products at any rate, and is a
+    cheap substitute for masks per example. Unlike with masks, no weight is exactly
+    zero, the positions of an example do not share their noise, and for few weights the
+    Gaussian is a poor approximation. The backward pass redraws the noise.
 
     Args:
       key: a typed or raw PRNG key. It may be None if nothing is drawn.
@@ -68,13 +69,14 @@ def dropconnect_dense(
         broadcasts to the kernel's shape's shape.
       bias: the bias b, added after the product, or None for no bias.
       bias_rate: the probability of dropping an element of the bias, or None to keep all
-        of it. The paper drops both at one rate.
+        of it. The paper drops both at the same rate.
       mask_per: which examples share a mask: "batch" (all of them), "example" (none), or
         n for n consecutive examples.
-      noise: "bernoulli" for masks, or "gaussian".
+      noise: "bernoulli" for masks, or "gaussian" for noise in their place.
       scaling: "inverted" or "standard", as in `dropout`.
-      precision: of the product, as in `jax.lax.dot_general`.
-      preferred_element_type: of the product, as in `jax.lax.dot_general`.
+      precision: the precision of the product, as in `jax.lax.dot_general`.
+      preferred_element_type: the accumulation and output dtype of the product, as in
+        `jax.lax.dot_general`.
       dot_general: a replacement for `jax.lax.dot_general`. It brings its own backward
         pass, for which the masked kernel is stored.
       deterministic: if True, nothing is dropped.
@@ -83,10 +85,11 @@ def dropconnect_dense(
       An array of shape (*batch, features_out).
 
     Raises:
-      ValueError: a rate is outside [0, 1], shapes do not match, `mask_per` is neither a
-        word nor a positive integer, `noise` is unknown, or the key is missing.
+      ValueError: a rate is outside [0, 1], shapes do not match, `mask_per` is neither
+        one of the two names nor a positive integer, `noise` is unknown, or the key is
+        missing.
       TypeError: x, kernel and bias do not share one floating-point or complex dtype, or
-        complex where the noise is Gaussian.
+        are complex and the noise is Gaussian.
 
     Example:
       >>> key, x, w = jax.random.key(0), jnp.ones((2, 5)), jnp.ones((5, 3))

@@ -1,4 +1,4 @@
-"""DropConnect of a dense layer over any axes, such as a projection of attention."""
+"""DropConnect for dense layers over any axes, such as attention projections."""
 
 from collections.abc import Callable
 
@@ -32,47 +32,52 @@ def dropconnect_dense_general(
     dot_general: Callable[..., Array] | None = None,
     deterministic: bool = False,
 ) -> Inexact[Array, "*outputs"]:
-    r"""A dense layer over any axes whose weights are dropped.
+    r"""Applies a dense layer over any axes with dropped weights.
 
     $$y = x \cdot \left(\frac{M \odot W}{1 - rate}\right) + b, \qquad
       M_i \sim \text{Bernoulli}(1 - rate)$$
 
-    where the product sums over `axis`. In flax the projections of attention are such
-    layers, `DenseGeneral` and `LinearGeneral`: from (batch, length, features) to
-    (batch, length, heads, depth), and back. Masks, scaling and what the backward pass
-    keeps are as in `dropconnect_dense`.
+    where the product sums over `axis`. Flax's attention projections are such layers,
+    `DenseGeneral` and `LinearGeneral`: from (batch, length, features) to (batch,
+    length, heads, depth), and back. Masks, scaling and the residuals of the backward
+    pass are as in `dropconnect_dense`.
 
     Args:
       key: a typed or raw PRNG key. It may be None if nothing is drawn.
       x: the inputs, with the same dtype as W.
       kernel: the weights W, of shape (*batch, *features_in, *features_out): the sizes
-        of x along `batch_dims` and along `axis`, then those of the output's features.
+        of x along `batch_dims` and along `axis`, followed by those of the output
+        features.
       rate: the probability of dropping a weight, in [0, 1], a number or an array that
         broadcasts to the kernel's shape's shape.
-      axis: the axis or axes of x that are contracted.
-      batch_dims: the first axes of x, such as (0,), where their entries have weights of
-        their own.
-      bias: b, of shape (*batch, *features_out), added after the product. None for none.
+      axis: the axis or axes of x to contract.
+      batch_dims: the leading axes of x, such as (0,), whose entries have separate
+        weights.
+      bias: the bias b, of shape (*batch, *features_out), added after the product, or
+        None for no bias.
       bias_rate: the probability of dropping an element of the bias, or None to keep all
         of it.
       mask_per: which examples share a mask: "batch" (all of them), "example" (none), or
-        n for n consecutive examples, which are the entries of x's first axis.
-      noise: "bernoulli" for masks, or "gaussian", as in `dropconnect_dense`.
+        n for n consecutive examples. The examples are the entries along the first axis
+        of x.
+      noise: "bernoulli" for masks, or "gaussian" for noise in their place, as in
+        `dropconnect_dense`.
       scaling: "inverted" or "standard", as in `dropout`.
-      precision: of the product, as in `jax.lax.dot_general`.
-      preferred_element_type: of the product, as in `jax.lax.dot_general`.
+      precision: the precision of the product, as in `jax.lax.dot_general`.
+      preferred_element_type: the accumulation and output dtype of the product, as in
+        `jax.lax.dot_general`.
       dot_general: a replacement for `jax.lax.dot_general`. It brings its own backward
         pass, for which the masked kernel is stored.
       deterministic: if True, nothing is dropped.
 
     Returns:
-      An array with x's axes along `batch_dims`, its other axes that are not contracted,
-      and the output's features.
+      An array with the `batch_dims` axes of x, its other axes that are not contracted,
+      and the output features.
 
     Raises:
-      ValueError: a rate is outside [0, 1], shapes or axes do not fit, x's first axis is
-        contracted or in `batch_dims` where examples have masks of their own, or the key
-        is missing.
+      ValueError: a rate is outside [0, 1], shapes or axes do not match, the first axis
+        of x is contracted or in `batch_dims` although masks are not shared by the
+        batch, or the key is missing.
       TypeError: x, kernel and bias do not share one floating-point or complex dtype.
 
     Example:

@@ -1,4 +1,4 @@
-"""DropConnect of an einsum: a layer with whatever product its equation says."""
+"""DropConnect for einsums: drops the weights of any product given by an equation."""
 
 from collections.abc import Callable
 
@@ -29,13 +29,13 @@ def dropconnect_einsum(
     einsum_op: Callable[..., Array] | None = None,
     deterministic: bool = False,
 ) -> Inexact[Array, "*outputs"]:
-    r"""An einsum of inputs and weights, of which the weights are dropped.
+    r"""Computes an einsum of inputs and dropped weights.
 
     $$y = \text{einsum}\left(x, \frac{M \odot W}{1 - rate}\right) + b, \qquad
       M_i \sim \text{Bernoulli}(1 - rate)$$
 
-    as in flax's `Einsum` layers. Masks, scaling and what the backward pass keeps are as
-    in `dropconnect_dense`.
+    as in flax's `Einsum` layers. Masks, scaling and the residuals of the backward pass
+    are as in `dropconnect_dense`.
 
     Args:
       key: a typed or raw PRNG key. It may be None if nothing is drawn.
@@ -43,28 +43,32 @@ def dropconnect_einsum(
       kernel: the weights W.
       rate: the probability of dropping a weight, in [0, 1], a number or an array that
         broadcasts to the kernel's shape's shape.
-      einsum_str: the equation of x and W, as "bti,ihd->bthd" or "...i,io->...o". Each
-        axis of x is in the kernel or in the output.
-      bias: b, along the axes of the output that are axes of the kernel. None for none.
+      einsum_str: the equation of x and W, such as "bti,ihd->bthd" or "...i,io->...o".
+        Each axis of x must be an axis of the kernel or of the output.
+      bias: the bias b, along those output axes that are axes of the kernel, added after
+        the einsum; or None for no bias.
       bias_rate: the probability of dropping an element of the bias, or None to keep all
         of it.
       mask_per: which examples share a mask: "batch" (all of them), "example" (none), or
-        n for n consecutive examples, which are the entries of x's first axis.
-      noise: "bernoulli" for masks, or "gaussian", as in `dropconnect_dense`.
+        n for n consecutive examples. The examples are the entries along the first axis
+        of x.
+      noise: "bernoulli" for masks, or "gaussian" for noise in their place, as in
+        `dropconnect_dense`.
       scaling: "inverted" or "standard", as in `dropout`.
-      precision: of the product, as in `jax.numpy.einsum`.
-      preferred_element_type: of the product, as in `jax.numpy.einsum`.
+      precision: the precision of the product, as in `jax.numpy.einsum`.
+      preferred_element_type: the accumulation and output dtype of the product, as in
+        `jax.numpy.einsum`.
       einsum_op: a replacement for `jax.numpy.einsum`. It brings its own backward pass,
         for which the masked kernel is stored.
       deterministic: if True, nothing is dropped.
 
     Returns:
-      An array of the shape that the equation says.
+      An array of the shape given by the equation.
 
     Raises:
-      ValueError: a rate is outside [0, 1], the equation is not one of two arrays or
-        does not fit their shapes, x's first axis is none of examples where these have
-        masks of their own, or the key is missing.
+      ValueError: a rate is outside [0, 1], the equation does not have two operands or
+        does not match their shapes, the first axis of x is not an axis of examples
+        although masks are not shared by the batch, or the key is missing.
       TypeError: x, kernel and bias do not share one floating-point or complex dtype.
 
     Example:

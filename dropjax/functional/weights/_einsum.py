@@ -1,4 +1,4 @@
-"""The product of a layer that is an einsum of its inputs and its kernel."""
+"""The product of an einsum layer."""
 
 import dataclasses
 from typing import Any
@@ -15,7 +15,7 @@ class Einsum(Linear):
     """`jnp.einsum(equation, x, kernel)`.
 
     Attributes:
-      equation: of x and the kernel, such as "bti,ihd->bthd".
+      equation: the equation of x and the kernel, such as "bti,ihd->bthd".
     """
 
     equation: str
@@ -45,7 +45,7 @@ class Einsum(Linear):
     def bias_shape(
         self, inputs: tuple[int, ...], kernel: tuple[int, ...]
     ) -> tuple[int, ...]:
-        """The shape of a bias: the axes of the output that are the kernel's."""
+        """The shape of the bias: the axes of the output that are axes of the kernel."""
         _, weights, outputs = check_equation(self.equation, inputs, kernel)
         sizes = dict(zip(weights, kernel, strict=True))
         return tuple(sizes[axis] for axis in outputs if axis in sizes)

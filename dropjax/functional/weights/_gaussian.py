@@ -1,4 +1,4 @@
-"""The paper's inference: activations averaged over Gaussian pre-activations."""
+"""The inference of the paper: activations averaged over Gaussian pre-activations."""
 
 from collections.abc import Callable
 
@@ -30,15 +30,16 @@ def dropconnect_gaussian(
     preferred_element_type: DTypeLike | None = None,
     dot_general: Callable[..., Array] | None = None,
 ) -> Float[Array, "..."]:
-    r"""The mean activation of a DropConnect layer, by the paper's inference.
+    r"""Estimates the mean activation of a DropConnect layer, as in the paper.
 
     $$y = \frac{1}{S} \sum_{s=1}^{S} a(\mu + \sigma \epsilon_s), \qquad
       \epsilon_s \sim \mathcal{N}(0, 1)$$
 
-    with $\mu$ and $\sigma^2$ of `dropconnect_moments`: a sum of many dropped weights is
-    close to a Gaussian. It costs two dense products, whatever the number of samples
-    S, and S activations; one sample at a time is in memory, and the backward pass
-    draws them again. `dropjax.inference` has closed forms for some activations.
+    with $\mu$ and $\sigma^2$ from `dropconnect_moments`, since a sum of many dropped
+    weights is approximately Gaussian. It costs two dense products, regardless of the
+    number of samples S, and S evaluations of the activation. One sample at a time is in
+    memory, and the backward pass redraws them. For some activations,
+    `dropjax.inference` has closed forms.
 
     Args:
       key: a typed or raw PRNG key. It may be None if nothing is drawn.
@@ -46,20 +47,20 @@ def dropconnect_gaussian(
       kernel: the weights W.
       rate: the probability of dropping a weight, in [0, 1], a number or an array that
         broadcasts to the kernel's shape's shape.
-      activation: a, a function of the pre-activations, (*batch, features_out). What it
-        returns is averaged, and may be of another shape.
-      num_samples: S, 1 or more.
+      activation: a, a function of the pre-activations, (*batch, features_out). Its
+        outputs are averaged, and may have another shape.
+      num_samples: S, a positive integer.
       bias: the bias b, added after the product, or None for no bias.
       bias_rate: the probability of dropping an element of the bias, or None to keep all
         of it.
       scaling: "inverted" or "standard", as in `dropout`.
-      precision: of both products, as in `jax.lax.dot_general`.
-      preferred_element_type: of both products, as in `jax.lax.dot_general`.
+      precision: the precision of both products, as in `jax.lax.dot_general`.
+      preferred_element_type: the accumulation and output dtype of both products, as in
+        `jax.lax.dot_general`.
       dot_general: a replacement for `jax.lax.dot_general`, called twice.
 
     Returns:
-      An array of the activation's shape and dtype; the mean is made in float32 or
-      better.
+      An array of the activation's shape and dtype, averaged in float32 or better.
 
     Raises:
       ValueError: a rate is outside [0, 1], shapes do not match, `num_samples` is not
@@ -105,14 +106,14 @@ def dropconnect_conv_gaussian(
     preferred_element_type: DTypeLike | None = None,
     conv_general_dilated: Callable[..., Array] | None = None,
 ) -> Float[Array, "..."]:
-    r"""The mean activation of a DropConnect convolution, by the paper's inference.
+    r"""Estimates the mean activation of a DropConnect convolution, as in the paper.
 
     $$y = \frac{1}{S} \sum_{s=1}^{S} a(\mu + \sigma \epsilon_s), \qquad
       \epsilon_s \sim \mathcal{N}(0, 1)$$
 
-    with $\mu$ and $\sigma^2$ of `dropconnect_conv_moments`, and otherwise as
-    `dropconnect_gaussian`. Every place has noise of its own: for an activation that
-    takes places one by one, as ReLU does, that they share weights changes no mean.
+    with $\mu$ and $\sigma^2$ from `dropconnect_conv_moments`, and otherwise as in
+    `dropconnect_gaussian`. Each output position has independent noise. For elementwise
+    activations such as ReLU, the mean is the same as with shared weights.
 
     Args:
       key: a typed or raw PRNG key. It may be None if nothing is drawn.
@@ -121,8 +122,8 @@ def dropconnect_conv_gaussian(
       rate: the probability of dropping a weight, in [0, 1], a number or an array that
         broadcasts to the kernel's shape's shape.
       activation: a, a function of the pre-activations, (*batch, *spatial,
-        features_out). What it returns is averaged, and may be of another shape.
-      num_samples: S, 1 or more.
+        features_out). Its outputs are averaged, and may have another shape.
+      num_samples: S, a positive integer.
       bias: the bias b, added after the convolution, or None for no bias.
       bias_rate: the probability of dropping an element of the bias, or None to keep all
         of it.
@@ -130,16 +131,17 @@ def dropconnect_conv_gaussian(
       padding: as in `dropconnect_conv`.
       dilation: the dilation of the kernel, as in `dropconnect_conv`.
       input_dilation: the dilation of the input, as in `dropconnect_conv`.
-      feature_group_count: the number of groups of features.
+      feature_group_count: the number of feature groups.
       scaling: "inverted" or "standard", as in `dropout`.
-      precision: of both, as in `jax.lax.conv_general_dilated`.
-      preferred_element_type: of both, as in `jax.lax.conv_general_dilated`.
+      precision: the precision of both convolutions, as in
+        `jax.lax.conv_general_dilated`.
+      preferred_element_type: the accumulation and output dtype of both convolutions, as
+        in `jax.lax.conv_general_dilated`.
       conv_general_dilated: a replacement for `jax.lax.conv_general_dilated`, called
         twice.
 
     Returns:
-      An array of the activation's shape and dtype; the mean is made in float32 or
-      better.
+      An array of the activation's shape and dtype, averaged in float32 or better.
 
     Raises:
       ValueError: a rate is outside [0, 1], shapes or options do not fit, `num_samples`
@@ -178,7 +180,7 @@ def mean_activation(
     activation: Callable[[Array], Array] | None,
     num_samples: int,
 ) -> Array:
-    """The activations' mean over samples; of the mean, where nothing is drawn."""
+    """The mean activation over samples, or the activation of a mean that is certain."""
     num_samples = check_count(num_samples, "num_samples")
     activation = check_function(activation, "activation")
     mean, variance = moments(linear, operands, drops)

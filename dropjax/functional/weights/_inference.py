@@ -1,4 +1,4 @@
-"""What a layer answers: its activation in training, or a mean of it after."""
+"""The output of a DropConnect layer: one draw in training, a mean in inference."""
 
 import dataclasses
 from collections.abc import Callable
@@ -19,7 +19,7 @@ _OTHER_RATES = ("bias_rate", "selected_rate")
 
 
 class Layer(Protocol):
-    """What Linen's and NNX's layers have in common."""
+    """The attributes that the layers of Linen and NNX have in common."""
 
     mask_per: MaskPer
     noise: Noise
@@ -29,19 +29,19 @@ class Layer(Protocol):
 
 
 def is_sampled(layer: Any) -> bool:
-    """Whether inference needs samples."""
+    """Whether inference draws samples."""
     if not hasattr(layer, "inference"):
         return False
     return check_inference(layer.inference, layer.activation) != "mean"
 
 
 def is_drawn_by(layer: Any, rate: RateLike | PyTree, deterministic: bool) -> bool:
-    """Whether a layer needs a key: for its rate, or a tree of them, or for another."""
+    """Whether a layer needs a key, for its rate, a tree of rates, or another rate."""
     off = deterministic and not is_sampled(layer)
     at_one = getattr(layer, "draws_at_one", False)
     others = {name: getattr(layer, name, None) for name in _OTHER_RATES}
     biased = getattr(layer, "use_bias", True)
-    # All of them, so that each is checked.
+    # Evaluate all of them, so that each rate is checked.
     drawn = [
         is_drawn(one, off, draws_at_one=at_one, name=name)
         and (biased or name != "bias_rate")
@@ -54,7 +54,7 @@ def is_drawn_by(layer: Any, rate: RateLike | PyTree, deterministic: bool) -> boo
 def answer(
     key: KeyLike, layer: Layer, linear: Linear, operands: Operands, drops: Drops
 ) -> Array:
-    """The activation of a layer's output, or the mean of it over samples."""
+    """The activation of a layer's output, or the mean of activations over samples."""
     drops = dataclasses.replace(drops, mask_per=layer.mask_per, noise=layer.noise)
     training = dataclasses.replace(drops, deterministic=False)
 

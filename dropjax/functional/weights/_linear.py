@@ -16,7 +16,7 @@ from dropjax._types import MaskPer, Noise, RateLike, Scaling
 
 
 class Operands(NamedTuple):
-    """The inputs of a layer and its parameters."""
+    """The inputs and the parameters of a layer."""
 
     x: Array
     kernel: Array
@@ -27,15 +27,15 @@ class Operands(NamedTuple):
 class Linear:
     """A map that is linear in x and in a kernel, with its options.
 
-    A subclass is a new kind of layer: it says what the product is, which shapes fit,
-    and, if these are not the usual ones, which axis of x is that of the examples and
-    along which axes of the output a bias lies. Maps with equal options are equal, so
-    that jit compiles for them once.
+    Each subclass is a kind of layer. It defines the product and which shapes match, and
+    overrides, if necessary, which axis of x is the batch axis and which axes of the
+    output the bias spans. Maps with equal options are equal, so that jit compiles once
+    for all of them.
 
     Attributes:
-      precision: of the product.
-      preferred_element_type: of the product.
-      function: what multiplies instead of JAX's own function.
+      precision: the precision of the product.
+      preferred_element_type: the accumulation and output dtype of the product.
+      function: a replacement for JAX's own function, or None.
     """
 
     precision: lax.PrecisionLike = None
@@ -43,38 +43,38 @@ class Linear:
     function: Callable[..., Array] | None = None
 
     def __call__(self, x: Array, kernel: Array) -> Array:
-        """The product."""
+        """Computes the product."""
         raise NotImplementedError
 
     def check(self, operands: Operands) -> None:
-        """Raises where the shapes do not fit."""
+        """Raises an error if the shapes do not match."""
         raise NotImplementedError
 
     def operands(self, x: Array, kernel: Array, bias: Array | None) -> Operands:
-        """The operands as arrays that fit each other."""
+        """The operands as arrays with matching shapes."""
         kernel = check_array(kernel, "kernel")
         found = Operands(jnp.asarray(check_array(x)), jnp.asarray(kernel), bias)
         self.check(found)
         return found
 
     def is_batched(self, operands: Operands) -> bool:
-        """Whether x and the output have a first axis of examples."""
+        """Whether the first axis of x and of the output is a batch axis."""
         return operands.x.ndim > 1
 
     def takes_rows(self, operands: Operands) -> bool:
-        """Whether the product is x @ kernel, with an example in each row of x."""
+        """Whether the product is `x @ kernel`, with one example in each row of x."""
         return False
 
     def per_example(self) -> "Linear":
-        """The same map, in a form that is fast for kernels of few examples."""
+        """The same map, in a form that is fast for kernels that serve few examples."""
         return self
 
     def bias_axes(self, operands: Operands) -> tuple[int, ...]:
-        """The axes of the output along which the bias lies, counted from the last."""
+        """The axes of the output that the bias spans, as negative numbers."""
         return (-1,)
 
     def placed(self, bias: Array, operands: Operands, y: Array) -> Array:
-        """The bias, or one for each example, as it is added to the output y."""
+        """The bias, or one bias per example, in a shape that can be added to y."""
         own = self.bias_axes(operands)
         if bias.ndim > len(own):
             own = (-y.ndim, *own)
@@ -83,31 +83,32 @@ class Linear:
 
     @property
     def options(self) -> dict[str, Any]:
-        """The options of the product; some replacements do not know the second."""
+        """The options of the product; some replacements do not accept the second."""
         options: dict[str, Any] = {"precision": self.precision}
         if self.preferred_element_type is not None:
             options["preferred_element_type"] = self.preferred_element_type
         return options
 
     def remade(self, function: Callable[..., Array]) -> Callable[..., Array]:
-        """Lets the backward pass call a function again, to keep less.
+        """Makes the backward pass recompute a function instead of storing residuals.
 
-        Not where a user's function multiplies: its backward pass is its own.
+        Does nothing if a user's function computes the product, because it may define
+        its own backward pass.
         """
         return jax.checkpoint(function) if self.function is None else function
 
 
 @dataclasses.dataclass(frozen=True)
 class Drops:
-    """What is dropped of a layer, and what becomes of the rest.
+    """What is dropped in a layer, and how the rest is scaled.
 
     Attributes:
-      rate: of the kernel.
-      bias_rate: of the bias, None if it is kept.
+      rate: the rate of the kernel.
+      bias_rate: the rate of the bias, or None to keep it.
       scaling: "inverted" or "standard".
-      mask_per: who shares a mask.
-      noise: whether masks are drawn, or Gaussian noise in their place.
-      deterministic: whether nothing is dropped.
+      mask_per: which examples share a mask.
+      noise: whether masks or Gaussian noise in their place is drawn.
+      deterministic: if True, nothing is dropped.
     """
 
     rate: RateLike
@@ -118,7 +119,7 @@ class Drops:
     deterministic: bool = False
 
     def are_drawn(self, bias: Array | None) -> bool:
-        """Whether weights or a bias vary, so that a key is needed."""
+        """Whether weights or biases are random, so that a key is needed."""
         bias_rate = check_bias_rate(self.bias_rate)
         if is_drawn(self.rate, self.deterministic):
             return True

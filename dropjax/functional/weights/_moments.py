@@ -1,4 +1,4 @@
-"""What DropConnect does to a layer's outputs on average, without drawing a mask."""
+"""The mean and the variance of DropConnect outputs, computed without a mask."""
 
 from collections.abc import Callable
 
@@ -40,22 +40,23 @@ def dropconnect_moments(
 
     $$\mu = x W + b, \qquad \sigma^2 = \frac{rate}{1 - rate} (x \odot x)(W \odot W)$$
 
-    with `scaling="inverted"`; with "standard", $\mu = (1 - rate) x W + b$ and
-    $\sigma^2 = rate (1 - rate) (x \odot x)(W \odot W)$. A bias that is dropped, at
-    `bias_rate`, adds to both in the same way. The cost is two dense products.
+    with `scaling="inverted"`. With "standard", $\mu = (1 - rate) x W + b$ and $\sigma^2
+    = rate (1 - rate) (x \odot x)(W \odot W)$. A bias dropped at `bias_rate` contributes
+    to both in the same way. The cost is two dense products.
 
     Args:
       x: the inputs, with the same dtype as W.
       kernel: the weights W.
       rate: the probability of dropping a weight, in [0, 1], a number or an array that
-        broadcasts to the kernel's shape's shape. At 1 nothing is left: both moments are
+        broadcasts to the kernel's shape. At a rate of 1 both moments of the product are
         0.
       bias: the bias b, added after the product, or None for no bias.
       bias_rate: the probability of dropping an element of the bias, or None to keep all
         of it.
       scaling: "inverted" or "standard", as in `dropout`.
-      precision: of both products, as in `jax.lax.dot_general`.
-      preferred_element_type: of both products, as in `jax.lax.dot_general`.
+      precision: the precision of both products, as in `jax.lax.dot_general`.
+      preferred_element_type: the accumulation and output dtype of both products, as in
+        `jax.lax.dot_general`.
       dot_general: a replacement for `jax.lax.dot_general`, called twice.
 
     Returns:
@@ -106,9 +107,9 @@ def dropconnect_conv_moments(
     $$\mu = x * W + b, \qquad
       \sigma^2 = \frac{rate}{1 - rate} (x \odot x) * (W \odot W)$$
 
-    with `scaling="inverted"`, and otherwise as in `dropconnect_moments`. The places of
-    one example share weights: their outputs are correlated, and these are the moments
-    of each by itself.
+    with `scaling="inverted"`, and otherwise as in `dropconnect_moments`. The positions
+    of an example share weights, so that their outputs are correlated; these are the
+    moments of each output by itself.
 
     Args:
       x: the inputs, (*batch, *spatial, features_in), with the same dtype as W.
@@ -122,10 +123,12 @@ def dropconnect_conv_moments(
       padding: as in `dropconnect_conv`.
       dilation: the dilation of the kernel, as in `dropconnect_conv`.
       input_dilation: the dilation of the input, as in `dropconnect_conv`.
-      feature_group_count: the number of groups of features.
+      feature_group_count: the number of feature groups.
       scaling: "inverted" or "standard", as in `dropout`.
-      precision: of both, as in `jax.lax.conv_general_dilated`.
-      preferred_element_type: of both, as in `jax.lax.conv_general_dilated`.
+      precision: the precision of both convolutions, as in
+        `jax.lax.conv_general_dilated`.
+      preferred_element_type: the accumulation and output dtype of both convolutions, as
+        in `jax.lax.conv_general_dilated`.
       conv_general_dilated: a replacement for `jax.lax.conv_general_dilated`, called
         twice.
 
@@ -161,9 +164,9 @@ def dropconnect_conv_moments(
 
 
 def moments(linear: Linear, operands: Operands, drops: Drops) -> Moments:
-    """The moments of a layer's outputs, the variance in what it was made in.
+    """The mean and the variance of a layer's outputs, the variance before rounding.
 
-    Squares of float16 leave its range, and are made in float32.
+    Squares of float16 numbers exceed its range, and are computed in float32.
     """
     x, kernel, _ = operands
     wide = jnp.dtype(jnp.float32 if x.dtype == jnp.float16 else x.dtype)
@@ -176,7 +179,7 @@ def moments(linear: Linear, operands: Operands, drops: Drops) -> Moments:
 def _weight_moments(
     weights: Float[Array, "*shape"], rate: RateLike, name: str, scaling: Scaling
 ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
-    """The mean and the variance of weights that are dropped, in float32 or better."""
+    """The mean and the variance of dropped weights, in float32 or better."""
     rate = check_rate(rate, name)
     check_rate_shape(rate, weights.shape, name)
     check_scaling(scaling)

@@ -1,4 +1,4 @@
-"""Samples from a Gaussian of known moments, and means over samples."""
+"""Samples from Gaussians with given moments, and means over samples."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,21 +15,21 @@ from dropjax._loops import scan
 def gaussian_sample(
     key: Key[Array, ""], mean: Float[Array, "*shape"], variance: Float[Array, "*shape"]
 ) -> Float[Array, "*shape"]:
-    """A sample for every element, drawn again by the backward pass."""
+    """One sample per element, redrawn by the backward pass."""
     wide = working_dtype(mean)
     noise = deviation(variance.astype(wide)) * jax.random.normal(key, mean.shape, wide)
     return (mean.astype(wide) + noise).astype(mean.dtype)
 
 
 def deviation(variance: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """The square root, with no gradient where the variance is 0."""
+    """The square root, without a gradient where the variance is 0."""
     spread = variance != 0
     root = jnp.sqrt(jnp.where(spread, variance, jnp.ones_like(variance)))
     return jnp.where(spread, root, jnp.zeros_like(variance))
 
 
 def averaged_dtype(dtype: Any) -> Any:
-    """In which dtype numbers of this one are averaged: float32 or better."""
+    """The dtype in which numbers of this dtype are averaged: float32 or better."""
     if not jnp.issubdtype(dtype, jnp.inexact):
         return jnp.dtype(jnp.float32)
     return single_or_wider(dtype)
@@ -40,7 +40,7 @@ def mean_of_samples(
     sample: Callable[[Key[Array, ""]], Inexact[Array, "*shape"]],
     num_samples: int,
 ) -> Inexact[Array, "*shape"]:
-    """The mean of samples that are made one by one, and again to go back."""
+    """The mean of samples drawn one by one; the backward pass redraws them."""
     keys = jax.random.split(key, num_samples)
     like = jax.eval_shape(sample, jax.ShapeDtypeStruct((), keys.dtype))
     wide = averaged_dtype(like.dtype)
@@ -57,6 +57,6 @@ def mean_of_samples(
 
 @jax.jit
 def _running_mean(mean: Array, y: Array, count: Array) -> Array:
-    """The mean with one more: a sum would outgrow its terms."""
+    """Updates a mean by one more sample; a sum might overflow or lose precision."""
     count = count.astype(mean.dtype)
     return mean * (1 - 1 / count) + y.astype(mean.dtype) / count
