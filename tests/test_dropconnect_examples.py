@@ -18,7 +18,7 @@ import dropjax.linen as djl
 import dropjax.nnx as djn
 from dropjax._random import leaf_keys
 from dropjax.functional.weights._conv import Conv
-from dropjax.functional.weights._examples import realized_rate
+from dropjax.functional.weights._packed_masks import realized_rate
 from tests.methods import array
 
 KEY = jax.random.key(2013)

@@ -1,4 +1,4 @@
-"""A layer's output, its weights dropped: masked, or with noise in their place."""
+"""The output of a layer with dropped weights: masked, or with noise in their place."""
 
 import dataclasses
 import functools
@@ -25,27 +25,27 @@ from dropjax._masks import is_drawn
 from dropjax._random import leaf_keys
 from dropjax._types import KeyLike, RateLike, Scaling
 from dropjax.functional.activations._dropout import dropout
-from dropjax.functional.weights._examples import (
+from dropjax.functional.weights._linear import Drops, Linear, Operands
+from dropjax.functional.weights._moments import moments
+from dropjax.functional.weights._packed_masks import (
     Known,
-    coins,
     groups_of,
     in_groups,
     known_of,
     mask_levels,
     masks_to_a_word,
+    packed_kernel_masks,
     realized_rate,
-    weight_words,
+    unpacked,
 )
-from dropjax.functional.weights._linear import Drops, Linear, Operands
-from dropjax.functional.weights._moments import moments
-from dropjax.functional.weights._rows import masked_products, masked_rows
+from dropjax.functional.weights._per_example import masked_products, masked_rows
 from dropjax.functional.weights._samples import gaussian_sample
 
 
 def dropped_product(
     key: KeyLike, linear: Linear, operands: Operands, drops: Drops
 ) -> Array:
-    """The output of a layer, its kernel and its bias dropped."""
+    """The output of a layer whose kernel and bias are dropped."""
     check_noise(drops.noise, drops.mask_per)
     drawn = drops.are_drawn(operands.bias)
     if drops.noise == "gaussian" and drawn:
@@ -65,7 +65,7 @@ def dropped_product(
 def _noisy_product(
     key: KeyLike, linear: Linear, operands: Operands, drops: Drops
 ) -> Array:
-    """The output, its sums of dropped weights replaced by Gaussians alike."""
+    """The output, with sums of dropped weights replaced by samples from Gaussians."""
     x, kernel, bias = operands
     check_real(x)
 
@@ -78,21 +78,21 @@ def _noisy_product(
 def _masked_product(
     key: KeyLike, linear: Linear, operands: Operands, drops: Drops
 ) -> Array:
-    """The product with one masked kernel, which the backward pass makes anew."""
+    """The product with one masked kernel, which the backward pass recomputes."""
     rate, options = drops.rate, _options(drops)
 
     def forward(key: KeyLike, x: Array, kernel: Array) -> Array:
         return linear(x, dropout(key, kernel, rate, **options))
 
     own = _leaf_key(key, "kernel", rate, drops.deterministic)
-    # The barrier is wanted here: without it CSE keeps the masked kernel after all.
+    # The barrier is needed: without it CSE stores the masked kernel after all.
     return linear.remade(forward)(own, operands.x, operands.kernel)
 
 
 def _streamed_rows(
     key: KeyLike, linear: Linear, operands: Operands, drops: Drops
 ) -> Array:
-    """Every row's product with its own masked kernel, which is never stored."""
+    """The product of every row with its own masked kernel, which is never stored."""
     x, kernel, _ = operands
     dtype = jnp.dtype(linear.preferred_element_type or x.dtype)
     wide = single_or_wider(dtype)
@@ -111,7 +111,7 @@ def _streamed_rows(
 
 
 class _Form(NamedTuple):
-    """What is known of products with masks of their own before they are traced."""
+    """What is known about products with masks per example before they are traced."""
 
     linear: Linear
     known: Known
@@ -123,9 +123,9 @@ class _Form(NamedTuple):
 def _own_products(
     key: KeyLike, linear: Linear, operands: Operands, drops: Drops
 ) -> Array:
-    """The products of so many examples each with their masked kernels."""
+    """The products of examples with their masked kernels; a mask may be shared."""
     x, kernel, _ = operands
-    jax.eval_shape(linear, x, kernel)  # What is wrong with it is said as always.
+    jax.eval_shape(linear, x, kernel)  # Raises the same errors as the plain product.
     form = _Form(
         linear.per_example(),
         known_of(mask_levels(drops.rate)),
@@ -185,15 +185,15 @@ def _own_biases(
 ) -> Inexact[Array, "examples ..."]:
     share = check_mask_per(drops.mask_per) or 1
     levels, groups = mask_levels(rate), groups_of(examples, share)
-    words = weight_words(key, known_of(levels), levels, groups, bias.shape)
-    mask = lax.collapse(coins(words, masks_to_a_word(examples, share)), 0, 2)
+    words = packed_kernel_masks(key, known_of(levels), levels, groups, bias.shape)
+    mask = lax.collapse(unpacked(words, masks_to_a_word(examples, share)), 0, 2)
     mask = jnp.repeat(mask, share, axis=0)[:examples]
     scaled = jnp.broadcast_to(_scaled(bias, rate, drops.scaling), mask.shape)
     return apply_mask(scaled, mask)
 
 
 def _realized(drops: Drops) -> Drops:
-    """With the rates that masks of their own meet, to 16 bits."""
+    """Replaces the rates by those that masks per example realize with 16 bits."""
     rate = realized_rate(check_rate(drops.rate))
     bias_rate = check_bias_rate(drops.bias_rate)
     if bias_rate is not None:
@@ -206,12 +206,12 @@ def _options(drops: Drops) -> dict[str, Any]:
 
 
 def _traced(rate: RateLike) -> tuple[RateLike, ...]:
-    """A rate that is an array, to be handed over; a number is known."""
+    """The rate as a tuple of arguments to pass on, which is empty for a number."""
     return () if isinstance(rate, float) else (rate,)
 
 
 def _scaled(weights: Array, rate: RateLike, scaling: Scaling) -> Array:
-    """The weights as they are where they are kept."""
+    """The weights as they are if they are kept."""
     check_rate_shape(rate, weights.shape)
     check_scaling(scaling)
     if scaling == "inverted":
@@ -223,6 +223,6 @@ def _scaled(weights: Array, rate: RateLike, scaling: Scaling) -> Array:
 def _leaf_key(
     key: KeyLike, name: str, rate: RateLike, deterministic: bool
 ) -> Key[Array, ""] | None:
-    """The key with which `dropconnect` drops the leaf of that name, where one is."""
+    """The key with which `dropconnect` drops the leaf of that name, or None."""
     drawn = is_drawn(rate, deterministic)
     return leaf_keys(check_key(key), [name])[0] if drawn else None

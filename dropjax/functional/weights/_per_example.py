@@ -1,4 +1,4 @@
-"""Products of examples with masks of their own, which are drawn where they are used."""
+"""Products of examples with their own masks, which are drawn where they are used."""
 
 import functools
 from collections.abc import Callable
@@ -15,28 +15,28 @@ from dropjax._checks import is_symbolic
 from dropjax._fast_prng import counter_key
 from dropjax._loops import scan
 from dropjax._random import Word
-from dropjax.functional.weights._examples import (
+from dropjax.functional.weights._packed_masks import (
     Known,
     Levels,
-    coin_words,
-    coins,
     known_of,
-    told,
-    weight_words,
+    packed_kernel_masks,
+    packed_masks,
+    passed_levels,
+    unpacked,
     zeros_beside,
 )
 
 # XLA fuses a sum of fewer rows with the slicing of its inputs, and loops that slice are
 # several times slower under jax 0.10.
 _UNROLLED = 16
-# Of these, what the backward pass makes again at once.
+# How many of these rows the backward pass recomputes at a time.
 _REMADE = 8
 _LONGEST = 128
-# Of more groups of masks, gradients are summed along an axis.
+# For more groups of masks than this, gradients are summed along an axis.
 _ADDED_APART = 16
-# On a GPU, what may be stored of coins, or of masked kernels, at once.
+# On GPUs, the maximum size of stored mask words or masked kernels.
 _STORED_BYTES = 64 * 2**20
-# There, steps of a loop that are written out: the loop itself launches as much as two.
+# On GPUs, how many steps of a loop are unrolled: a loop itself launches two kernels.
 _STEPS_OUT = 4
 
 
@@ -46,13 +46,14 @@ def masked_rows(
     kernel: Inexact[Array, "features_in features_out"],
     levels: Levels,
 ) -> Inexact[Array, "groups examples features_out"]:
-    """Every example's product with its own masked kernel.
+    """Multiplies every example by its own masked kernel.
 
-    On a CPU some rows of the kernel at a time, in loops that stay in its cache; on a
-    GPU as few sums over all of them, as each step of a loop would be a launch.
+    On CPUs this loops over blocks of rows of the kernel that fit in the cache. On GPUs
+    it computes as few sums over rows as possible, since each step of a loop is a
+    launch.
     """
     known = known_of(levels)
-    given = told(known, levels)
+    given = passed_levels(known, levels)
     if given is not None and given.ndim:
         given = jnp.broadcast_to(given, kernel.shape)
     return _masked_rows(counter_key(key), x, kernel, given, known=known)
@@ -74,12 +75,12 @@ def _rows_added(
 ) -> Array:
     groups, examples, features = x.shape
 
-    # Checkpoints: the backward pass draws the coins again.
+    # The checkpoints make the backward pass redraw the mask.
     @jax.checkpoint
     def block(y: Array, rows: tuple[Array, ...]) -> tuple[Array, None]:
         _, x, kernel, *_ = rows
         words = _words_of_rows(key, rows, levels, known, groups)
-        # In a loop of its own, lest the words be drawn anew for each example.
+        # A separate loop, so that the words are not drawn again for each example.
         return lax.scan(_add_rows, y, _split((words, x, kernel), _UNROLLED))
 
     rows = _rows_of(x, kernel, levels)
@@ -89,7 +90,7 @@ def _rows_added(
 
 
 def _rows_of(x: Array, kernel: Array, levels: Word | None) -> tuple[Array, ...]:
-    """What a loop over the kernel's rows reads: their index first."""
+    """The inputs of a loop over the rows of the kernel, starting with their indices."""
     index = lax.iota(jnp.uint32, kernel.shape[0])
     each = [] if levels is None or not levels.ndim else [levels]
     return (index, jnp.moveaxis(x, -1, 0), kernel, *each)
@@ -102,13 +103,13 @@ def _words_of_rows(
     known: Known,
     groups: int,
 ) -> Word:
-    """The coins of some rows, (rows, groups, features_out)."""
+    """The mask words of some rows, (rows, groups, features_out)."""
     index, _, kernel, *each = rows
     level = each[0][None] if each else levels
     width = kernel.shape[-1]
     column = lax.broadcasted_iota(jnp.uint32, (1, width), 1)
     weight = index[:, None] * np.uint32(width) + column
-    return jnp.swapaxes(coin_words(key, known, level, groups, weight), 0, 1)
+    return jnp.swapaxes(packed_masks(key, known, level, groups, weight), 0, 1)
 
 
 def _add_rows(y: Array, rows: tuple[Array, ...]) -> tuple[Array, None]:
@@ -120,15 +121,15 @@ def _add_rows(y: Array, rows: tuple[Array, ...]) -> tuple[Array, None]:
 @jax.checkpoint
 def _add_some(y: Array, rows: tuple[Array, ...]) -> Array:
     for words, x, weights in zip(*rows, strict=True):
-        # Selected before the product, lest x's gradient see what is dropped.
+        # Select before the product: the gradient of x must not see dropped weights.
         own = jnp.broadcast_to(weights, y.shape)
-        own = jnp.where(coins(words, y.shape[1]), own, jnp.zeros_like(own))
+        own = jnp.where(unpacked(words, y.shape[1]), own, jnp.zeros_like(own))
         y = y + x[:, :, None] * own
     return y
 
 
 def _split(arrays: tuple[Array, ...], count: int) -> tuple[Array, ...]:
-    """The first axes in blocks of so many, the last one filled up with zeros."""
+    """Splits the first axes into blocks, padding the last block with zeros."""
 
     def split(array: Array) -> Array:
         missing = -array.shape[0] % count
@@ -140,7 +141,7 @@ def _split(arrays: tuple[Array, ...], count: int) -> tuple[Array, ...]:
 
 
 def _rows_at_once(features: int) -> int:
-    """How many rows' coins are drawn at once: few left over, then many."""
+    """How many rows' mask words are drawn at a time: minimal padding, then the most."""
     choices = range(_UNROLLED, _LONGEST + 1, _UNROLLED)
     return min(choices, key=lambda count: (-features % count, -count))
 
@@ -163,7 +164,7 @@ def _rows_summed(
 
 
 def _rows_stored(groups: int, kernel: Array) -> int:
-    """How many rows' coins are stored at once."""
+    """How many rows' mask words are stored at a time."""
     features, width = kernel.shape
     if is_symbolic(groups):
         return int(features)
@@ -175,10 +176,10 @@ def _rows_stored(groups: int, kernel: Array) -> int:
 def _sum_of_rows(
     key: Word, rows: tuple[Array, ...], levels: Word | None, known: Known
 ) -> Array:
-    """The sum over some rows, whose derivatives draw their coins again.
+    """The sum over some rows, whose derivatives redraw the mask.
 
-    The gradients by x and by the kernel are sums over other axes, and each draws its
-    own: what they shared would be stored, a coin for every weight and example.
+    The gradients with respect to x and to the kernel sum over different axes, and each
+    redraws the mask: sharing it would store an entry for every weight and example.
     """
     index, x, kernel, *each = rows
     multiply = functools.partial(_multiply_rows, known)
@@ -216,9 +217,9 @@ def _multiply_rows(
 ) -> Array:
     rows = (index, x, kernel, *each)
     words = _words_of_rows(key, rows, levels, known, x.shape[1])
-    kept = jnp.moveaxis(coins(jnp.moveaxis(words, 0, 1), x.shape[2]), 2, 0)
+    kept = jnp.moveaxis(unpacked(jnp.moveaxis(words, 0, 1), x.shape[2]), 2, 0)
     own = jnp.broadcast_to(kernel[:, None, None], kept.shape)
-    # Selected before the product, lest x's gradient see what is dropped.
+    # Select before the product: the gradient of x must not see dropped weights.
     own = jnp.where(kept, own, jnp.zeros_like(own))
     return (x[..., None] * own).sum(0)
 
@@ -231,12 +232,13 @@ def masked_products(
     known: Known,
     levels: Levels,
 ) -> Inexact[Array, "groups masks mask_per ..."]:
-    """Any product of examples with their masked kernels.
+    """Multiplies examples by their masked kernels, with any product.
 
-    A mask of each group of 32 is a step of a loop: what is stored is one kernel and its
-    coins for each group. On a GPU a step takes many masks, as it is many launches.
+    Each step of a loop handles one mask of each group of 32, so that one kernel per
+    group and the packed masks are stored. On GPUs a step handles many masks, because it
+    consists of many launches.
     """
-    words = weight_words(key, known, levels, x.shape[0], kernel.shape)
+    words = packed_kernel_masks(key, known, levels, x.shape[0], kernel.shape)
     stepped = functools.partial(_products, product, 1)
     batched = functools.partial(_products, product, _masks_stored(x, kernel))
     return lax.platform_dependent(
@@ -268,10 +270,10 @@ def _products(
 
 
 def _for_each_group(kernel: Array, shape: tuple[int, ...]) -> Array:
-    """The kernel for each group, so that gradients of groups are added one by one.
+    """Repeats the kernel for each group, so that gradients of groups are added in turn.
 
-    The gradient of a broadcast is a sum along an axis, which XLA of jax 0.10 does not
-    vectorize on a CPU.
+    The gradient of a broadcast is a sum along an axis, which XLA in jax 0.10 does not
+    vectorize on CPUs.
     """
     if is_symbolic(shape[1]) or shape[1] > _ADDED_APART:
         return jnp.broadcast_to(kernel, shape)
@@ -280,7 +282,7 @@ def _for_each_group(kernel: Array, shape: tuple[int, ...]) -> Array:
 
 
 def _masks_stored(x: Array, kernel: Array) -> int:
-    """How many masks of each group make their kernels at once."""
+    """How many masks of each group are applied at a time."""
     if is_symbolic(x.shape[0]):
         return 1
     each = x.shape[0] * kernel.size * kernel.dtype.itemsize

@@ -1,4 +1,4 @@
-"""The coins of a mask per example, 32 examples to a word."""
+"""Masks per example, packed 32 examples to a word."""
 
 import functools
 from typing import NamedTuple, TypeAlias
@@ -20,11 +20,11 @@ _LEVELS = 2**_BITS
 _TO_A_WORD = 32
 
 Levels: TypeAlias = int | UInt32[Array, "..."]
-"""Of the 2^16 numbers that a coin may toss, how many keep: known, or traced."""
+"""How many of the 2^16 values of a mask entry's random number keep it."""
 
 
 def realized_rate(rate: RateLike) -> RateLike:
-    """The multiple of 2^-16 next to a rate: 0 and 1 are only 0 and 1 themselves."""
+    """Rounds a rate to a multiple of 2^-16; only 0 and 1 are rounded to 0 and 1."""
     if isinstance(rate, float):
         dropped = min(max(round(rate * _LEVELS), 1), _LEVELS - 1) / _LEVELS
         return dropped if 0 < rate < 1 else rate
@@ -38,16 +38,16 @@ def mask_levels(rate: RateLike) -> Levels:
     if isinstance(rate, float):
         return round((1 - rate) * _LEVELS)
     levels = keep_probability(rate, jnp.dtype(jnp.float32)) * _LEVELS
-    # A NaN rate must be seen: everything is kept, and scaled by NaN.
+    # A NaN rate must be visible: everything is kept, and scaled by NaN.
     return jnp.nan_to_num(levels, nan=_LEVELS).astype(jnp.uint32)
 
 
 class Known(NamedTuple):
-    """What a program is made for; other levels it is told when it runs.
+    """What a program is compiled for; otherwise levels are arguments at run time.
 
     Attributes:
-      pairs: how many pairs of a coin's bits are compared.
-      level: the level where one pair says all, as at a rate of 0.5, else None.
+      pairs: how many pairs of bits are compared per mask entry.
+      level: the level if one pair of bits is enough, as at a rate of 0.5, or None.
     """
 
     pairs: int
@@ -55,7 +55,7 @@ class Known(NamedTuple):
 
 
 def known_of(levels: Levels) -> Known:
-    """A level that is known needs no trailing zeros, and one of all must be drawn."""
+    """Omits trailing zeros of a static level; at least one mask entry must be drawn."""
     if not isinstance(levels, int):
         return Known(_BITS // 2, None)
     pairs = range(_BITS // 2 + 1)
@@ -63,15 +63,15 @@ def known_of(levels: Levels) -> Known:
     return Known(least, levels if least < 2 else None)
 
 
-def told(known: Known, levels: Levels) -> Word | None:
-    """What a program is told of levels."""
+def passed_levels(known: Known, levels: Levels) -> Word | None:
+    """The levels that a program takes as an argument; None if it is made for them."""
     return None if known.level is not None else jnp.asarray(levels, jnp.uint32)
 
 
 def in_groups(
     x: Inexact[Array, "examples *rest"], mask_per: int
 ) -> Inexact[Array, "groups masks mask_per *rest"]:
-    """The examples by their masks, and the masks by the words of their coins."""
+    """Groups examples by their mask, and masks by the words that hold them."""
     together = masks_to_a_word(x.shape[0], mask_per) or 1
     groups = groups_of(x.shape[0], mask_per) or 1
     missing = groups * together * mask_per - x.shape[0]
@@ -81,39 +81,40 @@ def in_groups(
 
 
 def groups_of(examples: int, mask_per: int) -> int:
-    """How many groups of masks that share their words there are."""
+    """The number of groups of masks that share words."""
     return -(-examples // (_TO_A_WORD * mask_per))
 
 
 def masks_to_a_word(examples: int, mask_per: int) -> int:
-    """How many masks share their words: all that there are, or as many as fit."""
+    """The number of masks that share a word: all of them, or as many as fit."""
     if is_symbolic(examples):
         return _TO_A_WORD
     return min(-(-examples // mask_per), _TO_A_WORD)
 
 
-def coin_words(
+def packed_masks(
     key: UInt32[Array, " words"],
     known: Known,
     levels: Word | None,
     groups: int,
     weight: Word,
 ) -> UInt32[Array, "groups ..."]:
-    """The coins of some weights: bit e of a word is set where example e keeps it.
+    """Draws the mask entries of some weights, as bit e of a word for example e.
 
-    A coin keeps where 16 random bits are less than its level. They are compared bit
-    by bit from the lowest, for the 32 examples of a group at once, bit k of their
-    numbers being one random word; at a rate of 0.5 the highest bit decides alone.
-    A coin depends on the key, the example's index and the weight's, and no more.
+    An entry is True if 16 random bits are less than its level. The bits are compared
+    from the lowest to the highest, for the 32 examples of a group at once, where bit k
+    of all their numbers is one random word. At a rate of 0.5 the highest bit alone
+    decides. An entry depends only on the key and on the indices of the example and the
+    weight.
     """
-    # Of size 1 where all are alike: it is kept for each pair in the backward pass.
+    # Not broadcast, because it is stored for each pair of bits for the backward pass.
     block = jnp.arange(groups, dtype=jnp.uint32) * np.uint32(_BITS // 2)
     block = lax.expand_dims(block, range(1, weight.ndim + 1))
     weight = jnp.broadcast_to(weight, (groups, *weight.shape))
     level = jnp.asarray(levels if known.level is None else known.level, jnp.uint32)
 
     def compare(step: Array | int, less: Word) -> Word:
-        # Without jit JAX counts its loops in Python.
+        # Without jit, `fori_loop` passes a Python integer.
         pair = np.uint32(known.pairs - 1) - jnp.asarray(step, jnp.uint32)
         words = counter_words(key, block + pair, weight)
         for which in (1, 0):
@@ -122,13 +123,13 @@ def coin_words(
         return less
 
     less = zeros_beside(jnp.zeros_like(weight), key, level)
-    # A loop: eight generators written out take seconds to compile.
+    # A loop, because eight unrolled generators take seconds to compile.
     less = lax.fori_loop(0, known.pairs, compare, less)
     return less | _spread(level, np.uint32(_BITS))
 
 
 def zeros_beside(zeros: Array, *others: Array) -> Array:
-    """What a loop starts from, told under shard_map that it will vary as the others."""
+    """The start value of a loop, which varies like the others under shard_map."""
 
     def mixed(zeros: Array, *others: Array) -> Array:
         parts = [other.any().astype(zeros.dtype) for other in others]
@@ -138,38 +139,38 @@ def zeros_beside(zeros: Array, *others: Array) -> Array:
 
 
 def _majority(first: Word, second: Word, third: Word) -> Word:
-    """One more bit compared: the number's complement, what was so far, the level's."""
+    """Compares one more bit: of the complement, the result so far, and the level."""
     return (first & second) | (third & (first | second))
 
 
 def _spread(level: Word, bit: Word | np.uint32) -> Word:
-    """All ones where that bit of the level is set."""
+    """All ones if that bit of the level is set, and zeros otherwise."""
     return np.uint32(0) - (level >> bit & np.uint32(1))
 
 
-def coins(words: Word, examples: int) -> Bool[Array, "groups examples ..."]:
-    """The words' coins example by example."""
+def unpacked(words: Word, examples: int) -> Bool[Array, "groups examples ..."]:
+    """Unpacks words into one mask per example."""
     bits = np.uint32(1) << jnp.arange(examples, dtype=jnp.uint32)
     bits = lax.expand_dims(bits, (0, *range(2, words.ndim + 1)))
     return (jnp.expand_dims(words, 1) & bits) != 0
 
 
-def weight_words(
+def packed_kernel_masks(
     key: Key[Array, ""],
     known: Known,
     levels: Levels,
     groups: int,
     shape: tuple[int, ...],
 ) -> UInt32[Array, "groups *shape"]:
-    """The coins of all weights of a kernel."""
-    given = told(known, levels)
+    """Draws the mask entries of all weights of a kernel."""
+    given = passed_levels(known, levels)
     if given is not None:
         given = lax.broadcast_to_rank(given, len(shape) + 1)
-    return _weight_words(counter_key(key), given, known, groups, shape)
+    return _packed_kernel_masks(counter_key(key), given, known, groups, shape)
 
 
 @functools.partial(jax.jit, static_argnames=("known", "groups", "shape"))
-def _weight_words(
+def _packed_kernel_masks(
     key: UInt32[Array, " words"],
     levels: Word | None,
     known: Known,
@@ -178,4 +179,4 @@ def _weight_words(
 ) -> UInt32[Array, "groups *shape"]:
     size = int(np.prod(shape, dtype=np.int64))
     index = lax.iota(jnp.uint32, size).reshape(shape)
-    return coin_words(key, known, levels, groups, index)
+    return packed_masks(key, known, levels, groups, index)
