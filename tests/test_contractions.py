@@ -118,6 +118,13 @@ def test_examples_have_the_masks_that_they_have_in_a_dense_layer(mask_per):
     assert one.shape == (3, 2)
 
 
+def test_an_ellipsis_without_axes_leaves_the_bias_in_its_place():
+    x, kernel, bias = array((4,)), array((4, 3), seed=1), array((3,), seed=2)
+    options = {"einsum_str": "i,io->o...", "bias": bias, "deterministic": True}
+    y = dj.dropconnect_einsum(None, x, kernel, 0.5, **options)
+    np.testing.assert_allclose(y, x @ kernel + bias, rtol=1e-5)
+
+
 def test_noise_has_the_moments_of_masks():
     kernel, bias = array((4, 5, 3, 2), seed=1), array((3, 2), seed=2)
     options = {"bias": bias, "bias_rate": 0.3}

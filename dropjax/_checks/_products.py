@@ -197,7 +197,8 @@ def check_equation(
 ) -> tuple[str, str, str]:
     """The axes of x, of the kernel and of the output, a letter for each."""
     terms = _terms(check_einsum_str(equation))
-    others = "".join(chr(0x3B1 + n) for n in range(len(inputs) - len(terms[0]) + 3))
+    spare = len(inputs) - len(terms[0]) + 3 if "..." in terms[0] else 0
+    others = "".join(chr(0x3B1 + n) for n in range(spare))
     of_x, of_kernel, of_y = (part.replace("...", others) for part in terms)
     sizes = {*zip(of_x, inputs, strict=False), *zip(of_kernel, kernel, strict=False)}
     lengths = (len(of_x), len(of_kernel)) == (len(inputs), len(kernel))

@@ -55,7 +55,7 @@ class Known(NamedTuple):
 
 
 def known_of(levels: Levels) -> Known:
-    """Omits trailing zeros of a static level; at least one mask entry must be drawn."""
+    """Static levels skip their trailing zero bits, and traced levels use all bits."""
     if not isinstance(levels, int):
         return Known(_BITS // 2, None)
     pairs = range(_BITS // 2 + 1)
