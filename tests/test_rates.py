@@ -233,6 +233,41 @@ def test_linen_wrappers_have_a_rate_beside_what_they_wrap(wrapper):
     chex.assert_trees_all_equal(found, expected)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_linen_layers_that_the_key_skips_are_listed(seed):
+    layer = djl.LayerDrop(djl.DropConnectDense(50, 0.25), 0.5)
+    keys = {"params": KEY, "dropout": jax.random.key(seed)}
+    found = djl.rates(layer, X, deterministic=False, rngs=keys)
+    chex.assert_trees_all_equal(found, {"LayerDrop_rate": 0.5, "rate": 0.25})
+
+
+def test_linen_wrappers_around_one_another_have_rates_of_their_own():
+    inner = djl.DropConnect(nn.Dense(3), 0.5, deterministic=False)
+    layer = djl.DropConnect(inner, 0.25, deterministic=False)
+    found = djl.rates(layer, X)
+    expected = {"DropConnect_rate": 0.5, "DropConnect_DropConnect_rate": 0.25}
+    chex.assert_trees_all_equal(found, expected)
+    params = nn.Dense(3).init(KEY, X)
+    y = layer.apply({**params, "rates": found}, X, rngs=NOISE)
+    expected = layer.apply(params, X, rngs=NOISE)
+    np.testing.assert_allclose(y, expected, rtol=1e-6)
+
+
+def test_linen_a_listing_shares_no_compiled_body_with_init():
+    class Compiled(nn.Module):
+        @nn.jit
+        @nn.compact
+        def __call__(self, x):
+            return djl.Dropout(0.5)(nn.Dense(3)(x), False)
+
+    net, keys = Compiled(), {"params": KEY, "dropout": KEY}
+    first = jax.jit(lambda keys: net.init(keys, X))(keys)
+    found = djl.rates(net, X)
+    assert set(found) == {"Dropout_0"}
+    second = jax.jit(lambda keys: net.init(keys, X))(keys)
+    assert set(first) == set(second) == {"params"}
+
+
 def test_linen_a_rate_that_sets_shapes_is_no_variable():
     class Patches(nn.Module):
         @nn.compact

@@ -1,18 +1,21 @@
 """Rates as variables: those in the collection "rates" override the layers' own."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax.core import DenyList
 
 from dropjax._checks import check_any_rates, check_rate
 from dropjax._types import PyTree
 
 RATES = "rates"
+# What `init` may write. "listing" names no collection: it makes the filter another one,
+# for which `nn.jit` does not reuse what it traced in an `init`.
+MUTABLE = DenyList(("intermediates", "listing"))
 
 _LISTING: ContextVar[bool] = ContextVar("_LISTING", default=False)
 
@@ -43,8 +46,8 @@ def rates(
     `variable_axes={"rates": 0}` each layer of a scan has its own. If they do not name
     it, the layers inside keep the rates that they were constructed with and are not in
     the tree. `PatchDropout`, whose rate determines the shape of its output, always
-    keeps its own. Layers of other libraries are not affected; `dropjax.linen.Dropout`
-    is a drop-in replacement for Flax's.
+    keeps its own, and so do options such as `bias_rate`. Layers of other libraries are
+    not affected; `dropjax.linen.Dropout` is a drop-in replacement for Flax's.
 
     Args:
       module: any Linen module.
@@ -56,7 +59,8 @@ def rates(
     Returns:
       The collection: at the path of each layer its "rate", an array, or a tree of
       arrays if its rate is a tree. A wrapper shares the path of the module that it
-      wraps, so its entry is named after its class, such as "DropConnect_rate".
+      wraps, so its entry is named after its class, such as "DropConnect_rate", or
+      "LayerDrop_DropConnect_rate" if it wraps another wrapper.
 
     Raises:
       ValueError: the module has no dropjax layer with a rate.
@@ -78,19 +82,21 @@ def rates(
 
     @jax.jit
     def run(rngs: PyTree) -> Any:
-        variables = module.init(rngs, *args, **kwargs)
-        with _listing():
-            options = {"rngs": rngs, "mutable": True, **kwargs}
-            return module.apply(variables, *args, **options)[1].get(RATES, {})
+        token = _LISTING.set(True)
+        try:
+            found = module.init(rngs, *args, mutable=MUTABLE, **kwargs)
+        finally:
+            _LISTING.reset(token)
+        return found.get(RATES, {})
 
     return check_any_rates(run(given if rngs is None else rngs))
 
 
 def rate_of(layer: Any) -> Any:
     """The rate among the variables, or else the one the layer was constructed with."""
-    name = "rate" if not hasattr(layer, "module") else f"{type(layer).__name__}_rate"
     if layer.fixed_rate:
         return layer.rate
+    name = _name(layer)
     if _LISTING.get():
         if layer.is_mutable_collection(RATES):
             layer.put_variable(RATES, name, _arrays(layer.rate))
@@ -98,17 +104,13 @@ def rate_of(layer: Any) -> Any:
     return layer.get_variable(RATES, name, layer.rate)
 
 
+def _name(layer: Any) -> str:
+    """The name of a layer's rate: wrappers have the path of what they wrap."""
+    wraps = hasattr(layer, "share_scope")
+    return f"{type(layer).__name__}_{_name(layer.module)}" if wraps else "rate"
+
+
 def _arrays(rate: PyTree) -> PyTree:
     if isinstance(rate, Mapping):
         return {name: _arrays(one) for name, one in rate.items()}
     return jax.tree.map(lambda one: jnp.asarray(check_rate(one), jnp.float32), rate)
-
-
-@contextmanager
-def _listing() -> Iterator[None]:
-    """A context in which layers add their rates to the variables."""
-    token = _LISTING.set(True)
-    try:
-        yield
-    finally:
-        _LISTING.reset(token)

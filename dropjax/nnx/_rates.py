@@ -28,8 +28,8 @@ def set_rates(
         djn.set_rates(model, jnp.float32(0.0))  # before the first step
         djn.set_rates(model, schedule(step))    # before each of them
 
-    Layers of other libraries are not affected; `dropjax.nnx.Dropout` is a drop-in
-    replacement for Flax's.
+    Options such as `bias_rate` and layers of other libraries are not affected;
+    `dropjax.nnx.Dropout` is a drop-in replacement for Flax's.
 
     Args:
       module: any NNX module.
