@@ -21,6 +21,7 @@ DENSE = {
     "heads": ((3, 2), {}),
     "back": (3, {"axis": (-2, -1)}),
     "an inner axis": (3, {"axis": 1}),
+    "axes in another order": (3, {"axis": (-1, -2)}),
     "weights per example": ((3, 2), {"batch_dims": 0}),
     "weights per position": (3, {"axis": (2,), "batch_dims": (0, 1)}),
     "no bias": (3, {"use_bias": False}),
@@ -73,7 +74,7 @@ def test_nnx_dense_layers_over_any_axes_are_flaxs(case):
     options = {name: it for name, it in options.items() if name != "batch_dims"}
     options["axis"] = tuple(map(int, axes))
     options["batch_axis"] = {int(axis): X.shape[axis] for axis in batch}
-    sizes = tuple(X.shape[axis] for axis in axes)
+    sizes = tuple(X.shape[axis] for axis in sorted(axes))
     host = nnx.LinearGeneral(sizes, features, **options, rngs=nnx.Rngs(0))
     ours = djn.DropConnectLinearGeneral(
         sizes, features, 0.5, **options, rngs=nnx.Rngs(0)

@@ -1,15 +1,18 @@
 """Products of dense layers over any axes, as in flax."""
 
 import dataclasses
+from typing import Any
 
 from jax import lax
 from jaxtyping import Array
 
 from dropjax._checks import (
+    check_contraction,
     check_dense_general_shapes,
     check_dense_shapes,
     check_own_masks,
 )
+from dropjax._types import Axes
 from dropjax.functional.weights._linear import Linear, Operands
 
 
@@ -40,6 +43,14 @@ class DenseGeneral(Linear):
 
     axis: tuple[int, ...]
     batch_dims: int
+
+    @classmethod
+    def over(
+        cls, axis: Axes, batch_dims: Axes, ndim: int, **options: Any
+    ) -> "DenseGeneral":
+        """The map for an x with so many axes, contracted in their order, as in Flax."""
+        axes, batch = check_contraction(axis, batch_dims, ndim)
+        return cls(axis=tuple(sorted(axes)), batch_dims=batch, **options)
 
     def __call__(self, x: Array, kernel: Array) -> Array:
         batch = tuple(range(self.batch_dims))

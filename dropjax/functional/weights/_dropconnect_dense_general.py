@@ -7,7 +7,7 @@ from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Array, Inexact
 
-from dropjax._checks import check_array, check_contraction
+from dropjax._checks import check_array
 from dropjax._types import Axes, KeyLike, MaskPer, Noise, RateLike, Scaling
 from dropjax.functional.weights._dense import DenseGeneral
 from dropjax.functional.weights._dropped import dropped_product
@@ -49,8 +49,8 @@ def dropconnect_dense_general(
         of x along `batch_dims` and along `axis`, followed by those of the output
         features.
       rate: the probability of dropping a weight, in [0, 1], a number or an array that
-        broadcasts to the kernel's shape's shape.
-      axis: the axis or axes of x to contract.
+        broadcasts to the kernel's shape.
+      axis: the axis or axes of x to contract, in increasing order, as in Flax.
       batch_dims: the leading axes of x, such as (0,), whose entries have separate
         weights.
       bias: the bias b, of shape (*batch, *features_out), added after the product, or
@@ -92,10 +92,10 @@ def dropconnect_dense_general(
       Wan, Zeiler, Zhang, LeCun and Fergus, 2013, "Regularization of neural networks
       using DropConnect", ICML.
     """
-    axes, batch = check_contraction(axis, batch_dims, jnp.ndim(check_array(x)))
-    linear = DenseGeneral(
-        axis=axes,
-        batch_dims=batch,
+    linear = DenseGeneral.over(
+        axis,
+        batch_dims,
+        jnp.ndim(check_array(x)),
         precision=precision,
         preferred_element_type=preferred_element_type,
         function=dot_general,

@@ -11,7 +11,7 @@ from flax.linen.linear import default_kernel_init
 from flax.typing import Dtype, Initializer, PrecisionLike
 from jaxtyping import Array, Inexact
 
-from dropjax._checks import OF_GENERAL, check_all_features, check_contraction
+from dropjax._checks import OF_GENERAL, check_all_features
 from dropjax._types import Axes, Inference, KeyLike, MaskPer, Noise, RateLike, Scaling
 from dropjax.functional.weights._dense import DenseGeneral
 from dropjax.functional.weights._inference import answer
@@ -29,7 +29,7 @@ class DropConnectDenseGeneral(Drop):
     Attributes:
       features: the number of output features, or one number for each of their axes.
       rate: the probability of dropping a weight, in [0, 1].
-      axis: the axis or axes of the inputs to contract.
+      axis: the axis or axes of the inputs to contract, in increasing order.
       batch_dims: leading axes of the inputs, such as (0,), along which each entry has
         its own weights.
       use_bias: whether to add a bias.
@@ -108,10 +108,16 @@ class DropConnectDenseGeneral(Drop):
         Returns:
           An array with the inputs' uncontracted axes, followed by the features.
         """
-        shape = jnp.shape(inputs)
-        axis, batch_dims = check_contraction(self.axis, self.batch_dims, len(shape))
-        batch, features = shape[:batch_dims], check_all_features(self.features)
-        kernel_shape = (*batch, *(shape[one] for one in axis), *features)
+        shape, features = jnp.shape(inputs), check_all_features(self.features)
+        linear = DenseGeneral.over(
+            self.axis,
+            self.batch_dims,
+            len(shape),
+            precision=self.precision,
+            function=replacement(self.dot_general, self.dot_general_cls),
+        )
+        batch = shape[: linear.batch_dims]
+        kernel_shape = (*batch, *(shape[axis] for axis in linear.axis), *features)
         kernel_init = _flat(self.kernel_init, math.prod(features))
         kernel = self.param("kernel", kernel_init, kernel_shape, self.param_dtype)
         bias = None
@@ -122,12 +128,6 @@ class DropConnectDenseGeneral(Drop):
             inputs, kernel, bias, dtype=self.dtype
         )
         key, rate, deterministic = resolve(self, rng, rate, deterministic)
-        linear = DenseGeneral(
-            axis=axis,
-            batch_dims=batch_dims,
-            precision=self.precision,
-            function=replacement(self.dot_general, self.dot_general_cls),
-        )
         operands = linear.operands(inputs, kernel, bias)
         drops = Drops(rate, self.bias_rate, self.scaling, deterministic=deterministic)
         return answer(key, self, linear, operands, drops)

@@ -17,7 +17,6 @@ from dropjax._checks import (
     check_all_features,
     check_axes,
     check_batch_sizes,
-    check_contraction,
 )
 from dropjax._types import Axes, Inference, KeyLike, MaskPer, Noise, RateLike, Scaling
 from dropjax.functional.weights._dense import DenseGeneral
@@ -35,7 +34,7 @@ class DropConnectLinearGeneral(Drop, nnx.LinearGeneral):
       in_features: the number of input features, or one number for each of their axes.
       out_features: the number of output features, or one number for each of their axes.
       rate: the probability of dropping a weight, in [0, 1].
-      axis: the axis or axes of the inputs to contract.
+      axis: the axis or axes of the inputs to contract, in increasing order.
       batch_axis: the sizes of leading axes of the inputs, such as {0: 8}, along which
         each entry has its own weights.
       use_bias: whether to add a bias.
@@ -157,14 +156,12 @@ class DropConnectLinearGeneral(Drop, nnx.LinearGeneral):
         """
         key, rate, deterministic = self._resolve(deterministic, rngs, rate)
         inputs, kernel, bias = promoted(self, inputs)
-        axis, batch_dims = check_contraction(
-            self.axis, tuple(self.batch_axis), inputs.ndim
-        )
         made = None if self.dot_general_cls is None else self.dot_general_cls()
         own = made or self.dot_general or lax.dot_general
-        linear = DenseGeneral(
-            axis=axis,
-            batch_dims=batch_dims,
+        linear = DenseGeneral.over(
+            self.axis,
+            tuple(self.batch_axis),
+            inputs.ndim,
             precision=self.precision,
             preferred_element_type=self.preferred_element_type,
             function=replacement(own, lax.dot_general, out_sharding),
