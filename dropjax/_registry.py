@@ -13,7 +13,7 @@ from typing import Any
 import jax
 
 _EXPORTED_AS = -68
-"""A key's type in exported programs, one signed byte: JAX's own count up from 0."""
+"""The type code of keys in exported programs, a signed byte; JAX's count up from 0."""
 
 _ABSENT = (ImportError, AttributeError, KeyError, IndexError, TypeError)
 

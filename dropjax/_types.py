@@ -7,7 +7,8 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Key, UInt32
 
 if TYPE_CHECKING:
-    # Type checkers cannot resolve jaxtyping's, and pyright's strict mode complains.
+    # Type checkers cannot resolve jaxtyping's PyTree, and pyright's strict mode reports
+    # it.
     PyTree: TypeAlias = Any
 else:
     from jaxtyping import PyTree as PyTree

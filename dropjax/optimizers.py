@@ -200,7 +200,7 @@ def child_mask(information: PyTree, rate: float) -> PyTree:
         `1 - rate`.
 
     Returns:
-      A tree of the same structure of boolean arrays, True for the child network. Of
+      A tree of boolean arrays with the same structure, True for the child network. Of
       equal values at the border the first ones are included, so that the share is
       always exact.
 
@@ -254,7 +254,7 @@ def fisher_information(
       examples: a tree of arrays whose first axis indexes the examples, one or more.
 
     Returns:
-      A tree with the structure of `params` of nonnegative arrays in float32 or better.
+      A tree of nonnegative arrays with the structure of `params`, in float32 or better.
 
     Raises:
       TypeError: from JAX: the log-likelihood is not a real scalar, or a parameter is

@@ -54,7 +54,7 @@ def linear_over_depth(
       of rate 0 costs nothing; for a traced rate it is traced.
 
     Raises:
-      ValueError: the rate is outside [0, 1] or no scalar, depth is not a positive
+      ValueError: the rate is outside [0, 1] or not a scalar, depth is not a positive
         integer, or the convention is unknown.
       TypeError: the rate has the wrong type.
 
@@ -96,8 +96,8 @@ def curriculum(
       returns the rate as a float32 scalar.
 
     Raises:
-      ValueError: the rate is outside [0, 1] or no scalar, or steps or sharpness is not
-        positive.
+      ValueError: the rate is outside [0, 1] or not a scalar, or steps or sharpness is
+        not positive.
       TypeError: the rate has the wrong type.
 
     Example:

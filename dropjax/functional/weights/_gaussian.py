@@ -144,8 +144,8 @@ def dropconnect_conv_gaussian(
       An array of the activation's shape and dtype, averaged in float32 or better.
 
     Raises:
-      ValueError: a rate is outside [0, 1], shapes or options do not fit, `num_samples`
-        is not positive, or the key is missing.
+      ValueError: a rate is outside [0, 1], shapes or options do not match,
+        `num_samples` is not positive, or the key is missing.
       TypeError: x, kernel and bias do not share one floating-point dtype.
 
     Example:

@@ -136,7 +136,7 @@ def dropconnect_conv_moments(
       The mean and the variance, each of shape (*batch, *spatial, features_out).
 
     Raises:
-      ValueError: a rate is outside [0, 1], or shapes or options do not fit.
+      ValueError: a rate is outside [0, 1], or shapes or options do not match.
       TypeError: x, kernel and bias do not share one floating-point dtype.
 
     Example:
