@@ -155,7 +155,7 @@ def _dense(name, *, slow=False, **options):
     )
 
 
-def _contraction(name, function, linen, call_nnx, public):
+def _contraction(name, function, linen, call_nnx, public, slow=False):
     """Two axes contracted, and two made: the identity shows every weight."""
     shape = (4, 6, 4, 9)
 
@@ -180,6 +180,7 @@ def _contraction(name, function, linen, call_nnx, public):
         weights=True,
         folds=True,
         others=True,
+        slow=slow,
     )
 
 
@@ -223,7 +224,7 @@ def _einsum(name):
         return layer(x, deterministic=off, rngs=key)
 
     public = (dj.dropconnect_einsum, djl.DropConnectEinsum, djn.DropConnectEinsum)
-    return _contraction(name, function, linen, call_nnx, public)
+    return _contraction(name, function, linen, call_nnx, public, slow=True)
 
 
 def _conv(name, window, *, slow=False, **options):
