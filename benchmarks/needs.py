@@ -1,4 +1,4 @@
-"""A missing package told in a line, instead of a traceback."""
+"""Reports missing packages in one line instead of a traceback."""
 
 import sys
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def packages(names: Sequence[str], extra: str) -> None:
-    """Ends the program where a package is missing.
+    """Exits the program if a package is missing.
 
     Args:
       names: the packages, importable under these names.
@@ -16,5 +16,5 @@ def packages(names: Sequence[str], extra: str) -> None:
     if missing := [name for name in names if not find_spec(name)]:
         sys.exit(
             f"{Path(sys.argv[0]).name}: not installed: {', '.join(missing)}; run "
-            f"pip install '.[{extra}]' in the project's folder"
+            f"pip install '.[{extra}]' in the project's directory"
         )

@@ -1,14 +1,14 @@
-"""Results on disk: nothing half written, and nothing measured before that is sure."""
+"""Writes results atomically, and checks for write access before measuring."""
 
 import tempfile
 from pathlib import Path
 
 
 def prepare(folder: Path) -> None:
-    """Makes a folder, and raises an OSError where nothing can be written to it.
+    """Creates a directory; raises an OSError if it is not writable.
 
     Args:
-      folder: the folder.
+      folder: the directory.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=folder):
@@ -16,7 +16,7 @@ def prepare(folder: Path) -> None:
 
 
 def replace(path: Path, text: str) -> None:
-    """Writes a file whole, or leaves it as it was where the disk is full.
+    """Writes a file atomically; a full disk leaves it unchanged.
 
     Args:
       path: the file.

@@ -1,11 +1,11 @@
-"""Pods on paper: training steps compiled for 4 to 256 TPU chips, without a TPU.
+"""Compiles training steps for 4 to 256 TPU chips, without a TPU.
 
-    python benchmarks/pods.py                    everything: JSON and a table
-    python benchmarks/pods.py --only "MLP v5e*"  some of it
+    python benchmarks/pods.py                    all rows, as JSON and as a table
+    python benchmarks/pods.py --only "MLP v5e*"  some rows
 
-Needs libtpu (`pip install '.[pods]'`), whose compiler says what a chip would need; it
-says nothing about time. What is in the JSON file already is not compiled again: delete
-it to start anew. The exit code is 1 where masks add a collective, or memory.
+Needs libtpu (`pip install '.[pods]'`), whose compiler reports the memory and
+collectives of a chip, but no times. Rows in the JSON file are not compiled again:
+delete it to start over. The exit code is 1 if masks add a collective, or memory.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
-# First, since it says which packages are missing.
+# Imported first: it reports missing packages.
 from onpaper.tpu.compiler import MIB, chips, compile_step, worse
 
 # isort: split
@@ -33,13 +33,13 @@ Row = dict[str, Any]
 
 
 class Grid(NamedTuple):
-    """What is compiled for a net.
+    """The cases compiled for a network.
 
     Attributes:
-      net: the net, its batch being that of one chip.
-      words: what to say of it.
-      pods: how the chips are laid out, and how many of them share the parameters.
-      noises: each with a generator.
+      net: the network, with the batch of one chip.
+      words: its description.
+      pods: the topology, and the number of chips that share the parameters.
+      noises: the methods, each with a generator.
     """
 
     net: nets.Net
@@ -51,7 +51,7 @@ class Grid(NamedTuple):
 GRIDS = {
     "MLP": Grid(
         nets.mlp(width=1024, batch=512, depth=8),
-        "8 blocks of 1024 x 4096 and back, 512 examples a chip",
+        "8 blocks of 1024 x 4096 and back, 512 examples per chip",
         (("2x2", 1), ("4x4", 4), ("8x8", 1), ("16x16", 1), ("16x16", 8)),
         (
             (nets.NONE, "fast"),
@@ -63,7 +63,7 @@ GRIDS = {
     ),
     "transformer": Grid(
         nets.transformer(width=512, heads=8, length=256, batch=8, depth=8),
-        "8 blocks of width 512, 8 heads, 8 x 256 tokens a chip",
+        "8 blocks of width 512, 8 heads, 8 x 256 tokens per chip",
         (("2x2", 1), ("16x16", 8)),
         ((nets.NONE, "fast"), ("dropout", "fast"), ("dropconnect", "fast")),
     ),
@@ -71,23 +71,23 @@ GRIDS = {
 COLUMNS = (
     "chips",
     "sharing the model",
-    "noise",
-    "MiB a chip: parameters, key, batch",
+    "method",
+    "MiB per chip: parameters, key, batch",
     "scratch",
     "program",
     "collectives",
-    "against no noise",
+    "compared with none",
 )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Compiles what is missing and writes the table.
+    """Compiles missing rows and writes the table.
 
     Returns:
       The exit code.
     """
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", default="*", help="rows, as a shell pattern")
+    parser.add_argument("--only", default="*", help="names of rows, as a shell pattern")
     parser.add_argument("--out", type=Path, default=HERE / "results" / "pods.json")
     options = parser.parse_args(argv)
     rows = json.loads(options.out.read_text()) if options.out.exists() else []
@@ -96,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     console = Console(stderr=True)
     if not cases:
         first = next(_cases())["name"]
-        console.print(f"No row is called {options.only!r}; one is {first!r}.")
+        console.print(f"No row matches {options.only!r}; an example is {first!r}.")
         return 2
     output.prepare(options.out.parent)
     for case in cases:
@@ -140,13 +140,13 @@ def _plain(row: Row, rows: Sequence[Row]) -> Row:
 
 def _page(rows: Sequence[Row]) -> Iterator[str]:
     found = ", ".join(sorted({row["libtpu"] for row in rows}))
-    yield "# Pods on paper"
+    yield "# Training steps compiled for TPU pods"
     yield ""
     yield (
-        f"Training steps as the TPUs' compiler (libtpu {found}) puts them on chips, by "
-        "`make pods`. Nothing ran: these are the compiler's own figures, and none of "
-        "them is a time. Every chip has an equal part of the batch; where chips share "
-        "the model, the parameters are split over them, and the batch over the others."
+        f"Training steps compiled by the TPU compiler (libtpu {found}); `make pods`. "
+        "Nothing was run: the figures are those of the compiler, and none is a time. "
+        "The batch is split evenly over the chips; where chips share the model, the "
+        "parameters are split over them and the batch over the others."
     )
     for name, grid in GRIDS.items():
         own = [row for row in rows if row["net"] == name]
@@ -175,8 +175,9 @@ def _line(row: Row, plain: Row) -> Iterator[str]:
     if row is plain:
         yield ""
     else:
-        talk = "the same talk" if row["talk"] == plain["talk"] else "**other talk**"
-        yield f"{(row['scratch'] - plain['scratch']) / MIB:+.1f} MiB, {talk}"
+        same = "the same" if row["talk"] == plain["talk"] else "**different**"
+        change = (row["scratch"] - plain["scratch"]) / MIB
+        yield f"{change:+.1f} MiB, {same} collectives"
 
 
 if __name__ == "__main__":

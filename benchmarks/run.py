@@ -1,23 +1,24 @@
-"""The benchmark: dropjax beside what people use today.
+"""Benchmarks dropjax against other libraries.
 
-    python benchmarks/run.py            everything: JSON, a table and a figure
+    python benchmarks/run.py            all rows, as JSON, a table and a figure
     python benchmarks/run.py --quick    a smaller grid, in about two minutes
     python benchmarks/run.py --only "dropout float32*"
-    python benchmarks/run.py --only method      the methods that others have too
+    python benchmarks/run.py --only method      methods that other libraries have too
     python benchmarks/run.py --only "an eager*" --add --out benchmarks/results
     python benchmarks/run.py --versions         the oldest and the newest environments
 
-The contenders of a row take turns in one process, after warming up, so that a busy
-machine is equally busy for all of them. Times are medians with quartiles; the floor
-is a jitted `x * c` of the same array. Ctrl-C and SIGTERM keep the rows that are done;
-with --add, so are those of earlier runs on the same machine and versions.
+The contenders of a row are measured alternately in one process, after a warm-up, so
+that other load on the machine affects all of them equally. Times are medians with
+quartiles; the floor is a jitted `x * c` of the same array. Ctrl-C and SIGTERM keep the
+rows completed so far; --add keeps those of earlier runs on the same machine and
+versions.
 
-With --versions a few chosen rows, or those of --only, run in several environments in
-turns, and one table has them all. `make bench ARGS=--versions` makes the environments.
+With --versions a few selected rows, or those of --only, run alternately in several
+environments and are written to one table. `make bench ARGS=--versions` creates the
+environments.
 
-On a GPU it runs the same rows unattended: calls are queued and waited for in batches,
-inputs rotate through more memory than the cache holds, and the bandwidth reached is
-added.
+On a GPU the same rows run unattended: calls are queued and awaited in batches, inputs
+rotate through more memory than the cache holds, and the achieved bandwidth is reported.
 """
 
 import argparse
@@ -35,7 +36,7 @@ from pathlib import Path
 
 os.environ["KERAS_BACKEND"] = "jax"
 
-# First, since it says which packages are missing.
+# Imported first: it reports missing packages.
 from sidebyside import contenders, memory, report, rows, timing, versions
 
 # isort: split
@@ -53,11 +54,11 @@ HERE = Path(__file__).resolve().parent
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the rows asked for and writes what they measured.
+    """Runs the selected rows and writes the results.
 
     Returns:
-      The process's exit code: 130 after Ctrl-C, 2 where no row matches or nothing
-      can be written, else 0.
+      The exit code of the process: 130 after Ctrl-C, 2 if no row matches or the
+      results cannot be written, otherwise 0.
     """
     options = _parse(argv)
     memory.prepare()
@@ -67,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         names = [row.name for row in rows.all_rows(quick=options.quick)]
         near = difflib.get_close_matches(options.only, names, 1)
         hint = f"did you mean {near[0]!r}, or" if near else "see"
-        console.print(f"No row is called {options.only!r}: {hint} --list.")
+        console.print(f"No row matches {options.only!r}: {hint} --list.")
         return 2
     if options.list:
         print(*(row.name for row in chosen), sep="\n")
@@ -80,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.versions is not None:
         return _in_environments(chosen, options, console)
     for name in contenders.absent():
-        console.print(f"{name} is not installed: it is left out.")
+        console.print(f"{name} is not installed and is skipped.")
     results: list[timing.Result] = []
     code, earlier = 0, report.read(options.out) if options.add else None
     try:
@@ -95,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _chosen(options: argparse.Namespace) -> list[timing.Row]:
-    """The rows asked for; of versions, where none are named, a few."""
+    """The selected rows; with --versions and without --only, a few."""
     several = options.versions is not None and options.only == "*"
     patterns = versions.CHOSEN if several else (options.only,)
     return [
@@ -109,7 +110,7 @@ def _chosen(options: argparse.Namespace) -> list[timing.Row]:
 def _in_environments(
     chosen: Sequence[timing.Row], options: argparse.Namespace, console: Console
 ) -> int:
-    """Runs this program for every row in each environment, and keeps what is done."""
+    """Runs this program for every row in each environment, and writes the results."""
     arguments = ["--quick"] if options.quick else []
     arguments += ["--repeats", str(options.repeats)]
     results: list[list[versions.Measured]] = []
@@ -139,7 +140,7 @@ def _keep(
     options: argparse.Namespace,
     console: Console,
 ) -> None:
-    """Writes the rows that are done, whatever became of the others."""
+    """Writes the completed rows."""
     if results:
         command = _command(options)
         for path in report.write(options.out, results, earlier, command=command):
@@ -164,7 +165,7 @@ def _measured(
 
 
 def _command(options: argparse.Namespace) -> str:
-    """What to type to measure the same rows again, wherever they are to be written."""
+    """The command that measures the same rows again."""
     words = ["python", "benchmarks/run.py"]
     if options.quick:
         words += ["--quick"]
@@ -187,19 +188,19 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a smaller grid")
     parser.add_argument("--only", default="*", help="a shell pattern, or a group")
-    parser.add_argument("--list", action="store_true", help="print the rows' names")
-    parser.add_argument("--repeats", type=int, help="turns of each contender")
-    parser.add_argument("--add", action="store_true", help="keep the rows there are")
+    parser.add_argument("--list", action="store_true", help="list the names of rows")
+    parser.add_argument("--repeats", type=int, help="measurements per contender")
+    parser.add_argument("--add", action="store_true", help="keep rows of earlier runs")
     parser.add_argument(
         "--versions",
         nargs="*",
         metavar="PYTHON",
-        help="the interpreters of environments; by default the oldest and the newest",
+        help="interpreters of the environments; by default the oldest and the newest",
     )
     parser.add_argument(
         "--out",
         type=Path,
-        help="a folder; benchmarks/results for all rows, else runs/benchmarks",
+        help="directory; benchmarks/results for all rows, else runs/benchmarks",
     )
     options = parser.parse_args(argv)
     if options.versions == []:
@@ -213,7 +214,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    # A shell starts what runs in the background deaf to the first.
+    # Shells start background processes with SIGINT ignored.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     sys.exit(main())

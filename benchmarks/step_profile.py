@@ -1,13 +1,12 @@
-"""Where a training step's time goes: which loops draw masks, and what they cost.
+"""Profiles a training step: which loops draw masks, and what they cost.
 
     python benchmarks/step_profile.py
     python benchmarks/step_profile.py --form unrolled --steps 20
 
-It runs the benchmark's transformer under JAX's profiler, without dropout and with it,
-and adds up the time of the compiled program's loops: products of matrices, element-wise
-loops, those of them in which coins are tossed, and all loops by the shape that they
-write. A loop's time is what the profiler saw from its start to its end, whoever else
-was busy.
+Runs the transformer of the benchmark under JAX's profiler, with and without dropout,
+and sums the time of the compiled program's loops: matrix products, element-wise loops,
+those that draw masks, and all loops by the shape of their output. The time of a loop is
+the wall-clock time reported by the profiler, including other load on the machine.
 """
 
 import argparse
@@ -21,7 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
-# First, since it says which packages are missing.
+# Imported first: it reports missing packages.
 from sidebyside import contenders as who
 from sidebyside import training
 
@@ -32,21 +31,21 @@ from rich.progress import track
 from rich.table import Table
 
 TOSSES = "jit(_toss_and_apply)"
-# Words for the elements of an array, and not the keys of the layers.
+# The words of an array's elements, as opposed to those of the layers' keys.
 LEAST_WORDS = 2**16
 LEAST_MS = 2.0
 
 Cell: TypeAlias = tuple[str, str]
-"""A contender, and what its time went to."""
+"""A contender, and a kind or shape of loop."""
 
 
 class Loop(NamedTuple):
     """An instruction of the compiled program.
 
     Attributes:
-      kind: "product", "coins" where they are tossed in it, or "loop".
-      shape: what it writes.
-      threads: into how many parts it is divided.
+      kind: "product", "mask" if it draws one, or "loop".
+      shape: the shape of its output.
+      threads: the number of partitions.
     """
 
     kind: str
@@ -86,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def parse(text: str) -> Iterator[tuple[str, Loop]]:
-    """The instructions of a compiled program that take time, by name."""
+    """The named instructions of a compiled program that take time."""
     bodies: dict[str, list[str]] = {}
     body: list[str] = []
     for line in text.splitlines():
@@ -103,14 +102,14 @@ def parse(text: str) -> Iterator[tuple[str, Loop]]:
         if operation != "fusion" or "kind=kCustom" in line:
             kind = "product"
         else:
-            kind = "coins" if any(map(_tosses, inner)) else "loop"
+            kind = "mask" if any(map(_tosses, inner)) else "loop"
         parts = re.search(r'outer_dimension_partitions":\[([^]]*)]', line)
         threads = math.prod(map(int, re.findall(r"\d+", parts[1] if parts else "")))
         yield name, Loop(kind, shape, threads)
 
 
 def _tosses(line: str) -> bool:
-    """Whether words for many coins are shifted here."""
+    """Whether the line shifts the random words of an array."""
     shift = re.search(r"= u32\[([\d,]+)\]\S* shift-right-logical\(", line)
     if shift is None or TOSSES not in line:
         return False
@@ -118,7 +117,7 @@ def _tosses(line: str) -> bool:
 
 
 def profile(run: Callable[[], Any], steps: int, name: str) -> collections.Counter[str]:
-    """The milliseconds per step of everything that the profiler names."""
+    """Milliseconds per step of every event that the profiler reports."""
     jax.block_until_ready(run())
     times: collections.Counter[str] = collections.Counter()
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""Digits, MLP: no noise, dropout and DropConnect, five seeds each."""
+"""Digits, MLP: no dropping, dropout and DropConnect, five seeds each."""
 
 from ml_collections import ConfigDict
 from training.settings import comparison_config

@@ -1,4 +1,4 @@
-"""Digits, MLP, DropConnect: digits_dropconnect in NNX."""
+"""Digits, MLP, DropConnect: the NNX version of digits_dropconnect."""
 
 from ml_collections import ConfigDict
 from training.settings import default_config

@@ -1,4 +1,4 @@
-"""Digits, MLP, R-Drop: dropout, and a loss on how far two passes lie apart."""
+"""Digits, MLP, R-Drop: dropout, and a loss on the divergence between two passes."""
 
 from ml_collections import ConfigDict
 from training.settings import default_config

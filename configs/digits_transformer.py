@@ -1,4 +1,4 @@
-"""Digits, vision transformer in NNX: attention, patches, paths and units all drop."""
+"""Digits, vision transformer in NNX: drops attention, patches, paths and units."""
 
 from ml_collections import ConfigDict
 from training.settings import default_config

@@ -1,4 +1,4 @@
-"""Fashion-MNIST, residual CNN, drop path: deeper branches are dropped more often."""
+"""Fashion-MNIST, residual CNN, drop path: deeper branches drop more often."""
 
 from ml_collections import ConfigDict
 from training.settings import default_config

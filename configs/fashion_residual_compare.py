@@ -1,4 +1,4 @@
-"""Fashion-MNIST, residual CNN on a tenth of the data: three kinds of noise and none."""
+"""Fashion-MNIST, residual CNN on a tenth of the data: three methods and none."""
 
 from ml_collections import ConfigDict
 from training.settings import comparison_config

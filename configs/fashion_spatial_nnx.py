@@ -1,4 +1,4 @@
-"""Fashion-MNIST, CNN, spatial dropout: fashion_spatial in NNX."""
+"""Fashion-MNIST, CNN, spatial dropout: the NNX version of fashion_spatial."""
 
 from ml_collections import ConfigDict
 from training.settings import default_config

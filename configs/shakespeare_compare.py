@@ -1,6 +1,6 @@
 """Tiny Shakespeare, LSTM: with and without weight drop, three seeds each.
 
-The net sees a tenth of the text, so that a run takes minutes on a CPU.
+The network is trained on a tenth of the text, so that a run takes minutes on a CPU.
 """
 
 from ml_collections import ConfigDict

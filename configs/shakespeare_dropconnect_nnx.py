@@ -1,4 +1,4 @@
-"""Tiny Shakespeare, LSTM, weight drop: shakespeare_dropconnect in NNX."""
+"""Tiny Shakespeare, LSTM, weight drop: the NNX version."""
 
 from ml_collections import ConfigDict
 from training.settings import shakespeare_config

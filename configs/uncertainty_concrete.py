@@ -1,4 +1,4 @@
-"""Regression with a gap: where concrete dropout, which learns its rates, is sure."""
+"""Regression with a gap in the data: the uncertainty of concrete dropout."""
 
 from ml_collections import ConfigDict
 from training.regression import regression_config

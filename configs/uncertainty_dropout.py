@@ -1,4 +1,4 @@
-"""Regression with a gap: where dropout is sure and where it is not."""
+"""Regression with a gap in the data: the uncertainty of dropout."""
 
 from ml_collections import ConfigDict
 from training.regression import regression_config

@@ -1,4 +1,4 @@
-"""MNIST after Wan et al., 2013: five nets with DropConnect, a mask per example."""
+"""MNIST after Wan et al., 2013: five networks with DropConnect, masks per example."""
 
 from ml_collections import ConfigDict
 from training.settings import wan2013_config

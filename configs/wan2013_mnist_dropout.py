@@ -1,4 +1,4 @@
-"""MNIST after Wan et al., 2013: five nets with dropout after each hidden layer."""
+"""MNIST after Wan et al., 2013: five networks with dropout after each hidden layer."""
 
 from ml_collections import ConfigDict
 from training.settings import wan2013_config

@@ -1,4 +1,4 @@
-"""MNIST after Wan et al., 2013: five nets without noise; the baseline of the two."""
+"""MNIST after Wan et al., 2013: five networks without dropping, the baseline."""
 
 from ml_collections import ConfigDict
 from training.settings import wan2013_config

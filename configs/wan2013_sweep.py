@@ -1,4 +1,4 @@
-"""MNIST after Wan et al., 2013: test error over the rate, in a net of 400-400 units."""
+"""MNIST after Wan et al., 2013: test error by rate, in a network of 400-400 units."""
 
 from ml_collections import ConfigDict
 from training.settings import comparison_config, wan2013_config

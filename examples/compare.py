@@ -1,8 +1,8 @@
 """Compare methods: python examples/compare.py --config=configs/digits_compare.py.
 
-The same net is trained with each method from several seeds, all seeds of a method
-at once, vmapped in one jitted program; with config.rates, at each of these rates. The
-workdir gets compare.md, compare.json and compare.png.
+Trains the same network with each method from several seeds, and with config.rates at
+each of these rates. All seeds of a method are trained at once, vmapped in one jitted
+program. Writes compare.md, compare.json and compare.png to the workdir.
 """
 
 import dataclasses
@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-# First, since it says which packages are missing.
+# Imported first: it reports missing packages.
 from training.errors import UserError, run_program
 
 # isort: split
@@ -31,13 +31,13 @@ _SPREAD = "standard deviation"
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """What the runs of a method came to.
+    """The results of the runs of a method.
 
     Attributes:
       method: the method.
       rate: its rate.
-      accuracies: on the test split in the end, of each seed.
-      losses: on the test split after each epoch, ``[epoch][seed]``.
+      accuracies: the final accuracy on the test split, for each seed.
+      losses: the loss on the test split after each epoch, ``[epoch][seed]``.
     """
 
     method: str
@@ -46,7 +46,7 @@ class Row:
     losses: tuple[tuple[float, ...], ...]
 
     def cells(self, unit: float) -> tuple[str, ...]:
-        """Return the row of the table, its losses in such a unit."""
+        """Return the cells of the table row, with losses in the given unit."""
         last = tuple(loss / unit for loss in self.losses[-1])
         accuracy, loss = np.mean(self.accuracies), np.mean(last)
         spreads = deviation(self.accuracies), deviation(last)
@@ -62,7 +62,7 @@ class Row:
 
 
 def deviation(values: Sequence[float]) -> float | None:
-    """Return the standard deviation of some seeds' values, None for a single one."""
+    """Return the standard deviation over seeds, None for a single seed."""
     return float(np.std(values, ddof=1)) if len(values) > 1 else None
 
 
@@ -101,7 +101,7 @@ def compare(config: ConfigDict, dataset: Dataset, console: Console) -> list[Row]
     Args:
       config: the settings; see `training.settings.comparison_config`.
       dataset: the data.
-      console: where to show the progress and the table.
+      console: where to show progress and the table.
 
     Returns:
       The rows of the table.
@@ -118,7 +118,7 @@ def compare(config: ConfigDict, dataset: Dataset, console: Console) -> list[Row]
 
 
 def _table(config: ConfigDict, rows: Sequence[Row]) -> Table:
-    """The table of the page, narrower: a mean and its deviation share a column."""
+    """The table of compare.md with each mean and its deviation in one column."""
     header, unit = _header(config)
     means = [name.removesuffix(", mean") for name in header if name != _SPREAD]
     result = table(*means, title=f"{config.model} on {config.dataset}")

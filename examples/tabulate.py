@@ -1,7 +1,8 @@
-"""Tabulate runs of several nets: python examples/tabulate.py RUN... [--out=FILE].
+"""Tabulate runs of several networks: python examples/tabulate.py RUN... [--out=FILE].
 
-A line for each run and form of inference, in Markdown: the test error in percent, mean
-and standard deviation over the nets, and that of their vote. --out gets them as JSON.
+Prints a Markdown line for each run and form of inference: the mean and standard
+deviation of the test error over the networks, in percent, and the error of their vote.
+--out writes the same to a JSON file.
 """
 
 import sys
@@ -9,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-# First, since it says which packages are missing.
+# Imported first: it reports missing packages.
 from training.errors import UserError, run_program
 
 # isort: split
@@ -34,7 +35,7 @@ def main(argv: Sequence[str]) -> int:
       The exit code.
     """
     values = flags.FlagValues()
-    flags.DEFINE_string("out", None, "A JSON file to write.", flag_values=values)
+    flags.DEFINE_string("out", None, "The JSON file to write.", flag_values=values)
     define_help(values)
     try:
         folders = values(argv)[1:]
@@ -62,7 +63,7 @@ def _read(folder: Path) -> dict[str, Any]:
         read_json(folder / name) for name in ("config.json", "result.json")
     )
     if "nets" not in result:
-        raise UserError(f"{folder} is a run of one net: it has no vote")
+        raise UserError(f"{folder} is a run of one network: it has no vote")
     seconds = sum(line["seconds"] for line in read_metrics(folder / "metrics.jsonl"))
     try:
         train_error = round(100 - 100 * result["train"]["accuracy"], 4)

@@ -1,8 +1,8 @@
-"""Train one net: python examples/train.py --config=configs/digits_dropconnect.py.
+"""Train one network: python examples/train.py --config=configs/digits_dropconnect.py.
 
-The workdir gets metrics.jsonl (a line an epoch), config.json, checkpoints/,
-result.json and curves.png. Ctrl-C leaves a checkpoint; --resume goes on from the
-last one, to exactly the parameters of an uninterrupted run.
+Writes metrics.jsonl (one line per epoch), config.json, checkpoints/, result.json and
+curves.png to the workdir. Ctrl-C writes a checkpoint; --resume continues from the last
+one and reaches exactly the parameters of an uninterrupted run.
 """
 
 import contextlib
@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-# First, since it says which packages are missing.
+# Imported first: it reports missing packages.
 from training.errors import run_program
 
 # isort: split
@@ -83,7 +83,7 @@ def _train(
             state = loop.run(state, interrupt, board)
     if interrupt.received:
         again = shlex.join(dict.fromkeys(["python", *argv, "--resume"]))
-        say(f"stopped at step {state.step} of {steps}; go on with:")
+        say(f"stopped at step {state.step} of {steps}; continue with:")
         say(again)
         return 128 + interrupt.received
     _conclude(options, trainer, state, metrics, console)
@@ -118,7 +118,7 @@ def _conclude(
     if options.config.nets > 1:
         result["nets"] = trainer.compare_inference(state)
         console.print(nets_table(folder.name, result["nets"]))
-    # Shown first, so that a full disk does not hide it.
+    # Printed first, in case the disk is full.
     console.print(result_table(folder.name, measured))
     workdir.write_json(folder / "result.json", result)
     curves.draw(folder / "curves.png", folder.name, metrics.lines)

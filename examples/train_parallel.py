@@ -1,19 +1,21 @@
-r"""Train one net on all devices of a machine, or of many: batches are split over them.
+r"""Train one network on all devices of one or several machines, with sharded batches.
 
 One machine with several GPUs:
 
     python examples/train_parallel.py --config=configs/mnist_dropconnect.py
 
-N machines: the same on each, with I from 0 to N - 1, HOST being the first one's name.
-Under Slurm or Open MPI, and on Cloud TPUs, --coordinator=auto alone will do.
+N machines: run the same command on each, with I from 0 to N - 1 and HOST the name of
+the first machine. Under Slurm or Open MPI, and on Cloud TPUs, --coordinator=auto
+suffices.
 
     python examples/train_parallel.py --config=configs/mnist_dropconnect.py \
         --coordinator=HOST:1234 --processes=N --process=I
 
-Settings and results are those of train.py: the masks do not depend on the devices, so
-that the parameters are those of one device, but for the order in which gradients are
-added. The first process alone evaluates and writes; no other needs the workdir.
---resume goes on from the last epoch's checkpoint, on whatever devices there are then.
+Settings and results are those of train.py: masks do not depend on the devices, so the
+parameters are those of a single device, up to the order in which gradients are summed.
+Only the first process evaluates and writes; the others do not need the workdir.
+--resume continues from the checkpoint of the last epoch, on whatever devices are
+available then.
 """
 
 import contextlib
@@ -22,7 +24,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-# First, since it says which packages are missing.
+# Imported first: it reports missing packages.
 from training.errors import UserError, run_program
 
 # isort: split
@@ -40,7 +42,7 @@ from training.steps import State
 
 
 class ParallelTrainer(Trainer):
-    """A trainer on all devices; between two calls each process has its own state."""
+    """A trainer on all devices; between calls each process has its own state."""
 
     def __init__(
         self, config: ConfigDict, experiment: Experiment, fleet: processes.Fleet
@@ -84,7 +86,7 @@ def main(argv: Sequence[str]) -> int:
         return 0
     settings.check(options.config, settings.default_config())
     if options.config.nets > 1:
-        raise UserError("config.nets must be 1: several nets are for train.py")
+        raise UserError("config.nets must be 1: train.py trains several networks")
     trainer = _make_trainer(options)
     if jax.process_index():
         return _follow(trainer)

@@ -1,15 +1,16 @@
-"""Estimate what a net does not know: python examples/uncertainty.py.
+"""Estimate the uncertainty of a network: python examples/uncertainty.py.
 
-A net with dropout is fitted to noisy measurements with a gap between them. The spread
-of many passes, each with masks of its own, then shows where the net is unsure. The
-workdir gets result.json and uncertainty.png, the measurements with predictive bands.
+Fits a network with dropout to noisy measurements with a gap between them. The spread of
+many passes, each with different masks, then shows where the network is uncertain.
+Writes result.json and uncertainty.png, the measurements with predictive bands, to the
+workdir.
 """
 
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-# First, since it says which packages are missing.
+# Imported first: it reports missing packages.
 from training.errors import UserError, run_program
 
 # isort: split
@@ -78,7 +79,7 @@ def _train(
 def _measure(
     config: ConfigDict, grid: np.ndarray, band: list[np.ndarray], rates: list[float]
 ) -> dict[str, object]:
-    """Compare the band with the law, where there is data and where there is none."""
+    """Compare the band with the true function, with and without data nearby."""
     mean, model, data = band
     error = np.abs(mean - regression.law(grid))
     size = np.abs(grid)
@@ -99,7 +100,7 @@ def _measure(
 
 
 def _table(title: str, result: dict) -> Table:
-    header = "where", "mean error", "model's std", "noise's std"
+    header = "where", "mean error", "std of model", "std of noise"
     filled = table(*header, title=title)
     for name, row in result["places"].items():
         filled.add_row(name, *(f"{row[key]:.3f}" for key in ("error", "model", "data")))
@@ -127,7 +128,7 @@ def _draw(
     axes.plot(grid, mean, label=f"prediction: mean of {config.passes} passes")
     axes.plot(grid, regression.law(grid), "k--", linewidth=1, label="true function")
     axes.plot(*measured, "k.", markersize=2, label="measurements (training data)")
-    title = f"Predictive uncertainty of a net with {_NAMES[config.method]}"
+    title = f"Predictive uncertainty of a network with {_NAMES[config.method]}"
     axes.set(title=title, xlabel="input x", ylabel="output y", ylim=(-4, 4))
     axes.grid(alpha=0.3)
     axes.legend(loc="upper left", fontsize="small")

@@ -1,1 +1,1 @@
-"""Programs compiled for processors that are not there."""
+"""Programs compiled for processors without having them."""

@@ -1,4 +1,4 @@
-"""Two nets as training steps, with places for noise, and how a pod shares them."""
+"""Training steps of two networks with optional dropping, and their sharding."""
 
 import math
 from collections.abc import Callable
@@ -18,7 +18,7 @@ Params: TypeAlias = dict[str, jax.Array]
 
 
 class Noise(NamedTuple):
-    """What a net does beside its mathematics.
+    """The dropping in a network.
 
     Attributes:
       drop: (key, x) -> x, on activations.
@@ -45,14 +45,14 @@ NOISES = {
 
 
 class Net(NamedTuple):
-    """Equal blocks on top of each other.
+    """A stack of equal blocks.
 
     Attributes:
       block: (noise, parameters, x, key) -> x.
       shapes: the shapes of one block's parameters.
       shares: the axis of each that is split over the mesh's axis "model", or None.
-      x: the shape of a batch's part on one device.
-      depth: how many blocks.
+      x: the shape of the batch on one device.
+      depth: the number of blocks.
     """
 
     block: Callable[[Noise, Params, jax.Array, jax.Array], jax.Array]
@@ -63,7 +63,7 @@ class Net(NamedTuple):
 
 
 def mlp(width: int, batch: int, depth: int) -> Net:
-    """Two dense layers a block, the inner one four times as wide."""
+    """Blocks of two dense layers, the inner one four times as wide."""
 
     def block(noise: Noise, p: Params, x: jax.Array, key: jax.Array) -> jax.Array:
         keys = jax.random.split(key, 3)
@@ -75,7 +75,7 @@ def mlp(width: int, batch: int, depth: int) -> Net:
 
 
 def transformer(width: int, heads: int, length: int, batch: int, depth: int) -> Net:
-    """A pre-norm block, dropout at the four places of the usual one."""
+    """Pre-norm blocks with dropout in the usual four places."""
 
     def norm(x: jax.Array, scale: jax.Array) -> jax.Array:
         centred = x - x.mean(-1, keepdims=True)
@@ -142,7 +142,7 @@ def training_step(net: Net, noise: Noise, scanned: bool = True) -> Callable[...,
 
 
 def specs(net: Net) -> dict[str, PartitionSpec]:
-    """How the parameters of all blocks, stacked, lie on a mesh."""
+    """The partition specs of the stacked parameters of all blocks."""
     return {
         name: PartitionSpec(
             None, *(MODEL if axis == share else None for axis in range(len(shape)))

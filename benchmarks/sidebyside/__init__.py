@@ -1,4 +1,4 @@
-"""Times dropjax beside its peers; `benchmarks/run.py` is the program."""
+"""Benchmarks of dropjax and other libraries, for `benchmarks/run.py`."""
 
 import needs
 

@@ -1,4 +1,4 @@
-"""The bars that dropjax is held to, and whether the rows measured meet them."""
+"""The performance targets of dropjax, and whether the measured rows meet them."""
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Who is compared: the same dropout as each library's users write it."""
+"""The contenders: the same dropout, as users of each library write it."""
 
 import functools
 import importlib.util

@@ -1,4 +1,4 @@
-"""The figure for a README: a dropout beside reading and writing the array."""
+"""The figure of dropout compared with reading and writing the array."""
 
 from collections.abc import Sequence
 from pathlib import Path

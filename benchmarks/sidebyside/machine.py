@@ -1,4 +1,4 @@
-"""What the numbers were measured on: the machine and the versions, and no names."""
+"""The machine and the versions of a measurement, without host names."""
 
 import os
 import platform

@@ -1,4 +1,4 @@
-"""Rows of the other methods, each beside the libraries that have it."""
+"""Rows of the other methods, compared with the libraries that have them."""
 
 import functools
 import importlib

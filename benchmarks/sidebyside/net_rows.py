@@ -1,4 +1,4 @@
-"""Rows of whole nets: training steps with and without dropout, and compile time."""
+"""Rows of networks: training steps with and without dropout, and compile time."""
 
 import functools
 from collections.abc import Iterator, Sequence

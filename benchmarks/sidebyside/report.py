@@ -1,4 +1,4 @@
-"""What was measured, as JSON, as a table and as a figure."""
+"""Writes the results as JSON, as a table and as a figure."""
 
 import dataclasses
 import datetime

@@ -1,4 +1,4 @@
-"""What is measured: every row of the benchmark, in full and in the quick form."""
+"""All rows of the benchmark, in full and in quick form."""
 
 import functools
 import math

@@ -1,4 +1,4 @@
-"""Contenders take turns; each is timed, and asked what scratch memory it needs."""
+"""Measures contenders alternately: time and scratch memory."""
 
 import functools
 import gc

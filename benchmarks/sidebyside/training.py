@@ -1,4 +1,4 @@
-"""Training steps of three nets, with a dropout to be filled in, or without."""
+"""Training steps of three networks, with a given dropout or without."""
 
 import math
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The same rows with other versions of JAX: one process each, in turns, one table."""
+"""Measures rows with several versions of JAX, alternately in separate processes."""
 
 import json
 import statistics

@@ -1,7 +1,7 @@
-"""The training program in rooms: settings, data, models, steps, loop, reports.
+"""The training program: settings, data, models, steps, loop, reports.
 
-The programs import from here before anything else, so that a missing package is told
-in a line instead of a traceback.
+The programs import this package before anything else, so that a missing package is
+reported in one line instead of a traceback.
 """
 
 import sys
@@ -23,5 +23,5 @@ _PACKAGES = {
 if missing := [name for module, name in _PACKAGES.items() if not find_spec(module)]:
     sys.exit(
         f"{Path(sys.argv[0]).name}: not installed: {', '.join(missing)}; run "
-        "pip install '.[examples]' in the project's folder"
+        "pip install '.[examples]' in the project's directory"
     )

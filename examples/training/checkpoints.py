@@ -1,4 +1,4 @@
-"""Checkpoints that are checked: a damaged one is skipped, not continued from."""
+"""Checkpoints with digests: damaged ones are skipped."""
 
 import contextlib
 import dataclasses
@@ -20,17 +20,17 @@ _DIGEST_BYTES = hashlib.sha256().digest_size
 
 
 class _OneFile(ocp.CheckpointHandler):
-    """A tree in a single file, which begins with the digest of the rest.
+    """Stores a tree in a single file, which begins with the digest of the rest.
 
-    Orbax's own handlers write and read each leaf in a thread of its own, and on a full
-    disk every thread prints a traceback. One file raises one OSError.
+    Orbax's own handlers write and read each leaf in a separate thread, and on a full
+    disk every thread prints a traceback. A single file raises a single OSError.
     """
 
     def save(self, directory: Path, args: "_Tree") -> None:
         """Write the file.
 
         Args:
-          directory: the folder of the file.
+          directory: the directory of the file.
           args: the tree.
         """
         content = serialization.to_bytes(args.tree)
@@ -40,14 +40,14 @@ class _OneFile(ocp.CheckpointHandler):
         """Read the file.
 
         Args:
-          directory: the folder of the file.
+          directory: the directory of the file.
           args: a tree of the same structure and shapes.
 
         Returns:
           The tree in the file.
 
         Raises:
-          ValueError: the file was changed, or has another tree.
+          ValueError: the file was modified, or contains another tree.
         """
         content = _file(directory).read_bytes()
         digest, content = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
@@ -57,7 +57,7 @@ class _OneFile(ocp.CheckpointHandler):
             tree = serialization.from_bytes(args.tree, content)
             if jax.tree.map(np.shape, tree) == jax.tree.map(np.shape, args.tree):
                 return tree
-        raise ValueError("it is of another net or optimizer")
+        raise ValueError("it belongs to another network or optimizer")
 
 
 @ocp.args.register_with_handler(_OneFile, for_save=True, for_restore=True)
@@ -84,7 +84,7 @@ class Checkpoints:
             create=False,
             cleanup_tmp_directories=True,
             enable_async_checkpointing=False,
-            # Where there are several processes, only the first has checkpoints.
+            # With several processes, only the first has checkpoints.
             multiprocessing_options=ocp.options.MultiprocessingOptions(
                 active_processes={0}, barrier_sync_key_prefix="first"
             ),
@@ -95,14 +95,14 @@ class Checkpoints:
             )
 
     def save(self, step: int, state: PyTree) -> None:
-        """Write a checkpoint, unless there is one of this step.
+        """Write a checkpoint, unless one exists for this step.
 
         Args:
           step: the number of the step.
           state: the tree to write.
 
         Raises:
-          UserError: it cannot be written. Those that there are stay as they are.
+          UserError: it cannot be written. Existing checkpoints are not changed.
         """
         if step in self._manager.all_steps():
             return
@@ -115,24 +115,24 @@ class Checkpoints:
                 shutil.rmtree(partial, ignore_errors=True)
             raise UserError(
                 f"cannot write the checkpoint of step {step} to {self.folder}: "
-                f"{reason(error)}. Earlier checkpoints are kept: once this is mended, "
-                "add --resume to go on from the last one"
+                f"{reason(error)}. Earlier checkpoints are kept: once this is fixed, "
+                "add --resume to continue from the last one"
             ) from error
 
     def restore(self, first: PyTree, say: Callable[[str], None]) -> PyTree:
-        """Read the newest checkpoint that is sound.
+        """Read the newest intact checkpoint.
 
-        Damaged ones that are newer are moved to the folder ``damaged``.
+        Newer, damaged ones are moved to the directory ``damaged``.
 
         Args:
           first: the state before the first step.
-          say: told in a line what is read, and about each damaged checkpoint.
+          say: called with one line about the checkpoint read and each damaged one.
 
         Returns:
-          The state to go on from, which is the first where there is no checkpoint.
+          The state to continue from: ``first`` if there is no checkpoint.
 
         Raises:
-          UserError: there are checkpoints, all damaged.
+          UserError: all checkpoints are damaged.
         """
         damaged = []
         for step in self._steps():
@@ -143,19 +143,19 @@ class Checkpoints:
                 damaged.append(step)
                 continue
             self._set_aside(damaged)
-            say(f"going on from step {step}")
+            say(f"resuming from step {step}")
             return state
         if damaged:
             raise UserError(
                 f"none of the checkpoints in {self.folder} can be read (tried "
-                f"{', '.join(map(str, damaged))}): to start anew, name another "
+                f"{', '.join(map(str, damaged))}): to start over, choose another "
                 f"--workdir, or delete {self.folder.parent}"
             )
         say(f"no checkpoint in {self.folder}: starting at step 0")
         return first
 
     def close(self) -> None:
-        """Let go of the folder."""
+        """Close the checkpoint manager."""
         self._manager.close()
 
     def _steps(self) -> list[int]:
@@ -163,7 +163,7 @@ class Checkpoints:
         return sorted((int(name) for name in names if name.isdigit()), reverse=True)
 
     def _read(self, step: int, like: PyTree) -> PyTree:
-        # Not by the manager, which first looks for files of its own.
+        # Not through the manager, which first looks for its own files.
         tree = _Tree(jax.device_get(like))
         return jax.device_put(_OneFile().restore(self.folder / f"{step}/state", tree))
 
@@ -203,7 +203,7 @@ def _what_is_wrong(error: OSError | ValueError) -> str:
 
 @contextlib.contextmanager
 def _quiet_log() -> Iterator[None]:
-    """Keep orbax from logging what is raised, or said by `Checkpoints.restore`."""
+    """Keep Orbax from logging errors that are raised or reported elsewhere."""
     before = logging.get_verbosity()
     logging.set_verbosity(logging.FATAL)
     try:

@@ -1,4 +1,4 @@
-"""The command line: which experiment, where to, and what to change in it."""
+"""The command line: the experiment, its overrides and the workdir."""
 
 import dataclasses
 import difflib
@@ -19,12 +19,12 @@ _ROOT = Path(__file__).resolve().parents[2]
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What the command line says.
+    """The parsed command line.
 
     Attributes:
-      config: the experiment's settings, overrides applied.
-      workdir: the folder for all that the run writes.
-      resume: whether to go on from the last checkpoint.
+      config: the experiment's settings, with overrides applied.
+      workdir: the directory for all output of the run.
+      resume: whether to continue from the last checkpoint.
       download: whether missing data may be downloaded.
     """
 
@@ -35,7 +35,7 @@ class Options:
 
 
 def parse(argv: Sequence[str], about: str, default_config: str) -> Options | None:
-    """Read the command line and the config file that it names.
+    """Parse the command line and load the config file.
 
     Args:
       argv: the command line, the program's name first.
@@ -43,7 +43,7 @@ def parse(argv: Sequence[str], about: str, default_config: str) -> Options | Non
       default_config: the file in ``configs/`` to use without ``--config``.
 
     Returns:
-      The options, or None where ``--help`` or ``-h`` was asked for, and given.
+      The options, or None after printing the help for ``--help`` or ``-h``.
 
     Raises:
       UserError: a flag, the config file or an override of it is wrong.
@@ -71,7 +71,7 @@ def load_config(path: Path) -> ConfigDict:
       What it returned.
 
     Raises:
-      UserError: there is no such file, or it fails, or returns something else.
+      UserError: the file does not exist, fails, or returns something else.
     """
     if not path.is_file():
         raise UserError(f"there is no config file {path}{_file_hint(path)}")
@@ -82,7 +82,7 @@ def load_config(path: Path) -> ConfigDict:
     try:
         loader.exec_module(module)
         config = module.get_config()
-    except Exception as error:  # the file is the user's code: anything can come
+    except Exception as error:  # the user's code may raise anything
         raise UserError(f"{path}: {type(error).__name__}: {error}") from error
     if not isinstance(config, ConfigDict):
         raise UserError(
@@ -98,13 +98,13 @@ def _define(default_config: str) -> flags.FlagValues:
     flags.DEFINE_string(
         "config",
         config,
-        "The experiment, a Python file; --config.KEY=VALUE changes a setting.",
+        "The Python file of the experiment; --config.KEY=VALUE overrides a setting.",
         flag_values=values,
     )
     flags.DEFINE_string(
         "workdir",
         None,
-        "The folder for all that the run writes (default: runs/NAME-OF-CONFIG).",
+        "The directory for all output of the run (default: runs/NAME-OF-CONFIG).",
         flag_values=values,
     )
     for name, words in _SWITCHES.items():
@@ -119,7 +119,7 @@ def define_help(values: flags.FlagValues) -> None:
     Args:
       values: the flags of a program.
     """
-    words = "Show this text."
+    words = "Show this help."
     flags.DEFINE_bool("help", False, words, flag_values=values, short_name="h")
 
 
@@ -152,7 +152,7 @@ def _check_key(config: ConfigDict, key: str) -> None:
 
 
 def _file_hint(path: Path) -> str:
-    """Name a file beside it, or in ``configs/``, of nearly the same name."""
+    """Suggest a file with a similar name, in the same directory or in ``configs/``."""
     folders = path.parent, _ROOT / "configs"
     found = {file.stem: file for it in reversed(folders) for file in it.glob("*.py")}
     close = difflib.get_close_matches(path.stem, found, n=1)
@@ -170,6 +170,6 @@ def _hint(name: str, names: list[str]) -> str:
 
 
 _SWITCHES = {
-    "resume": "Go on from the last checkpoint in the workdir, bit for bit.",
-    "download": "Download data files that are found nowhere, checked by SHA-256.",
+    "resume": "Continue from the last checkpoint in the workdir, bit for bit.",
+    "download": "Download missing data files and verify their SHA-256.",
 }

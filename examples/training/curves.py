@@ -1,4 +1,4 @@
-"""Pictures: the learning curves of a run, and what a comparison found."""
+"""Plots: the learning curves of a run, and the results of a comparison."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from training.workdir import replacing
 
-_LOSS, _ACCURACY = "loss (cross-entropy)", "accuracy (share classified correctly)"
+_LOSS, _ACCURACY = "loss (cross-entropy)", "accuracy (fraction classified correctly)"
 _SPLITS = {
     "train": "train: running mean of the epoch, with noise",
     "test": "test: after the epoch, without noise",
@@ -19,7 +19,7 @@ _SPLITS = {
 
 
 class Row(Protocol):
-    """What the runs of a method came to; see compare.py."""
+    """The results of the runs of a method; see compare.py."""
 
     method: str
     rate: float
@@ -28,7 +28,7 @@ class Row(Protocol):
 
 
 def draw(path: Path, title: str, lines: Sequence[dict[str, float]]) -> None:
-    """Draw loss and accuracy over the epochs to a PNG file.
+    """Plot loss and accuracy over the epochs to a PNG file.
 
     Args:
       path: the file.
@@ -52,7 +52,7 @@ def draw(path: Path, title: str, lines: Sequence[dict[str, float]]) -> None:
 def draw_comparison(
     path: Path, title: str, quantity: str, unit: float, rows: Sequence[Row]
 ) -> None:
-    """Draw the test loss of each method over the epochs, and one deviation around it.
+    """Plot each method's test loss over the epochs, with its standard deviation.
 
     Args:
       path: the file.
@@ -78,12 +78,12 @@ def draw_comparison(
 
 
 def draw_sweep(path: Path, title: str, rows: Sequence[Row]) -> None:
-    """Draw the test error of each method over its rate, every seed as a dot.
+    """Plot each method's test error against its rate, with a dot for every seed.
 
     Args:
       path: the file.
       title: of the picture.
-      rows: what to draw; a method at rate 0 becomes a line across.
+      rows: the results; a method at rate 0 becomes a horizontal line.
     """
     figure = Figure(figsize=(6.4, 4.2), layout="constrained")
     axes = figure.subplots()

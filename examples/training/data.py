@@ -1,4 +1,4 @@
-"""The data sets: digits, embedded; MNIST and Fashion-MNIST; Tiny Shakespeare."""
+"""The data sets: scikit-learn's digits, MNIST, Fashion-MNIST, Tiny Shakespeare."""
 
 import dataclasses
 from pathlib import Path
@@ -63,9 +63,9 @@ def load(
 
     Args:
       name: one of `DATASETS`.
-      download: whether files that are found nowhere may be downloaded; the search
-        order is that of `sources.locate`.
-      train_examples: use only that many of the train split; 0 means all.
+      download: whether missing files may be downloaded; the search order is that of
+        `sources.locate`.
+      train_examples: how many examples of the train split to use; 0 means all.
       test_examples: the same for the test split.
       length: the characters of an example of text.
 
@@ -86,7 +86,7 @@ def load(
 
 
 def _digits() -> Dataset:
-    from sklearn.datasets import load_digits  # slow to import, and seldom needed
+    from sklearn.datasets import load_digits  # slow to import, and rarely needed
 
     bunch = load_digits()
     images = np.round(bunch.images * (255 / 16)).astype(np.uint8)[..., None]
@@ -97,7 +97,7 @@ def _digits() -> Dataset:
 
 
 def _every_fifth_of_a_class(labels: np.ndarray) -> np.ndarray:
-    # Counting needs no random numbers, so that the split is the same for ever.
+    # Counting needs no random numbers, so the split never changes.
     same = labels[:, None] == np.arange(_CLASSES)
     rank = np.cumsum(same, axis=0)[np.arange(len(labels)), labels]
     return rank % 5 == 0
@@ -148,5 +148,5 @@ def _split(images: np.ndarray, labels: np.ndarray, path: Path) -> Split:
     if len(images) != len(labels) or not len(labels):
         raise UserError(f"{path}: {len(labels)} labels for {len(images)} images")
     if (largest := labels.max()) >= _CLASSES:
-        raise UserError(f"{path}: it holds a label {largest}, beyond {_CLASSES - 1}")
+        raise UserError(f"{path}: it contains a label {largest}, above {_CLASSES - 1}")
     return Split(images[..., None], labels.astype(np.int32))

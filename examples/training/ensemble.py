@@ -1,4 +1,4 @@
-"""Several nets side by side, one per seed, vmapped: their keys, steps and vote."""
+"""Several networks, one per seed, vmapped: their keys, steps and vote."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,16 +9,16 @@ from jax import lax
 
 from training.steps import Advance, State
 
-# All nets are at the same step.
+# All networks are at the same step.
 _AXES = State(params=0, optimizer=0, step=None, totals=0)  # type: ignore[arg-type]
 
 
 def keys(seed: int, nets: int) -> jax.Array:
-    """Return the keys of the nets: those of as many seeds in a row.
+    """Return the keys of the networks, from consecutive seeds.
 
     Args:
-      seed: the first net's seed.
-      nets: how many nets there are.
+      seed: the seed of the first network.
+      nets: the number of networks.
 
     Returns:
       An array of keys.
@@ -28,43 +28,43 @@ def keys(seed: int, nets: int) -> jax.Array:
 
 
 def init(init: Callable[[jax.Array], State], keys: jax.Array) -> State:
-    """Return the state of all nets before the first step.
+    """Return the state of all networks before the first step.
 
     Args:
-      init: ``key -> state`` of one net.
-      keys: the nets' keys.
+      init: ``key -> state`` of one network.
+      keys: the networks' keys.
 
     Returns:
-      The state; all of it but the step has a first axis of nets.
+      The state; all leaves except the step have a first axis of networks.
     """
-    # Mapped, not vmapped: drawing parameters from a batch of keys compiles slowly.
+    # lax.map, not vmap: drawing parameters from a batch of keys compiles slowly.
     states = lax.map(init, keys)
     return states._replace(step=states.step[0])
 
 
 def side_by_side(advance: Advance) -> Advance:
-    """Make the steps of one net those of all.
+    """Vectorize the steps of one network over all networks.
 
     Args:
       advance: ``(key, state, inputs, labels) -> state``.
 
     Returns:
-      The same for all keys and states, from the same data.
+      The same function over all keys and states, with shared data.
     """
     return jax.vmap(advance, in_axes=(0, _AXES, None, None), out_axes=_AXES)
 
 
 def errors(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
-    """Measure what the nets say, each for itself and together.
+    """Measure the errors of the networks, individually and by vote.
 
     Args:
-      probabilities: of the classes, ``(nets, *examples, classes)``.
+      probabilities: class probabilities, ``(nets, *examples, classes)``.
       labels: ``(*examples,)``.
 
     Returns:
-      In percent the ``errors`` of each net, their ``mean`` and standard ``deviation``,
-      and the error of their ``vote``: the class whose probability is the largest on
-      average over the nets.
+      In percent the ``errors`` of each network, their ``mean`` and standard
+      ``deviation``, and the error of their ``vote``: the class with the largest mean
+      probability over the networks.
     """
     wrong = probabilities.argmax(-1) != labels
     each = 100 * wrong.reshape(len(wrong), -1).mean(-1)

@@ -1,4 +1,4 @@
-"""What a user sees when something is wrong: one line, and an exit code."""
+"""Errors shown to the user as one line, with an exit code."""
 
 import contextlib
 import sys
@@ -7,16 +7,16 @@ from pathlib import Path
 
 
 class UserError(Exception):
-    """A mistake that the user can mend; shown as one line, without a traceback."""
+    """An error that the user can fix; shown as one line, without a traceback."""
 
 
 def run_program(
     name: str, main: Callable[[Sequence[str]], int], argv: Sequence[str]
 ) -> int:
-    """Run ``main(argv)``; turn what the user can mend into one line on stderr.
+    """Run ``main(argv)`` and print errors that the user can fix in one line to stderr.
 
     Args:
-      name: the program's name, put before the message.
+      name: the program's name, printed before the message.
       main: takes the command line, returns the exit code.
       argv: the command line, the program's name first.
 
@@ -37,16 +37,16 @@ def run_program(
 
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Name the file where it cannot be written: the system does not always.
+    """Name the file in errors on writing, which the system does not always do.
 
     Args:
-      path: the file that is written meanwhile.
+      path: the file that is written in the context.
 
     Yields:
       Nothing.
 
     Raises:
-      UserError: an OSError came.
+      UserError: an OSError was raised.
     """
     try:
         yield
@@ -55,13 +55,13 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def reason(error: OSError) -> str:
-    """Return what the system said, without its number and the path.
+    """Return the system's message, without its number and the path.
 
     Args:
       error: the error.
 
     Returns:
-      A few words, as "No space left on device".
+      A short message, such as "No space left on device".
     """
     return error.strerror or str(error)
 

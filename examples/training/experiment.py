@@ -1,4 +1,4 @@
-"""An experiment made ready: its data, its net, and the functions that train it."""
+"""An experiment: its data, its network and the functions that train it."""
 
 import dataclasses
 from collections.abc import Callable
@@ -14,17 +14,17 @@ from training.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-    """Pure functions of a seed's key, and the numbers that go with them.
+    """Pure functions of a seed's key, with the data and the number of steps.
 
-    Where ``config.nets`` is over 1, all are vmapped over the nets; see
+    If ``config.nets`` is greater than 1, all are vmapped over the networks; see
     `training.ensemble`.
 
     Attributes:
       dataset: the data.
-      model: one net.
-      key: the seed's key; for several nets one key each, of the seeds that follow.
+      model: one network.
+      key: the seed's key; for several networks, one key each from consecutive seeds.
       steps_per_epoch: steps per epoch.
-      steps: steps in all.
+      steps: steps in total.
       init: ``key -> state``.
       scan: ``length -> advance``, see `training.steps.make_scan`; not jitted.
       feed: ``length -> advance``, see `training.steps.make_feed`.
@@ -47,18 +47,18 @@ def prepare(
     dataset: Dataset,
     spread: Callable[[steps.Step], steps.Step] = lambda step: step,
 ) -> Experiment:
-    """Make an experiment ready.
+    """Prepare an experiment.
 
     Args:
       config: the settings; see `training.settings`.
       dataset: the data.
-      spread: what to make of the train step before it is compiled.
+      spread: a transformation of the train step, applied before compilation.
 
     Returns:
       The experiment.
 
     Raises:
-      UserError: the train split does not fill a batch, or an image is too small.
+      UserError: the train split is smaller than a batch, or an image is too small.
     """
     batch_size, examples = config.batch_size, len(dataset.train)
     if batch_size > examples:

@@ -1,4 +1,4 @@
-"""IDX, the file format of MNIST: a bounded reader that believes no header."""
+"""IDX, the file format of MNIST: a bounded reader that does not trust headers."""
 
 import gzip
 import io
@@ -20,14 +20,14 @@ def read(path: Path, axes: int) -> bytes:
     """Read an IDX file of bytes, gzipped or not.
 
     Args:
-      path: the file; whether it is gzipped is told by its content.
+      path: the file; its content decides whether it is gzipped.
       axes: how many axes the array must have.
 
     Returns:
-      The unpacked content, header included, its length as the header says.
+      The unpacked content, including the header, of the length given there.
 
     Raises:
-      UserError: the file cannot be read, or is not such a file, whole.
+      UserError: the file cannot be read, or is not a complete file of this format.
     """
     try:
         with path.open("rb") as raw:
@@ -41,14 +41,14 @@ def unpack(raw: BinaryIO, name: str, axes: int) -> bytes:
 
     Args:
       raw: the stream, gzipped or not.
-      name: what to call it in messages.
+      name: its name in messages.
       axes: how many axes the array must have.
 
     Returns:
       As `read`.
 
     Raises:
-      UserError: the content is not a whole IDX array of bytes with these axes.
+      UserError: the content is not a complete IDX array of bytes with these axes.
     """
     zipped = raw.read(2) == b"\x1f\x8b"
     raw.seek(0)
@@ -70,7 +70,7 @@ def as_array(content: bytes, axes: int) -> np.ndarray:
 
     Args:
       content: what `read` or `unpack` returned.
-      axes: the number of axes that they were given.
+      axes: the number of axes passed to it.
 
     Returns:
       A read-only uint8 array that shares the content's memory.
@@ -95,8 +95,8 @@ def _size(header: bytes, name: str, axes: int) -> int:
 
 
 def _read_up_to(stream: BinaryIO | gzip.GzipFile, limit: int) -> bytes:
-    # In chunks, since one read(limit) would allocate what the header promises
-    # before it is known whether the file holds it.
+    # In chunks: a single read(limit) would allocate the size given in the header, which
+    # may exceed that of the file.
     body = io.BytesIO()
     while (left := limit - body.tell()) > 0:
         if not (chunk := stream.read(min(left, _CHUNK))):

@@ -1,8 +1,8 @@
-"""What trained nets say without noise: by the mean network, or by the paper's way.
+"""Inference with trained networks: the mean network, or the method of the paper.
 
-A net that was trained with DropConnect stands for all nets that its masks leave. The
-mean network scales its weights; Wan et al., 2013, take the inputs of an activation as
-Gaussian instead, and average over the activation of samples. Both are compared here,
+A network that was trained with DropConnect represents all networks its masks define.
+The mean network scales its weights; Wan et al., 2013, treat the inputs of an activation
+as Gaussian instead, and average the activation over samples. Both are compared here
 with the same averages in closed form.
 """
 
@@ -32,14 +32,14 @@ _BATCH = 500
 
 
 def forms(config: ConfigDict, model: Model) -> dict[str, Form]:
-    """Return the forms of inference that an experiment's net has.
+    """Return the forms of inference available for an experiment's network.
 
     Args:
       config: the settings; see `training.settings`.
-      model: the net.
+      model: the network.
 
     Returns:
-      Functions ``(key, params, inputs) -> logits`` of one net, by name.
+      Functions ``(key, params, inputs) -> logits`` of one network, by name.
     """
     mean: dict[str, Form] = {
         "mean network": lambda key, params, inputs: model.apply(
@@ -57,15 +57,15 @@ def forms(config: ConfigDict, model: Model) -> dict[str, Form]:
 def measure(
     forms: Mapping[str, Form], params: PyTree, split: Split
 ) -> dict[str, dict[str, object]]:
-    """Measure several nets, and their vote, with each form of inference.
+    """Measure several networks, and their vote, with each form of inference.
 
     Args:
       forms: see `forms`.
-      params: the nets' parameters, with a first axis of nets.
+      params: the networks' parameters, with a first axis of networks.
       split: images to measure them on.
 
     Returns:
-      What `training.ensemble.errors` says, by name.
+      The results of `training.ensemble.errors`, by name.
     """
     return {
         name: ensemble.errors(_probabilities(form, params, split), split.labels)

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a question that the loop asks between two calls."""
+"""Ctrl-C and SIGTERM, recorded for the training loop to check between calls."""
 
 import contextlib
 import signal
@@ -10,14 +10,14 @@ class Interrupt:
     """Whether the user, or the system, asked the run to stop.
 
     Attributes:
-      received: the number of the signal that came, or 0.
+      received: the number of the signal received, or 0.
     """
 
     received = 0
 
     @contextlib.contextmanager
     def watched(self) -> Iterator["Interrupt"]:
-        """Take note of the first signal; a second one acts as usual.
+        """Record the first signal; a second one has its usual effect.
 
         Yields:
           The object itself.

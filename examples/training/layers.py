@@ -1,4 +1,4 @@
-"""What the layers of a net are made with, the same in Linen and NNX."""
+"""The layer options of a network, for Linen and NNX."""
 
 import dataclasses
 from collections.abc import Callable
@@ -16,17 +16,17 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
 
 @dataclasses.dataclass(frozen=True)
 class Style:
-    """How the layers start, what follows them, and which of them drop, and how.
+    """The initialization, activation and dropping of the layers.
 
     Attributes:
-      method: the method that drops; all others are at rate 0.
+      method: the method that drops; all others have rate 0.
       rate: its rate.
       scaling: "inverted" or "standard".
-      mask_per: who shares a mask of DropConnect.
+      mask_per: the examples that share a DropConnect mask.
       noise: of DropConnect, "bernoulli" masks or "gaussian".
       drop_biases: whether DropConnect drops biases too.
       activation: a name in `ACTIVATIONS`.
-      init_deviation: the standard deviation of the first weights; 0: as flax has it.
+      init_deviation: the standard deviation of the initial weights; 0: Flax's default.
     """
 
     method: str
@@ -39,11 +39,11 @@ class Style:
     init_deviation: float
 
     def rate_of(self, method: str) -> float:
-        """Return the rate of a method: 0 for all but the one that was chosen."""
+        """Return the rate of a method: 0 for all but the selected one."""
         return self.rate if self.method == method else 0.0
 
     def activate(self, x: jax.Array) -> jax.Array:
-        """Return the activation of an array."""
+        """Apply the activation."""
         return ACTIVATIONS[self.activation](x)
 
     def kernel_init(self) -> Callable[..., jax.Array]:
@@ -53,7 +53,7 @@ class Style:
         return jax.nn.initializers.lecun_normal()
 
     def dropconnect(self) -> dict[str, Any]:
-        """Return the options of a layer whose weights DropConnect drops."""
+        """Return the options of a DropConnect layer."""
         rate = self.rate_of("dropconnect")
         return {
             "rate": rate,
@@ -70,7 +70,7 @@ class Style:
 
 
 def style(config: ConfigDict) -> Style:
-    """Return what an experiment's layers are made with.
+    """Return the layer options of an experiment.
 
     Args:
       config: the settings; see `training.settings`.
@@ -92,14 +92,14 @@ def style(config: ConfigDict) -> Style:
 
 
 def is_recurrent(path: str, leaf: jax.Array) -> bool:
-    """Tell whether a leaf is a kernel from state to state of an LSTM.
+    """Return whether a leaf is a state-to-state kernel of an LSTM.
 
     Args:
-      path: its path, as "cell/hi/kernel".
+      path: its path, such as "cell/hi/kernel".
       leaf: the leaf.
 
     Returns:
-      True for the kernels of the gates' hidden parts: hi, hf, hg and ho.
+      True for the recurrent kernels of the gates: hi, hf, hg and ho.
     """
     *_, layer, name = path.split("/")
     return name == "kernel" and layer in ("hi", "hf", "hg", "ho")

@@ -1,4 +1,4 @@
-"""The loop over a run: calls of many steps, and what follows each of them."""
+"""The training loop: calls of many steps, with reports and checkpoints."""
 
 import functools
 import time
@@ -21,10 +21,10 @@ _FEED_STEPS = 20
 
 
 class Trainer:
-    """An experiment on its device: whole calls of steps, and evaluations."""
+    """Runs the steps and evaluations of an experiment on its device."""
 
     def __init__(self, config: ConfigDict, experiment: Experiment) -> None:
-        """Put the data on the device where it fits.
+        """Put the data on the device if it fits.
 
         Args:
           config: the settings; see `training.settings`.
@@ -48,10 +48,10 @@ class Trainer:
         return jax.jit(self.experiment.init)(self.experiment.key)
 
     def advance(self, state: steps.State) -> steps.State:
-        """Take the steps of one call, which never goes past the end of an epoch.
+        """Take the steps of one call, which never exceeds the end of an epoch.
 
         Args:
-          state: the state; its memory is taken over.
+          state: the state, which is donated.
 
         Returns:
           The new state, computed.
@@ -75,7 +75,7 @@ class Trainer:
           state: the state.
 
         Returns:
-          ``loss`` and ``accuracy``, means over the nets, under ``train`` and ``test``.
+          ``loss`` and ``accuracy`` for ``train`` and ``test``, averaged over networks.
         """
         dataset = self.experiment.dataset
         return {
@@ -95,13 +95,13 @@ class Trainer:
         return self._measure(state, self.experiment.dataset.test)
 
     def compare_inference(self, state: steps.State) -> dict[str, dict[str, Any]]:
-        """Measure several nets and their vote, with each form of inference.
+        """Measure several networks and their vote, with each form of inference.
 
         Args:
-          state: the state of the nets.
+          state: the state of the networks.
 
         Returns:
-          What `training.inference.measure` says of the test split.
+          The result of `training.inference.measure` on the test split.
         """
         forms = inference.forms(self._config, self.experiment.model)
         return inference.measure(forms, state.params, self.experiment.dataset.test)
@@ -116,14 +116,14 @@ def _scans(config: ConfigDict, size: int) -> bool:
         return True
     if config.scan != "auto":
         return config.scan == "always"
-    # On CPU, XLA runs a convolution in a loop several times slower than outside
-    # of it (jax-ml/jax#12868).
+    # On a CPU, XLA runs convolutions several times slower inside a loop than outside
+    # (jax-ml/jax#12868).
     slow = config.model in ("cnn", "residual") and jax.default_backend() == "cpu"
     return not slow and size <= config.device_data_mib * _MIB
 
 
 class Loop:
-    """Training from a state to the end, or to the first interruption."""
+    """Trains from a state to the end or the first interruption."""
 
     def __init__(
         self,
@@ -132,13 +132,13 @@ class Loop:
         checkpoints: Checkpoints,
         checkpoint_every: int,
     ) -> None:
-        """Tie the parts of a run together.
+        """Connect the parts of a run.
 
         Args:
           trainer: takes the steps.
-          metrics: where the epochs' metrics go.
-          checkpoints: where the states go.
-          checkpoint_every: how many epochs lie between two checkpoints.
+          metrics: records the metrics of each epoch.
+          checkpoints: stores the states.
+          checkpoint_every: the number of epochs between checkpoints.
         """
         self._trainer = trainer
         self._metrics = metrics
@@ -149,12 +149,12 @@ class Loop:
     def run(
         self, state: steps.State, interrupt: Interrupt, board: Board
     ) -> steps.State:
-        """Train, and leave a checkpoint of the last state.
+        """Train and write a checkpoint of the last state.
 
         Args:
           state: where to start.
-          interrupt: asked after each call whether to stop.
-          board: told about the progress.
+          interrupt: checked after each call.
+          board: shows the progress.
 
         Returns:
           The last state.

@@ -1,4 +1,4 @@
-"""The nets behind one interface, whichever library they are written in."""
+"""All networks behind one interface, independent of their library."""
 
 import dataclasses
 from collections.abc import Callable
@@ -17,18 +17,18 @@ METHODS = {
     "residual": residual.METHODS,
     "transformer": transformer.METHODS,
 }
-# The nets that are written in one of the libraries alone.
+# Networks that exist in only one of the libraries.
 _HOST_OF = {"residual": "linen", "transformer": "nnx"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-    """A net as two pure functions.
+    """A network as two pure functions.
 
     Attributes:
       init: ``key -> params``, a tree of dicts.
       apply: ``(params, inputs, key, deterministic) -> logits``; the key may be None
-        where ``deterministic`` is True. Multi-sample dropout gives the logits a first
+        if ``deterministic`` is True. With multi-sample dropout the logits have a first
         axis of samples in training.
     """
 
@@ -37,22 +37,22 @@ class Model:
 
 
 def build(config: ConfigDict, shape: tuple[int, ...], classes: int) -> Model:
-    """Make the net of an experiment.
+    """Build the network of an experiment.
 
     Args:
       config: the settings; see `training.settings`.
-      shape: the shape of one example, as ``(height, width, channels)``.
+      shape: the shape of one example, such as ``(height, width, channels)``.
       classes: the number of logits.
 
     Returns:
-      The net.
+      The network.
     """
     init, apply = HOSTS[config.host].build(config, shape, classes)
     return Model(init, apply)
 
 
 def hosts_of(model: str) -> tuple[str, ...]:
-    """Return the libraries that a net is written in.
+    """Return the libraries in which a network is available.
 
     Args:
       model: a name in `METHODS`.
@@ -70,6 +70,6 @@ def count(params: PyTree) -> int:
       params: the tree.
 
     Returns:
-      The number of scalars in all its leaves.
+      The total size of all leaves.
     """
     return sum(leaf.size for leaf in jax.tree.leaves(params))

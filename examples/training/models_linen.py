@@ -1,7 +1,7 @@
-"""The nets in Flax Linen.
+"""The networks in Flax Linen.
 
-Whatever the method, the layers are the same, all but its own at rate 0, which costs
-nothing and draws nothing: two methods differ in their noise alone.
+The layers are the same for all methods; those of the other methods have rate 0, which
+costs nothing and draws nothing. Methods therefore differ only in their noise.
 """
 
 from collections.abc import Callable
@@ -66,7 +66,7 @@ class CNN(nn.Module):
 
 
 class LSTM(nn.Module):
-    """LSTMs over characters; DropConnect masks their recurrent kernels alone.
+    """LSTMs over characters; DropConnect masks only their recurrent kernels.
 
     The wrapper is around the `nn.RNN`, not the cell: one mask serves all time steps.
     """
@@ -77,10 +77,10 @@ class LSTM(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, deterministic: bool) -> jax.Array:
-        """Return the logits of the next character, at each place of a sequence."""
+        """Return the logits of the next character at each position of a sequence."""
         x = jax.nn.one_hot(x, self.classes)
         for index, width in enumerate(self.hidden):
-            # Without a parent of its own the cell is the RNN's, and so is wrapped.
+            # With parent=None the cell belongs to the RNN, and is wrapped with it.
             cell = nn.OptimizedLSTMCell(width, parent=None)
             rnn = nn.RNN(cell, name=f"lstm_{index}")
             rate = self.style.rate_of("dropconnect")

@@ -1,4 +1,4 @@
-"""The nets in Flax NNX; the same ones as in `training.models_linen`."""
+"""The networks of `training.models_linen` in Flax NNX."""
 
 import math
 from collections.abc import Callable
@@ -21,7 +21,7 @@ class MLP(nnx.Module):
     def __init__(
         self, config: ConfigDict, inputs: int, classes: int, rngs: nnx.Rngs
     ) -> None:
-        """Make the layers, for ``inputs`` numbers per example."""
+        """Create the layers, for ``inputs`` numbers per example."""
         self.style = style(config)
         self.depth = len(config.hidden)
         self.drop = djn.Dropout(**self.style.dropout())
@@ -54,7 +54,7 @@ class CNN(nnx.Module):
     def __init__(
         self, config: ConfigDict, shape: tuple[int, ...], classes: int, rngs: nnx.Rngs
     ) -> None:
-        """Make the layers, for images of this shape."""
+        """Create the layers, for images of this shape."""
         height, width, inputs = shape
         self.style = style(config)
         self.depth = len(config.channels)
@@ -82,13 +82,13 @@ class CNN(nnx.Module):
 
 
 class LSTM(nnx.Module):
-    """LSTMs over characters; DropConnect masks their recurrent kernels alone.
+    """LSTMs over characters; DropConnect masks only their recurrent kernels.
 
     The wrapper is around the `nnx.RNN`, not the cell: one mask serves all time steps.
     """
 
     def __init__(self, config: ConfigDict, classes: int, rngs: nnx.Rngs) -> None:
-        """Make the layers, for ``classes`` different characters."""
+        """Create the layers, for ``classes`` different characters."""
         own = style(config)
         self.classes = classes
         self.hidden = config.hidden
@@ -109,7 +109,7 @@ class LSTM(nnx.Module):
     def __call__(
         self, x: jax.Array, *, deterministic: bool, rngs: nnx.Rngs
     ) -> jax.Array:
-        """Return the logits of the next character, at each place of a sequence."""
+        """Return the logits of the next character at each position of a sequence."""
         noise = {"deterministic": deterministic, "rngs": rngs}
         x = jax.nn.one_hot(x, self.classes)
         for index, width in enumerate(self.hidden):
@@ -119,7 +119,7 @@ class LSTM(nnx.Module):
         return self.logits(x)
 
 
-# The layers' own random streams, which a key brought by the call overrides.
+# The layers' own random streams, which a key passed to the call overrides.
 _UNUSED = 0
 
 

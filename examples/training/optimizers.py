@@ -12,14 +12,14 @@ _STAGES = ((1.0,), (0.5, 0.1), (0.05, 0.01, 0.005, 0.001))
 def stages(
     learning_rate: float, steps: int, proportions: Sequence[int]
 ) -> optax.Schedule:
-    """Make the schedule of Wan et al., 2013, stretched or shortened to any length.
+    """Create the schedule of Wan et al., 2013, scaled to any length.
 
-    The rate is multiplied by 1 in a first stage; by 0.5, then 0.1, for as long as the
-    second number says each; by 0.05, 0.01, 0.005 and 0.001, the third number each.
+    The learning rate is multiplied by 1 for the first number; by 0.5 and 0.1 for the
+    second number each; by 0.05, 0.01, 0.005 and 0.001 for the third number each.
 
     Args:
-      learning_rate: the first learning rate.
-      steps: the length of the whole training.
+      learning_rate: the initial learning rate.
+      steps: the total number of steps.
       proportions: the three numbers, as epochs or in any other unit.
 
     Returns:
@@ -46,11 +46,11 @@ OPTIMIZERS = {
 
 
 def build(config: ConfigDict, steps: int) -> optax.GradientTransformation:
-    """Make the optimizer of an experiment.
+    """Create the optimizer of an experiment.
 
     Args:
       config: the settings; see `training.settings`.
-      steps: the length of the whole training.
+      steps: the total number of steps.
 
     Returns:
       The optimizer.

@@ -1,4 +1,4 @@
-"""Many processes as one: who they are, and arrays that span their devices."""
+"""Several processes as one: how they connect, and arrays that span their devices."""
 
 from collections.abc import Sequence
 
@@ -17,16 +17,16 @@ _FLAGS = ("coordinator", "processes", "process")
 
 
 def join(argv: Sequence[str]) -> list[str]:
-    """Join the other processes, as the command line says.
+    """Connect to the other processes, as given on the command line.
 
     Args:
       argv: the command line, the program's name first.
 
     Returns:
-      The command line without the flags that were for this function.
+      The command line without the flags of this function.
 
     Raises:
-      UserError: they are wrong.
+      UserError: the flags are invalid.
     """
     values = flags.FlagValues()
     flags.DEFINE_string("coordinator", None, "", flag_values=values)
@@ -50,10 +50,10 @@ def join(argv: Sequence[str]) -> list[str]:
 
 
 class Fleet:
-    """All devices of all processes in a row: batches are split, all else is copied."""
+    """All devices of all processes: batches are sharded, all else is replicated."""
 
     def __init__(self, batch_size: int) -> None:
-        """Look at the devices.
+        """Create the mesh.
 
         Args:
           batch_size: examples per step, over all devices.
@@ -72,16 +72,16 @@ class Fleet:
         self._copied = NamedSharding(mesh, PartitionSpec())
 
     def spread(self, step: Step) -> Step:
-        """Make a train step one in which each device takes its part of the batch.
+        """Shard the batch of a train step over the devices.
 
-        Nothing else changes. The compiler adds up the gradients of all devices, and a
-        mask is the one that a single device would draw, whatever its batch is on.
+        Nothing else changes. The compiler sums the gradients of all devices, and masks
+        are those of a single device.
 
         Args:
           step: the train step.
 
         Returns:
-          The same function.
+          The train step with sharding constraints.
         """
         put = jax.lax.with_sharding_constraint
 
@@ -94,7 +94,7 @@ class Fleet:
         return spread
 
     def copied(self, tree: PyTree) -> PyTree:
-        """Make this process's arrays ones that all devices have a copy of.
+        """Replicate this process's arrays on all devices.
 
         Args:
           tree: arrays that are the same in all processes.
@@ -112,7 +112,7 @@ class Fleet:
 
 
 def own(tree: PyTree) -> PyTree:
-    """Take this process's copy of arrays that all devices have a copy of.
+    """Return this process's copy of replicated arrays.
 
     Args:
       tree: the arrays.
@@ -124,7 +124,7 @@ def own(tree: PyTree) -> PyTree:
 
 
 def from_first(tree: PyTree) -> PyTree:
-    """Take the arrays of the first process.
+    """Return the arrays of the first process.
 
     Args:
       tree: arrays of the same shapes in all processes.

@@ -1,4 +1,4 @@
-"""A regression with doubt: its settings, its data, its net, its training."""
+"""A regression with uncertainty: settings, data, network and training."""
 
 import dataclasses
 import math
@@ -25,7 +25,7 @@ _LEAST_LOG_VARIANCE = -8.0
 
 
 def regression_config() -> ConfigDict:
-    """Return the settings that every regression starts from, locked against typos.
+    """Return the default settings of a regression, locked against typos.
 
     Returns:
       A ConfigDict in which values can be replaced by values of the same type.
@@ -36,8 +36,8 @@ def regression_config() -> ConfigDict:
     config.noise = 0.1  # the standard deviation of the measurements
     config.hidden = (64, 64, 64)
     config.method = "dropout"
-    config.rate = 0.1  # for "concrete", the rate to start from
-    config.length_scale = 0.1  # of the prior of "concrete"
+    config.rate = 0.1  # for "concrete", the initial rate
+    config.length_scale = 0.1  # of the prior, for "concrete"
     config.steps = 4000
     config.learning_rate = 3e-3
     config.weight_decay = 1e-3
@@ -46,13 +46,13 @@ def regression_config() -> ConfigDict:
 
 
 def check(config: ConfigDict) -> None:
-    """Refuse settings that cannot work.
+    """Raise an error for invalid settings.
 
     Args:
-      config: what a ``get_config()`` returned, overrides applied.
+      config: the result of ``get_config()``, with overrides applied.
 
     Raises:
-      UserError: a key, a choice or a number is wrong.
+      UserError: a key, a choice or a number is invalid.
     """
     template = regression_config()
     if wrong := sorted(set(template) ^ set(config)):
@@ -87,7 +87,7 @@ _RULES: dict[str, _Rule] = {
 
 
 def law(x: np.ndarray) -> np.ndarray:
-    """Return what is measured, without the noise of the measurement."""
+    """Return the true function, without measurement noise."""
     return np.sin(2 * x) + 0.3 * x
 
 
@@ -98,7 +98,7 @@ def measurements(config: ConfigDict) -> tuple[np.ndarray, np.ndarray]:
       config: the settings.
 
     Returns:
-      The places, from -3 to -1 and from 1 to 3, and the values.
+      The positions, from -3 to -1 and from 1 to 3, and the values.
     """
     generator = np.random.default_rng(config.seed)
     size = generator.uniform(1, 3, config.examples)
@@ -108,9 +108,9 @@ def measurements(config: ConfigDict) -> tuple[np.ndarray, np.ndarray]:
 
 
 class Net(nn.Module):
-    """Dense layers with ReLU, from a number to a mean and a logarithm of a variance.
+    """Dense layers with ReLU, from a number to a mean and the log of a variance.
 
-    All weights but those that read the input have the noise of the method.
+    The method applies to all layers except the first.
     """
 
     method: str
@@ -153,10 +153,10 @@ class Regression:
 
     Attributes:
       init: ``key -> state``, the parameters and the optimizer's state.
-      advance: ``(key, state, first, length) -> (state, loss)``: so many steps from the
-        first on, and their mean loss.
-      predict: ``(key, params, x) -> (mean, model, data)``: the mean of all passes, the
-        variance between them, and the mean of the variances that they tell.
+      advance: ``(key, state, first, length) -> (state, loss)``: takes ``length`` steps
+        from step ``first`` and returns their mean loss.
+      predict: ``(key, params, x) -> (mean, model, data)``: the mean over all passes,
+        the variance between them, and the mean of the variances they predict.
     """
 
     init: Callable[[jax.Array], Any]
@@ -165,11 +165,11 @@ class Regression:
 
 
 def prepare(config: ConfigDict, x: np.ndarray, y: np.ndarray) -> Regression:
-    """Make the functions that train on some measurements.
+    """Create the functions that train on measurements.
 
     Args:
       config: the settings.
-      x: the places.
+      x: the positions.
       y: the values.
 
     Returns:
@@ -224,13 +224,13 @@ def prepare(config: ConfigDict, x: np.ndarray, y: np.ndarray) -> Regression:
 
 
 def rates(params: PyTree) -> list[float]:
-    """Return the rates that a net with concrete dropout has learned.
+    """Return the rates learned by a network with concrete dropout.
 
     Args:
       params: the parameters.
 
     Returns:
-      A rate per layer with noise; an empty list for other methods.
+      One rate per layer with dropout; an empty list for other methods.
     """
     layers = params["params"].values()
     return [float(jax.nn.sigmoid(it["logit"])) for it in layers if "logit" in it]

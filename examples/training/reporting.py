@@ -1,4 +1,4 @@
-"""What a run shows: a bar while it lasts, lines in a log, a table at the end."""
+"""Progress reports: a bar or log lines during a run, and a table at the end."""
 
 from collections.abc import Iterator, Sequence
 from types import TracebackType
@@ -24,16 +24,16 @@ _LEGEND = (
 
 
 class Board:
-    """The progress of a run: a live bar on a terminal, a few lines elsewhere."""
+    """The progress of a run: a live bar on a terminal, otherwise a few lines."""
 
     def __init__(self, console: Console, steps: int, epochs: int, done: int) -> None:
-        """Prepare the bar.
+        """Create the bar.
 
         Args:
           console: where to show it.
-          steps: steps in all.
-          epochs: epochs in all.
-          done: steps that earlier parts of the run took.
+          steps: steps in total.
+          epochs: epochs in total.
+          done: steps taken before the run was resumed.
         """
         self._console = console
         self._epochs = epochs
@@ -44,7 +44,7 @@ class Board:
         self._task = self._bar.add_task(first, total=steps, completed=done, **nothing)
 
     def __enter__(self) -> Self:
-        """Show the bar, or say what the lines will mean."""
+        """Show the bar, or explain the log lines."""
         self._bar.start()
         if not _live(self._console):
             self._console.print(_LEGEND, soft_wrap=True, highlight=False)
@@ -60,7 +60,7 @@ class Board:
         self._bar.stop()
 
     def progress(self, step: int, loss: float, accuracy: float, speed: float) -> None:
-        """Move the bar.
+        """Update the bar.
 
         Args:
           step: the number of the step.
@@ -79,7 +79,7 @@ class Board:
         )
 
     def epoch(self, line: dict[str, float]) -> None:
-        """Write a line on an epoch where no bar can be shown.
+        """Print a line about an epoch if no bar can be shown.
 
         Args:
           line: the epoch's metrics.
@@ -97,11 +97,11 @@ class Board:
 
 
 def result_table(title: str, measured: dict[str, dict[str, float]]) -> Table:
-    """Make the table that ends a run.
+    """Create the table printed at the end of a run.
 
     Args:
       title: the run's name.
-      measured: ``loss`` and ``accuracy`` under the name of each split.
+      measured: ``loss`` and ``accuracy`` for each split.
 
     Returns:
       The table.
@@ -114,11 +114,11 @@ def result_table(title: str, measured: dict[str, dict[str, float]]) -> Table:
 
 
 def nets_table(title: str, forms: dict[str, dict[str, Any]]) -> Table:
-    """Make the table of several nets, measured with forms of inference.
+    """Create the table of several networks and forms of inference.
 
     Args:
       title: the run's name.
-      forms: what `training.inference.measure` says.
+      forms: the result of `training.inference.measure`.
 
     Returns:
       The table.
@@ -132,12 +132,12 @@ def nets_table(title: str, forms: dict[str, dict[str, Any]]) -> Table:
 
 
 def table(*header: str, title: str, caption: str | None = None) -> Table:
-    """Make a table that loses nothing where it is too wide: its words are folded.
+    """Create a table that wraps its cells if it is too wide.
 
     Args:
       *header: the names of the columns.
-      title: what it is about.
-      caption: a line below it.
+      title: the title.
+      caption: a line below the table.
 
     Returns:
       The table, without rows.
@@ -149,11 +149,11 @@ def table(*header: str, title: str, caption: str | None = None) -> Table:
 
 
 def progress_bar(console: Console, *details: str) -> Progress:
-    """Make a bar that shows as much as the console has room for.
+    """Create a bar with as many fields as the console has room for.
 
     Args:
       console: where to show it.
-      *details: fields that tasks have besides ``text``, shown where there is room.
+      *details: fields of tasks besides ``text``, shown if there is room.
 
     Returns:
       The bar.

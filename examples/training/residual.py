@@ -1,7 +1,7 @@
-"""A residual net for images, in Flax Linen, with noise of three kinds by config.
+"""A residual network for images in Flax Linen, with a choice of three methods.
 
-Drop path drops whole branches, more of them the deeper they are; drop block and spatial
-dropout drop squares and whole maps within a branch.
+Drop path drops whole branches, deeper ones more often; drop block and spatial dropout
+drop squares and whole feature maps within a branch.
 """
 
 import jax
@@ -16,7 +16,7 @@ _SIDE = 5
 
 
 class Block(nn.Module):
-    """Two convolutions, each after a norm and ReLU, beside the identity."""
+    """A residual block of two convolutions, each after a norm and ReLU."""
 
     method: str
     rate: float
@@ -41,7 +41,7 @@ class Block(nn.Module):
 
 
 class Residual(nn.Module):
-    """Stages of blocks, each half as wide and high as the one before."""
+    """Stages of blocks, each halving width and height."""
 
     method: str
     rate: float
@@ -66,5 +66,5 @@ class Residual(nn.Module):
 
 
 def _norm() -> nn.GroupNorm:
-    # Without statistics of the batch: the state of a run is its parameters alone.
+    # No batch statistics: the model's only state is its parameters.
     return nn.GroupNorm(num_groups=1)

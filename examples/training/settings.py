@@ -1,4 +1,4 @@
-"""Every knob of an experiment: its default, its type, its rule."""
+"""All settings of an experiment: defaults, types and rules."""
 
 import math
 from collections.abc import Callable
@@ -11,11 +11,11 @@ from training.errors import UserError
 
 
 def default_config() -> ConfigDict:
-    """Return the settings that every experiment starts from, locked against typos.
+    """Return the default settings of an experiment, locked against typos.
 
     Returns:
-      A ConfigDict in which values can be replaced by values of the same type, and
-      to which no key can be added.
+      A ConfigDict whose values can be replaced by values of the same type, and to
+      which no keys can be added.
     """
     config = ConfigDict()
     config.seed = 0
@@ -26,18 +26,18 @@ def default_config() -> ConfigDict:
     config.model = "mlp"
     config.hidden = (256, 256)
     config.channels = (32, 64)
-    config.length = 64  # characters of a sequence
+    config.length = 64  # characters per sequence
     config.activation = "relu"
-    config.init_deviation = 0.0  # of the first weights; 0: as flax has it
+    config.init_deviation = 0.0  # of the initial weights; 0: Flax's default
     config.method = "none"
     config.rate = 0.5
     config.scaling = "inverted"
-    config.mask_per = 0  # examples that share a mask of DropConnect; 0: all of a batch
-    config.noise = "bernoulli"  # of DropConnect: masks, or "gaussian" as they add up to
+    config.mask_per = 0  # examples sharing a DropConnect mask; 0: the whole batch
+    config.noise = "bernoulli"  # of DropConnect: masks, or equivalent "gaussian" noise
     config.drop_biases = False
-    config.consistency = 0.0  # the weight of R-Drop in the loss; 0: one pass a step
-    # Nets trained side by side, with the seeds that follow, and the samples of the
-    # Gaussian inference that they are measured with in the end.
+    config.consistency = 0.0  # weight of R-Drop in the loss; 0: one pass per step
+    # Networks trained in parallel from consecutive seeds, and the number of samples of
+    # Gaussian inference in their final evaluation.
     config.nets = 1
     config.samples = 1000
     config.epochs = 100
@@ -47,11 +47,11 @@ def default_config() -> ConfigDict:
     config.schedule = "cosine"
     config.stages = (600, 400, 20)  # the proportions of the schedule "stages"
     config.weight_decay = 1e-4
-    # Whether the train set stays on the device and the steps are scanned there;
-    # "auto": where it has at most this size, but no convolutions on a CPU.
+    # Whether to keep the train set on the device and scan over the steps; "auto": up to
+    # this size, except for convolutions on a CPU.
     config.scan = "auto"
     config.device_data_mib = 1024
-    # How many steps run between two looks at the clock and at Ctrl-C; 0: an epoch.
+    # Steps between checks of the clock and for Ctrl-C; 0: one epoch.
     config.steps_per_call = 0
     config.checkpoint_every = 1
     config.keep_checkpoints = 3
@@ -62,9 +62,9 @@ def comparison_config() -> ConfigDict:
     """Return the default settings plus those of a comparison of methods.
 
     Returns:
-      ``default_config()`` with ``seeds``, how many runs each method gets, ``methods``,
-      a mapping from each method to its rate, and ``rates``, for a sweep: where there
-      are some, each method with a rate above 0 is trained at each of them instead.
+      ``default_config()`` with ``seeds``, the number of runs per method, ``methods``, a
+      mapping from each method to its rate, and ``rates`` for a sweep: if not empty,
+      each method with a rate above 0 is trained at each of these rates instead.
     """
     config = default_config().unlock()
     config.seeds = 5
@@ -83,7 +83,7 @@ def wan2013_config(method: str) -> ConfigDict:
       method: "none", "dropout" or "dropconnect".
 
     Returns:
-      The default settings with those of the paper.
+      The default settings, updated with those of the paper.
     """
     config = default_config()
     config.dataset = "mnist"
@@ -111,7 +111,7 @@ def shakespeare_config(method: str) -> ConfigDict:
       method: "none", "dropout" or "dropconnect".
 
     Returns:
-      The default settings with those of the LSTM.
+      The default settings, updated with those of the LSTM.
     """
     config = default_config()
     config.dataset = "tiny_shakespeare"
@@ -126,14 +126,14 @@ def shakespeare_config(method: str) -> ConfigDict:
 
 
 def check(config: ConfigDict, template: ConfigDict) -> None:
-    """Refuse settings that cannot work, before anything is loaded or written.
+    """Raise an error for invalid settings, before anything is loaded or written.
 
     Args:
-      config: what an experiment's ``get_config()`` returned, overrides applied.
-      template: a config with all the keys that the program needs.
+      config: the result of ``get_config()``, with overrides applied.
+      template: a config with all keys that the program needs.
 
     Raises:
-      UserError: a key, a choice, a number or a combination is wrong.
+      UserError: a key, a choice, a number or a combination is invalid.
     """
     _check_keys(config, template)
     for name, choices in _CHOICES.items():

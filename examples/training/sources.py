@@ -1,4 +1,4 @@
-"""Where the data sets come from: the search order, and the download."""
+"""The sources of the data sets: the search order and the download."""
 
 import dataclasses
 import hashlib
@@ -28,11 +28,11 @@ _TIMEOUT_SECONDS = 30
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """A data set in files: IDX, gzipped by those who offer them, or text.
+    """The files of a data set: IDX, gzipped by the hosts, or text.
 
     Attributes:
-      folder: the name of its folder in each place of the search order.
-      hosts: URLs of folders that hold the files, tried in order.
+      folder: the name of its directory in each place of the search order.
+      hosts: URLs of directories with the files, tried in order.
       digests: the SHA-256 of each file's unpacked content.
     """
 
@@ -41,7 +41,7 @@ class Source:
     digests: Mapping[str, str]
 
     def files_in(self, folder: Path) -> dict[str, Path]:
-        """Return the files that a folder holds, an unpacked one before a gzipped."""
+        """Return the files found in a directory, preferring unpacked ones."""
         candidates = (
             (file, folder / f"{file}{end}") for file in self.digests for end in _ENDS
         )
@@ -108,21 +108,22 @@ SOURCES = {
 
 
 def locate(name: str, download: bool) -> dict[str, Path]:
-    """Find the files of a data set: the first complete folder of the search.
+    """Find the files of a data set in the first directory that has all of them.
 
-    The order: ``$DROPJAX_DATA_DIR``, first its sub-folder named after the data set,
-    then itself; the user's cache folder; ``/usr/share/datasets``. Then, where
-    ``download`` allows it, the files that the cache lacks are downloaded to it.
+    The search order is ``$DROPJAX_DATA_DIR``, first its subdirectory for the data set
+    and then the directory itself; the user cache directory; ``/usr/share/datasets``.
+    If none is complete and ``download`` is True, missing files are downloaded to the
+    cache.
 
     Args:
       name: a key of `SOURCES`.
-      download: whether to download what is found nowhere.
+      download: whether to download missing files.
 
     Returns:
       The path of each of its files.
 
     Raises:
-      UserError: the files are nowhere, or a download failed.
+      UserError: the files were not found, or a download failed.
     """
     folders = search_order(name)
     for folder in folders:
@@ -140,16 +141,16 @@ def locate(name: str, download: bool) -> dict[str, Path]:
 
 
 def search_order(name: str) -> list[Path]:
-    """Return the folders that `locate` looks into, in order.
+    """Return the directories searched by `locate`, in order.
 
     Args:
       name: a key of `SOURCES`.
 
     Returns:
-      The folders.
+      The directories.
 
     Raises:
-      UserError: ``$DROPJAX_DATA_DIR`` is set to what is not a folder.
+      UserError: ``$DROPJAX_DATA_DIR`` is not a directory.
     """
     folders = [cache_folder(name), SYSTEM / SOURCES[name].folder]
     if chosen := os.environ.get(VARIABLE):
@@ -161,25 +162,25 @@ def search_order(name: str) -> list[Path]:
 
 
 def cache_folder(name: str) -> Path:
-    """Return the folder of a data set in the user's cache.
+    """Return the directory of a data set in the user cache.
 
     Args:
       name: a key of `SOURCES`.
 
     Returns:
-      The folder, which need not exist.
+      The directory, which may not exist.
     """
     return Path(platformdirs.user_cache_dir("dropjax")) / SOURCES[name].folder
 
 
 def identify(content: bytes) -> tuple[str, str] | None:
-    """Tell which known file has this content.
+    """Identify a known file by its content.
 
     Args:
       content: the unpacked content.
 
     Returns:
-      The name of its data set and its own, or None for an unknown content.
+      The names of its data set and of the file, or None for unknown content.
     """
     digest = hashlib.sha256(content).hexdigest()
     known = (

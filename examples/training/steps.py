@@ -1,7 +1,7 @@
-"""The numbers: a train step, many of them scanned on the device, an evaluation.
+"""The train step, many steps scanned on the device, and evaluation.
 
-All randomness comes from the seed's key and the number of the step, so that a
-checkpoint of the state is all that a bit-for-bit continuation needs.
+All randomness is derived from the seed's key and the number of the step, so a
+checkpoint of the state is sufficient to resume bit for bit.
 """
 
 from collections.abc import Callable
@@ -24,7 +24,7 @@ _PADDING = -1
 
 
 class Totals(NamedTuple):
-    """Sums over examples: images, or the characters of sequences."""
+    """Sums over examples, which are images or the characters of sequences."""
 
     loss: jax.Array
     correct: jax.Array
@@ -32,13 +32,13 @@ class Totals(NamedTuple):
 
 
 class State(NamedTuple):
-    """All that changes in training.
+    """The state of training.
 
     Attributes:
-      params: the net's parameters.
+      params: the network's parameters.
       optimizer: the optimizer's state.
-      step: how many steps were taken.
-      totals: sums over the examples of the present epoch so far.
+      step: the number of steps taken.
+      totals: sums over the examples of the current epoch so far.
     """
 
     params: PyTree
@@ -75,14 +75,14 @@ def make_step(
     steps_per_epoch: int,
     consistency: float = 0.0,
 ) -> Step:
-    """Make the train step.
+    """Create the train step.
 
     Args:
       model: the net.
       optimizer: the optimizer.
-      steps_per_epoch: after how many steps the totals start from zero.
-      consistency: R-Drop's alpha, the weight of the distance between two passes; the
-        loss is half of the paper's, which sums the two. 0: there is one pass.
+      steps_per_epoch: the number of steps after which the totals are reset.
+      consistency: R-Drop's alpha, the weight of the divergence between two passes; the
+        loss is half of that in the paper, which sums both passes. 0: a single pass.
 
     Returns:
       ``(key, state, inputs, labels) -> state``, where ``key`` is the seed's key.
@@ -121,7 +121,7 @@ def make_step(
 def make_scan(
     step: Step, batch_size: int, steps_per_epoch: int, length: int
 ) -> Advance:
-    """Make a function that takes many steps of one epoch in one device program.
+    """Create a function that takes many steps of one epoch in one program.
 
     Args:
       step: the train step.
@@ -151,7 +151,7 @@ def make_scan(
 def make_feed(
     step: Step, batch_size: int, steps_per_epoch: int, length: int
 ) -> Advance:
-    """Make the counterpart of `make_scan` for data that the device cannot hold.
+    """Create the counterpart of `make_scan` for data that does not fit on the device.
 
     Args:
       step: the train step.
@@ -161,7 +161,7 @@ def make_feed(
 
     Returns:
       ``(key, state, inputs, labels) -> state``, given the whole train split as
-      NumPy arrays, of which one batch after the other goes to the device.
+      NumPy arrays, from which batches are transferred to the device one by one.
     """
     jitted = jax.jit(step, donate_argnums=1)
 
@@ -179,7 +179,7 @@ def make_feed(
 
 
 def epoch_order(key: jax.Array, epoch: int | jax.Array, examples: int) -> jax.Array:
-    """Return the order in which an epoch takes the examples.
+    """Return the order of the examples in an epoch.
 
     Args:
       key: the seed's key.
@@ -194,7 +194,7 @@ def epoch_order(key: jax.Array, epoch: int | jax.Array, examples: int) -> jax.Ar
 
 
 def make_count(model: Model) -> Callable[[PyTree, jax.Array, jax.Array], Totals]:
-    """Make the device's part of `evaluate`.
+    """Create the device function of `evaluate`.
 
     Args:
       model: the net.
@@ -210,15 +210,15 @@ def evaluate(
     params: PyTree,
     split: Split,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Measure a net on a split, with ``deterministic=True``.
+    """Evaluate a network on a split, with ``deterministic=True``.
 
     Args:
-      count: `make_count`'s function, jitted; it may be vmapped over the params.
+      count: the function of `make_count`, jitted; it may be vmapped over params.
       params: the parameters.
       split: the data.
 
     Returns:
-      The mean loss and the accuracy, one number per net.
+      The mean loss and the accuracy, one number per network.
     """
     parts = []
     for start in range(0, len(split), _EVALUATION_BATCH):
@@ -229,7 +229,7 @@ def evaluate(
 
 
 def means(totals: Totals) -> tuple[np.ndarray, np.ndarray]:
-    """Return the mean loss and the accuracy behind some totals.
+    """Return the mean loss and the accuracy of some totals.
 
     Args:
       totals: the sums.
@@ -242,13 +242,13 @@ def means(totals: Totals) -> tuple[np.ndarray, np.ndarray]:
 
 
 def as_numbers(inputs: jax.Array) -> jax.Array:
-    """Bring the pixels of images to [0, 1], and leave characters as they are.
+    """Scale the pixels of images to [0, 1]; return characters unchanged.
 
     Args:
-      inputs: of a `training.data.Split`.
+      inputs: those of a `training.data.Split`.
 
     Returns:
-      What a net takes.
+      The inputs of a network.
     """
     if inputs.dtype == jnp.uint8:
         return inputs.astype(jnp.float32) / 255
@@ -272,7 +272,7 @@ def _logits(
 
 
 def _compare(logits: jax.Array, labels: jax.Array) -> Totals:
-    """Sum over the examples; where there are samples, their losses are averaged."""
+    """Sum over the examples; losses are averaged over samples, if there are any."""
     samples = logits if logits.ndim > labels.ndim + 1 else logits[None]
     real = labels != _PADDING
     targets = jnp.broadcast_to(jnp.where(real, labels, 0), samples.shape[:-1])
@@ -282,7 +282,7 @@ def _compare(logits: jax.Array, labels: jax.Array) -> Totals:
 
 
 def _padded(inputs: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    # To one length, so that the last batch does not cost a compilation.
+    # To a fixed length, so that the last batch does not recompile.
     missing = [(0, _EVALUATION_BATCH - len(labels))]
     inputs = np.pad(inputs, missing + [(0, 0)] * (inputs.ndim - 1))
     rest = [(0, 0)] * (labels.ndim - 1)

@@ -1,4 +1,4 @@
-"""Text as numbers, cut to sequences whose labels are the characters that follow."""
+"""Text as numbers, split into sequences labeled with the next characters."""
 
 import gzip
 import zlib
@@ -14,11 +14,11 @@ def read(path: Path) -> tuple[np.ndarray, int]:
     """Read a text file, gzipped or not.
 
     Args:
-      path: the file; whether it is gzipped is told by its name.
+      path: the file; it is gzipped if its name ends in .gz.
 
     Returns:
-      Its characters as int32 numbers, ranks in the sorted alphabet, and how many
-      characters that alphabet has.
+      Its characters as int32 indices into the sorted alphabet, and the size of that
+      alphabet.
 
     Raises:
       UserError: the file cannot be read, is too long, or is not UTF-8.
@@ -36,15 +36,15 @@ def read(path: Path) -> tuple[np.ndarray, int]:
 
 
 def windows(codes: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
-    """Cut a text to sequences that follow one another.
+    """Split a text into consecutive sequences.
 
     Args:
       codes: the text, ``(characters,)``.
       length: the length of a sequence.
 
     Returns:
-      The sequences and, of the same shape ``(sequences, length)``, at each place the
-      character that comes next; a rest that fills no sequence is left out.
+      The sequences and the next character at each position, both of shape
+      ``(sequences, length)``; an incomplete last sequence is omitted.
     """
     count = max(len(codes) - 1, 0) // length
     return tuple(

@@ -1,4 +1,4 @@
-"""A small vision transformer, in Flax NNX, with noise of four kinds by config."""
+"""A small vision transformer in Flax NNX, with a choice of four methods."""
 
 import jax
 import jax.numpy as jnp
@@ -13,10 +13,10 @@ _PATCHES_PER_SIDE = 4
 
 
 class Attention(nnx.Module):
-    """Attention of tokens among themselves, its weights dropped after the softmax."""
+    """Self-attention with dropout of the weights after the softmax."""
 
     def __init__(self, width: int, rate: float, rngs: nnx.Rngs) -> None:
-        """Make the layers."""
+        """Create the layers."""
         shape = (HEADS, width // HEADS)
         self.inputs = nnx.LinearGeneral(width, (3, *shape), rngs=rngs)
         self.drop = djn.AttentionDropout(rate)
@@ -25,7 +25,7 @@ class Attention(nnx.Module):
     def __call__(
         self, x: jax.Array, *, deterministic: bool, rngs: nnx.Rngs
     ) -> jax.Array:
-        """Return what the tokens take from each other."""
+        """Return the outputs for all tokens."""
         query, key, value = jnp.moveaxis(self.inputs(x), -3, 0)
         scale = query.shape[-1] ** -0.5
         scores = jnp.einsum("bqhd,bkhd->bhqk", query * scale, key)
@@ -35,12 +35,12 @@ class Attention(nnx.Module):
 
 
 class Block(nnx.Module):
-    """Attention and two dense layers, each after a norm and beside the identity."""
+    """Residual branches of attention and two dense layers, each after a norm."""
 
     def __init__(
         self, width: int, rates: dict[str, float], path_rate: float, rngs: nnx.Rngs
     ) -> None:
-        """Make the layers."""
+        """Create the layers."""
         self.norms = nnx.List([nnx.LayerNorm(width, rngs=rngs) for _ in range(2)])
         self.attention = Attention(width, rates["attention"], rngs)
         self.wide = nnx.Linear(width, 2 * width, rngs=rngs)
@@ -51,7 +51,7 @@ class Block(nnx.Module):
     def __call__(
         self, x: jax.Array, *, deterministic: bool, rngs: nnx.Rngs
     ) -> jax.Array:
-        """Return the tokens, changed."""
+        """Return the updated tokens."""
         noise = {"deterministic": deterministic, "rngs": rngs}
         y = self.attention(self.norms[0](x), **noise)
         x = x + self.drop_path(y, **noise)
@@ -60,7 +60,7 @@ class Block(nnx.Module):
 
 
 class Transformer(nnx.Module):
-    """Patches as tokens, a class token before them, blocks, and logits from it."""
+    """A vision transformer that classifies by a class token before the patches."""
 
     def __init__(
         self,
@@ -71,7 +71,7 @@ class Transformer(nnx.Module):
         classes: int,
         rngs: nnx.Rngs,
     ) -> None:
-        """Make the layers, for images of this shape; ``hidden`` has a width a block."""
+        """Create the layers for images of this shape and a block per hidden width."""
         width, depth = hidden[0], len(hidden)
         rates = {name: rate if method in (name, "all") else 0.0 for name in METHODS}
         self.side = shape[0] // _PATCHES_PER_SIDE
@@ -103,7 +103,7 @@ class Transformer(nnx.Module):
 
 
 def _patches(x: jax.Array, side: int) -> jax.Array:
-    """Cut images into squares: (batch, squares, numbers of a square)."""
+    """Split images into squares: (batch, squares, values per square)."""
     end = _PATCHES_PER_SIDE * side
     parts = (_PATCHES_PER_SIDE, side)
     squares = x[:, :end, :end].reshape(len(x), *parts, *parts, x.shape[-1])

@@ -1,4 +1,4 @@
-"""A run's folder: its lock, its settings, its metrics."""
+"""The directory of a run: its lock, settings and metrics."""
 
 import contextlib
 import json
@@ -13,13 +13,13 @@ from training.errors import UserError, reason, writing
 
 try:
     import fcntl
-except ImportError:  # Windows, where nothing guards against two runs in one folder
+except ImportError:  # Windows, where two runs in one directory are not prevented
     fcntl = None
 
-# What may change between the parts of one run without making it another one.
+# Settings that may change when a run is resumed.
 _FREE = {"epochs", "samples", "checkpoint_every", "keep_checkpoints"}
 
-# What a line of metrics is made of.
+# The fields of a line of metrics.
 _METRICS = (
     "step", "epoch", "train_loss", "train_accuracy", "test_loss", "test_accuracy",
     "seconds",
@@ -28,9 +28,9 @@ _METRICS = (
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Make a run's folder and keep other runs out of it.
+    """Create the directory of a run and lock it against other runs.
 
-    The system drops the lock with the process, however that ends.
+    The system releases the lock when the process ends, for any reason.
 
     Args:
       folder: the folder.
@@ -39,7 +39,7 @@ def locked(folder: Path) -> Iterator[None]:
       Nothing.
 
     Raises:
-      UserError: the folder cannot be made or written, or another run is in it.
+      UserError: the directory cannot be created or written, or another run uses it.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -62,18 +62,18 @@ def _take(descriptor: int, folder: Path) -> None:
 
 
 def check_free(folder: Path) -> None:
-    """Refuse to start anew where there is a run already.
+    """Raise an error if the directory already contains a run.
 
     Args:
       folder: the run's folder.
 
     Raises:
-      UserError: it holds metrics or checkpoints.
+      UserError: it contains metrics or checkpoints.
     """
     if _has_content(folder / "metrics.jsonl") or _has_content(folder / "checkpoints"):
         raise UserError(
-            f"{folder} already holds a run: add --resume to go on with it, "
-            "or name another --workdir"
+            f"{folder} already contains a run: add --resume to continue it, "
+            "or choose another --workdir"
         )
 
 
@@ -84,22 +84,21 @@ def _has_content(path: Path) -> bool:
 
 
 def check_same_config(folder: Path, config: ConfigDict) -> None:
-    """Refuse to go on with other settings than the run started with.
+    """Raise an error if a run would be resumed with different settings.
 
     Args:
       folder: the run's folder.
-      config: the present settings.
+      config: the current settings.
 
     Raises:
-      UserError: a setting that shapes the run has another value, or the file is
-        damaged.
+      UserError: a setting that affects the run has changed, or the file is damaged.
     """
     path = folder / "config.json"
     if not path.is_file():
         return
     before = read_json(path)
     now = json.loads(config.to_json())
-    # Where the learning rate falls over the run, its length shapes every step.
+    # If the learning rate decays over the run, its length affects every step.
     bound = set() if config.schedule == "constant" else {"epochs"}
     for name in sorted((before.keys() | now.keys()) - (_FREE - bound)):
         if before.get(name) != now.get(name):
@@ -110,7 +109,7 @@ def check_same_config(folder: Path, config: ConfigDict) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read what `write_json` wrote.
+    """Read a JSON file written by `write_json`.
 
     Args:
       path: the file.
@@ -119,7 +118,7 @@ def read_json(path: Path) -> dict[str, Any]:
       Its content.
 
     Raises:
-      UserError: there is something else in it.
+      UserError: it does not contain a JSON object.
     """
     try:
         content = json.loads(path.read_text())
@@ -127,13 +126,13 @@ def read_json(path: Path) -> dict[str, Any]:
         raise UserError(f"{path} is not JSON: {error}") from None
     if not isinstance(content, dict):
         raise UserError(
-            f"{path} must hold a JSON object, got a {type(content).__name__}"
+            f"{path} must contain a JSON object, got a {type(content).__name__}"
         )
     return content
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write JSON, by `replacing`.
+    """Write a JSON file with `replacing`.
 
     Args:
       path: the file.
@@ -148,10 +147,10 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Write a file so that nobody ever sees half of it.
+    """Write a file atomically.
 
     Args:
-      path: the file; where writing fails, it stays as it was.
+      path: the file; it is left unchanged if writing fails.
 
     Yields:
       The path to write to.
@@ -170,14 +169,14 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 class Metrics:
-    """The file of metrics: one JSON object a line, one line an epoch."""
+    """The file of metrics: one line per epoch, each a JSON object."""
 
     def __init__(self, path: Path, step: int) -> None:
-        """Open the file and forget what is past a step.
+        """Open the file and discard lines after a step.
 
         Args:
           path: the file.
-          step: the step that the run goes on from.
+          step: the step from which the run continues.
 
         Raises:
           UserError: a line lacks a number, or the file cannot be written.
@@ -192,7 +191,7 @@ class Metrics:
         """Add a line.
 
         Args:
-          **values: the metrics, ``step`` among them.
+          **values: the metrics, including ``step``.
 
         Raises:
           UserError: the file cannot be written.
@@ -213,13 +212,13 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
       path: the file.
 
     Returns:
-      A dictionary a line, up to the first that is not whole.
+      One dictionary per line, up to the first incomplete line.
 
     Raises:
       UserError: a line lacks a number.
     """
     lines = []
-    # A killed run may leave half a line; what follows the last checkpoint is
+    # A killed run may leave an incomplete line; everything after the last checkpoint is
     # computed again anyway.
     with contextlib.suppress(ValueError):
         for line in path.read_text().splitlines():

@@ -295,7 +295,7 @@ def test_names_are_listed_and_unknown_ones_are_refused(monkeypatch, capsys):
     assert program.main(["--only", "nothing"]) == 2
     assert program.main(["--only", names[0][:-1]]) == 2
     said = " ".join(capsys.readouterr().err.split())
-    assert "No row is called 'nothing': see --list." in said
+    assert "No row matches 'nothing': see --list." in said
     assert f"did you mean '{names[0]}', or --list." in said
 
 
@@ -324,7 +324,7 @@ def test_results_stay_as_they_were_where_the_disk_is_full(tmp_path, monkeypatch)
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_profile_tells_loops_with_coins():
+def test_a_profile_finds_the_loops_that_draw_masks():
     import step_profile
 
     import dropjax
@@ -334,7 +334,7 @@ def test_a_profile_tells_loops_with_coins():
         text = jax.jit(function).lower(*inputs).compile().as_text()
         return [loop.kind for _, loop in step_profile.parse(text)]
 
-    assert kinds(lambda key, x: dropjax.dropout(key, x, 0.5)) == ["coins"]
+    assert kinds(lambda key, x: dropjax.dropout(key, x, 0.5)) == ["mask"]
     assert kinds(lambda key, x: jnp.tanh(x) + 1) == ["loop"]
     assert "product" in kinds(lambda key, x: x @ x)
 

@@ -91,7 +91,7 @@ def test_a_data_folder_that_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     ("file", "content", "words"),
     [
         (LABELS, idx_bytes(np.zeros(19, np.uint8)), "19 labels for 20 images"),
-        (LABELS, idx_bytes(np.full(20, 10, np.uint8)), "a label 10, beyond 9"),
+        (LABELS, idx_bytes(np.full(20, 10, np.uint8)), "a label 10, above 9"),
         (LABELS, idx_bytes(np.zeros((20, 28, 28), np.uint8)), "not an IDX file"),
         (IMAGES, idx_bytes(np.zeros((20, 8, 8), np.uint8)), "8x8, not 28x28"),
         (IMAGES, idx_bytes(np.zeros(20, np.uint8)), "not an IDX file"),

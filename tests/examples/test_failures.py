@@ -60,8 +60,8 @@ def test_a_checkpoint_that_finds_no_room(
     assert outcome.code == 2
     assert outcome.err == (
         f"train.py: cannot write the checkpoint of step 30 to {folder}/checkpoints: "
-        "File too large. Earlier checkpoints are kept: once this is mended, add "
-        "--resume to go on from the last one\n"
+        "File too large. Earlier checkpoints are kept: once this is fixed, add "
+        "--resume to continue from the last one\n"
     )
     assert kept == {path: path.read_bytes() for path in files(folder / "checkpoints")}
     assert [path.name for path in (folder / "checkpoints").iterdir()] == ["20"]
@@ -204,7 +204,7 @@ def test_all_checkpoints_damaged(
         assert line.endswith(words)
     assert outcome.err == (
         f"train.py: none of the checkpoints in {folder}/checkpoints can be read (tried "
-        f"40, 30, 20): to start anew, name another --workdir, or delete {folder}\n"
+        f"40, 30, 20): to start over, choose another --workdir, or delete {folder}\n"
     )
     assert {path.name for path in (folder / "checkpoints").iterdir()} == STEPS
 
@@ -216,7 +216,8 @@ def test_a_checkpoint_of_another_net(folder: Path) -> None:
     for other in ({"kernel": np.ones(2)}, {"bias": 1.0}):
         with pytest.raises(UserError, match="none of the checkpoints"):
             checkpoints.restore(other, said.append)
-    assert set(said) == {"checkpoint 1 is damaged: it is of another net or optimizer"}
+    words = "it belongs to another network or optimizer"
+    assert set(said) == {f"checkpoint 1 is damaged: {words}"}
     assert checkpoints.restore({"kernel": 0.0}, said.append) == {"kernel": 1.0}
     checkpoints.close()
 
@@ -229,7 +230,7 @@ def test_what_a_killed_run_left_of_a_checkpoint_goes(
     shutil.copytree(folder / "checkpoints" / "40", half)
     outcome = run_train(*TINY, EPOCHS, f"--workdir={folder}", "--resume")
     assert outcome.code == 0
-    assert "going on from step 40" in outcome.out
+    assert "resuming from step 40" in outcome.out
     assert not half.exists()
 
 

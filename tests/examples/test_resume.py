@@ -89,7 +89,7 @@ def test_an_interrupted_run_goes_on_bit_for_bit(
     assert not (folder / "result.json").exists()
     outcome = run_train(*TINY, EPOCHS, f"--workdir={folder}", "--resume")
     assert outcome.code == 0
-    assert "going on from step" in outcome.out
+    assert "resuming from step" in outcome.out
     assert result(folder) == result(whole)
     assert without_times(folder) == without_times(whole)
 
@@ -188,7 +188,7 @@ def empty(step: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("config.json", "[]", "config.json must hold a JSON object, got a list"),
+        ("config.json", "[]", "config.json must contain a JSON object, got a list"),
         ("config.json", "{", "config.json is not JSON: "),
         ("metrics.jsonl", "{}\n", "metrics.jsonl must have a number for step, got {};"),
         ("metrics.jsonl", "[1]\n", "a number for step, got [1]; remove the line"),
@@ -216,7 +216,7 @@ def test_a_damaged_checkpoint_is_skipped_and_kept_aside(
     outcome = run_train(*TINY, EPOCHS, f"--workdir={folder}", "--resume")
     assert outcome.code == 0
     assert "checkpoint 40 is damaged" in outcome.out
-    assert "going on from step 30" in outcome.out
+    assert "resuming from step 30" in outcome.out
     assert (folder / "damaged" / "40").is_dir()
     assert result(folder) == result(whole)
 
@@ -242,7 +242,7 @@ def test_a_used_workdir_is_refused(whole: Path, run_train: Program) -> None:
     before = files(whole)
     outcome = run_train(*TINY, EPOCHS, f"--workdir={whole}")
     assert outcome.code == 2
-    assert "already holds a run: add --resume" in outcome.err
+    assert "already contains a run: add --resume" in outcome.err
     assert files(whole) == before
 
 

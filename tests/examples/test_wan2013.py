@@ -257,7 +257,7 @@ def test_the_result_holds_nets_and_vote(tmp_path: Path, run_train: Program) -> N
     (run,) = json.loads(out.read_text())["runs"]
     assert run["test"] == forms
     assert (run["method"], run["epochs"], run["samples"]) == ("dropconnect", 1, 8)
-    with pytest.raises(UserError, match="Tabulate runs of several nets"):
+    with pytest.raises(UserError, match="Tabulate runs of several networks"):
         tabulate.main(["tabulate.py"])
 
 
@@ -265,7 +265,7 @@ def test_the_result_holds_nets_and_vote(tmp_path: Path, run_train: Program) -> N
     ("name", "content", "words"),
     [
         ("config.json", "{", "config.json is not JSON: "),
-        ("config.json", "[]", "config.json must hold a JSON object, got a list"),
+        ("config.json", "[]", "config.json must contain a JSON object, got a list"),
         ("result.json", "nets", "result.json is not JSON: "),
         ("result.json", '{"nets": {}}', "result.json has no train accuracy"),
         ("metrics.jsonl", "{}\n", "metrics.jsonl must have a number for step, got {};"),

@@ -1,4 +1,4 @@
-"""What the TPU's compiler makes of a training step, read from its own report."""
+"""Compiles a training step for TPUs and reads the compiler's report."""
 
 import os
 import re
@@ -32,11 +32,11 @@ _SHAPE = re.compile(r"([a-z]+\d*\w*)\[([\d,]*)\]")
 
 
 def chips(topology: str, model: int = 1) -> Mesh:
-    """A mesh of a pod's chips: the batch along one axis, the model along the other.
+    """A mesh of the chips of a pod, with a data axis and a model axis.
 
     Args:
       topology: such as "v5e:4x4".
-      model: how many chips share the parameters.
+      model: the number of chips that share the parameters.
 
     Returns:
       The mesh.
@@ -50,13 +50,13 @@ def compile_step(net: Net, noise: Noise, generator: str, mesh: Mesh) -> Report:
     """Compiles a training step for a mesh.
 
     Args:
-      net: the net; its batch is that of one chip.
-      noise: what it drops.
+      net: the network, with the batch of one chip.
+      noise: the method.
       generator: of the key.
       mesh: the chips.
 
     Returns:
-      What the compiler says.
+      The compiler's report; see `read`.
     """
     everywhere = NamedSharding(mesh, PartitionSpec())
     batch = NamedSharding(mesh, PartitionSpec(DATA))
@@ -86,8 +86,8 @@ def read(compiled: jax.stages.Compiled) -> Report:
     """Reads the compiler's report on a program.
 
     Returns:
-      The bytes of one chip's arguments, scratch memory and program; how many
-      collectives there are of each kind; and all that they carry, kind and shape.
+      The bytes of one chip's arguments, scratch memory and program; the number of
+      collectives of each kind; and the kind and shape of each of their results.
     """
     memory = compiled.memory_analysis()
     kinds: Counter[str] = Counter()
@@ -105,10 +105,10 @@ def read(compiled: jax.stages.Compiled) -> Report:
 
 
 def worse(report: Report, plain: Report) -> bool:
-    """Whether a program talks otherwise than another, or needs more scratch memory.
+    """Whether a program has other collectives than another, or more scratch memory.
 
-    A twentieth and a mebibyte are granted: the compiler rounds keys up to 4 KiB, and
-    what it keeps in the faster memory instead changes with every program.
+    The tolerance is 5% plus 1 MiB: the compiler rounds keys up to 4 KiB, and what it
+    keeps in faster memory differs between programs.
     """
     granted = 1.05 * plain["scratch"] + MIB
     return bool(report["talk"] != plain["talk"] or report["scratch"] > granted)
