@@ -105,7 +105,7 @@ pods:
 	$(optimized) .venv-pods/bin/python -m pytest -m tpu_compiler
 	.venv-pods/bin/python benchmarks/pods.py $(ARGS)
 
-# In one of its own too: where the plugin for CUDA is, JAX looks for a GPU, unless told.
+# Also separate: if the CUDA plugin is installed, JAX looks for a GPU by default.
 gpus:
 	$(MAKE) .venv-gpus/tests.installed VENV=.venv-gpus EXTRA=gpus
 	JAX_PLATFORMS=cpu $(optimized) .venv-gpus/bin/python -m pytest -m gpu_compiler

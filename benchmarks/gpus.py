@@ -1,13 +1,12 @@
-"""GPUs on paper: every method compiled for an H100, an A100 and a B200, without one.
+"""Compiles every method for an H100, an A100 and a B200, without a GPU.
 
-    python benchmarks/gpus.py                                everything
-    python benchmarks/gpus.py --only "H100 dropout float32*"  some of it
+    python benchmarks/gpus.py                                all rows
+    python benchmarks/gpus.py --only "H100 dropout float32*"  some rows
 
-Needs JAX's plugin for CUDA (`pip install '.[gpus]'`), which compiles without a GPU.
-Nothing is timed: launches, memory and instructions are exact, and the least time that
-they take follows from the GPU's bandwidth and the rates of its pipes. What is in the
-JSON file already is not compiled again: delete it to start anew. The exit code is 1
-where a bar is missed.
+Needs JAX's CUDA plugin (`pip install '.[gpus]'`), which compiles without a GPU. Nothing
+is timed: launches, memory and instructions are exact, and the minimum time follows from
+the GPU's bandwidth and the throughput of its pipes. Rows in the JSON file are not
+compiled again: delete it to start over. The exit code is 1 if a target is missed.
 """
 
 import argparse
@@ -20,11 +19,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-# There is no GPU, and its plugin need not look for one.
+# Keeps the plugin from looking for a GPU.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-# First, since it says which packages are missing.
+# Imported first: it reports missing packages.
 from onpaper.gpu.programs import BOTH, FLAX, METHODS, NETS, OURS, PLAIN, Case
 
 # isort: split
@@ -56,20 +55,20 @@ NET_COLUMNS = ("net", "blocks", "who", "launches", "scratch, MiB", "moved, MiB")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Compiles what is missing and writes the table.
+    """Compiles missing rows and writes the table.
 
     Returns:
       The exit code.
     """
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", default="*", help="rows, as a shell pattern")
+    parser.add_argument("--only", default="*", help="names of rows, as a shell pattern")
     parser.add_argument("--out", type=Path, default=HERE / "results" / "gpus.json")
     options = parser.parse_args(argv)
     chosen = [it for it in cases() if fnmatch.fnmatch(it.name, options.only)]
     console = Console(stderr=True, highlight=False)
     if not chosen:
         first = next(cases()).name
-        console.print(f"No row is called {options.only!r}; one is {first!r}.")
+        console.print(f"No row matches {options.only!r}; an example is {first!r}.")
         return 2
     output.prepare(options.out.parent)
     rows = _read(options.out)

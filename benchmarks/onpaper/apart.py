@@ -1,4 +1,4 @@
-"""Calls in a process of their own, since the compiler may end it."""
+"""Calls in a separate process, since the compiler may crash."""
 
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor

@@ -1,4 +1,4 @@
-"""What a program for a GPU must not exceed, and whether a row does."""
+"""Limits for compiled GPU programs, and whether a row exceeds them."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""What an instruction of XLA's optimized HLO reads and writes, from the text."""
+"""The memory that instructions of optimized HLO read and write, from its text."""
 
 import math
 import re

@@ -1,4 +1,4 @@
-"""A kernel's machine instructions, and the pipes of a GPU that they occupy."""
+"""The machine instructions of a kernel, and the pipes of a GPU they occupy."""
 
 import re
 from collections import Counter

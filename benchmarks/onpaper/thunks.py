@@ -1,4 +1,4 @@
-"""What XLA starts on a GPU, and how often, from its dumped list of thunks."""
+"""The launches of a GPU program, from XLA's dumped list of thunks."""
 
 import math
 import re

@@ -1,4 +1,4 @@
-"""Programs compiled for NVIDIA GPUs that are not there."""
+"""Programs compiled for NVIDIA GPUs without a GPU."""
 
 import needs
 

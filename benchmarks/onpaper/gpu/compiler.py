@@ -1,4 +1,4 @@
-"""What XLA and NVIDIA's tools make of a function for a GPU, read from their reports."""
+"""Compiles a function for a GPU and reads the reports of XLA and NVIDIA's tools."""
 
 import re
 import subprocess

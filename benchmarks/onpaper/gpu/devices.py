@@ -1,4 +1,4 @@
-"""GPUs in numbers, as XLA describes them, and the least time that a launch takes."""
+"""GPU parameters, as XLA describes them, and the minimum time of a launch."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""The methods at usual sizes: functions, layers, and flax's where it has one."""
+"""The methods at usual sizes: functions, layers, and those of Flax."""
 
 import functools
 from collections.abc import Callable, Iterator, Sequence

@@ -1,4 +1,4 @@
-"""What is compiled for a GPU: a row's names, made into a function and its arguments."""
+"""The programs compiled for a GPU: from a row's name to a function and arguments."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, TypeAlias

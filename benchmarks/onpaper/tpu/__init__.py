@@ -1,4 +1,4 @@
-"""Training steps compiled for TPUs that are not there."""
+"""Training steps compiled for TPUs without a TPU."""
 
 import needs
 
