@@ -53,7 +53,7 @@ def test_one_mask_serves_the_whole_sequence(
     net, calm = make(host), make(host, "none")
     params = net.init(jax.random.key(0))
     layer = recurrent_layer(host, params)
-    room = importlib.import_module(f"dropjax.{host}._dropconnect")
+    room = importlib.import_module(f"dropjax.{host}.weights._dropconnect")
     drawn = []
 
     def noting(*args: object, **options: object) -> dict:
