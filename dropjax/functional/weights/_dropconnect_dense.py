@@ -66,7 +66,7 @@ def dropconnect_dense(
       x: the inputs, with the same dtype as W.
       kernel: the weights W.
       rate: the probability of dropping a weight, in [0, 1], a number or an array that
-        broadcasts to the kernel's shape's shape.
+        broadcasts to the kernel's shape.
       bias: the bias b, added after the product, or None for no bias.
       bias_rate: the probability of dropping an element of the bias, or None to keep all
         of it. The paper drops both at the same rate.

@@ -42,7 +42,7 @@ def dropconnect_einsum(
       x: the inputs, with the same dtype as W.
       kernel: the weights W.
       rate: the probability of dropping a weight, in [0, 1], a number or an array that
-        broadcasts to the kernel's shape's shape.
+        broadcasts to the kernel's shape.
       einsum_str: the equation of x and W, such as "bti,ihd->bthd" or "...i,io->...o".
         Each axis of x must be an axis of the kernel or of the output.
       bias: the bias b, along those output axes that are axes of the kernel, added after

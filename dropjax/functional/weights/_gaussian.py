@@ -46,7 +46,7 @@ def dropconnect_gaussian(
       x: the inputs, with the same dtype as W.
       kernel: the weights W.
       rate: the probability of dropping a weight, in [0, 1], a number or an array that
-        broadcasts to the kernel's shape's shape.
+        broadcasts to the kernel's shape.
       activation: a, a function of the pre-activations, (*batch, features_out). Its
         outputs are averaged, and may have another shape.
       num_samples: S, a positive integer.
@@ -120,7 +120,7 @@ def dropconnect_conv_gaussian(
       x: the inputs, (*batch, *spatial, features_in), with the same dtype as W.
       kernel: the weights W, (*window, features_in / groups, features_out).
       rate: the probability of dropping a weight, in [0, 1], a number or an array that
-        broadcasts to the kernel's shape's shape.
+        broadcasts to the kernel's shape.
       activation: a, a function of the pre-activations, (*batch, *spatial,
         features_out). Its outputs are averaged, and may have another shape.
       num_samples: S, a positive integer.

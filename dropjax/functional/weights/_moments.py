@@ -115,7 +115,7 @@ def dropconnect_conv_moments(
       x: the inputs, (*batch, *spatial, features_in), with the same dtype as W.
       kernel: the weights W, (*window, features_in / groups, features_out).
       rate: the probability of dropping a weight, in [0, 1], a number or an array that
-        broadcasts to the kernel's shape's shape.
+        broadcasts to the kernel's shape.
       bias: the bias b, added after the convolution, or None for no bias.
       bias_rate: the probability of dropping an element of the bias, or None to keep all
         of it.

@@ -15,9 +15,9 @@ class AlphaDropout(Drop):
 
     Attributes:
       rate: the probability of dropping, in [0, 1].
-      broadcast_dims: the axes along which elements share a mask value.
-      noise_shape: the shape of the mask, as in Keras, instead of `broadcast_dims`: 1
-        for a shared axis, None or the full size for any other.
+      broadcast_dims: the axes along which elements share one mask value.
+      noise_shape: the same choice written as a shape, as in Keras. Give at most one of
+        the two.
       deterministic: if True, nothing is dropped. Set it here or pass it in the call.
       rng_collection: the name of the rng collection that provides PRNG keys.
 
@@ -72,7 +72,7 @@ class FeatureAlphaDropout(Drop):
     Attributes:
       rate: the probability of dropping a feature map, in [0, 1].
       channel_axis: the axis of the feature maps; 1 for PyTorch's layout.
-      batch_axis: the axis of the examples; None if there is no such axis.
+      batch_axis: the axis of the examples, or None if there is none.
       deterministic: if True, nothing is dropped. Set it here or pass it in the call.
       rng_collection: the name of the rng collection that provides PRNG keys.
 

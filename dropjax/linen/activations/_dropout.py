@@ -18,11 +18,11 @@ class Dropout(Drop, nn.Dropout):
 
     Attributes:
       rate: the probability of dropping, in [0, 1].
-      broadcast_dims: the axes along which elements share a mask value.
+      broadcast_dims: the axes along which elements share one mask value.
       deterministic: if True, nothing is dropped. Set it here or pass it in the call.
       rng_collection: the name of the rng collection that provides PRNG keys.
-      noise_shape: the shape of the mask, as in Keras, instead of `broadcast_dims`: 1
-        for a shared axis, None or the full size for any other.
+      noise_shape: the same choice written as a shape, as in Keras. Give at most one of
+        the two.
       scaling: "inverted" or "standard".
 
     Example:

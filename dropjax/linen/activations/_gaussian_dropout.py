@@ -15,7 +15,7 @@ class GaussianDropout(Drop):
 
     Attributes:
       rate: the rate of the dropout whose noise variance is matched, in [0, 1).
-      broadcast_dims: the axes along which elements share a noise value.
+      broadcast_dims: the axes along which elements share one noise value.
       deterministic: if True, nothing is dropped. Set it here or pass it in the call.
       rng_collection: the name of the rng collection that provides PRNG keys.
 
@@ -69,7 +69,7 @@ class GaussianNoise(Drop):
 
     Attributes:
       stddev: the standard deviation of the noise, at least 0.
-      broadcast_dims: the axes along which elements share a noise value.
+      broadcast_dims: the axes along which elements share one noise value.
       deterministic: if True, no noise is added. Set it here or pass it in the call.
       rng_collection: the name of the rng collection that provides PRNG keys.
 

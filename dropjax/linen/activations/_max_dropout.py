@@ -14,7 +14,7 @@ class MaxDropout(Drop):
 
     Attributes:
       rate: the probability of dropping a group's maximum, in [0, 1].
-      broadcast_dims: the axes that form a group; None means all but the first and last.
+      broadcast_dims: the axes of a group; None means all except the first and last.
       deterministic: if True, nothing is dropped. Set it here or pass it in the call.
       rng_collection: the name of the rng collection that provides PRNG keys.
 

@@ -20,8 +20,8 @@ class Cutout(Drop):
       fill: the value that replaces dropped elements: a number, one for each channel, an
         array that broadcasts, or "random".
       inside: if True, the square lies entirely inside the map.
-      channel_axis: the axis of the channels, which share the same area.
-      batch_axis: the axis of the examples; None if there is no such axis.
+      channel_axis: the axis of the channels, which are all cut at the same place.
+      batch_axis: the axis of the examples, or None if there is none.
       deterministic: if True, nothing is dropped. Set it here or pass it in the call.
       rng_collection: the name of the rng collection that provides PRNG keys.
 

@@ -60,7 +60,7 @@ class SpatialDropout1D(_SpatialDropout):
     Attributes:
       rate: the probability of dropping a feature map, in [0, 1].
       channel_axis: the axis of the feature maps.
-      batch_axis: the axis of the examples; None if there is no such axis.
+      batch_axis: the axis of the examples, or None if there is none.
       scaling: "inverted" or "standard".
       deterministic: if True, nothing is dropped. Set it here or pass it in the call.
       rng_collection: the name of the rng collection that provides PRNG keys.
@@ -81,7 +81,7 @@ class SpatialDropout2D(_SpatialDropout):
     Attributes:
       rate: the probability of dropping a feature map, in [0, 1].
       channel_axis: the axis of the feature maps; 1 for PyTorch's layout.
-      batch_axis: the axis of the examples; None if there is no such axis.
+      batch_axis: the axis of the examples, or None if there is none.
       scaling: "inverted" or "standard".
       deterministic: if True, nothing is dropped. Set it here or pass it in the call.
       rng_collection: the name of the rng collection that provides PRNG keys.
@@ -102,7 +102,7 @@ class SpatialDropout3D(_SpatialDropout):
     Attributes:
       rate: the probability of dropping a feature map, in [0, 1].
       channel_axis: the axis of the feature maps; 1 for PyTorch's layout.
-      batch_axis: the axis of the examples; None if there is no such axis.
+      batch_axis: the axis of the examples, or None if there is none.
       scaling: "inverted" or "standard".
       deterministic: if True, nothing is dropped. Set it here or pass it in the call.
       rng_collection: the name of the rng collection that provides PRNG keys.

@@ -14,7 +14,7 @@ class DropHead(Drop):
     Attributes:
       rate: the probability of dropping a head, in [0, 1].
       head_axis: the axis of the heads.
-      batch_axis: the axis of the examples; None if there is no such axis.
+      batch_axis: the axis of the examples, or None if there is none.
       deterministic: if True, nothing is dropped. Set it here or pass it in the call.
       rng_collection: the name of the rng collection that provides PRNG keys.
 

@@ -37,9 +37,12 @@ class DropConnectDense(Drop):
       promote_dtype: a function that promotes (inputs, kernel, bias) to one dtype.
       dot_general: a replacement for `jax.lax.dot_general`.
       dot_general_cls: a class that constructs such a replacement.
-      bias_rate: the probability of dropping an element of the bias; None keeps all.
-      mask_per: one mask per "batch", per "example", or per so many examples, a number.
-      noise: "bernoulli" for masks, or "gaussian", as in `dropconnect_dense`.
+      bias_rate: the probability of dropping an element of the bias, or None to keep all
+        of it.
+      mask_per: which examples share a mask: "batch" (all of them), "example" (none), or
+        n for n consecutive examples.
+      noise: "bernoulli" for masks, or "gaussian" for noise in their place, as in
+        `dropconnect_dense`.
       inference: the output with `deterministic=True`: "mean" uses all weights; the
         others average the activation over samples and need a PRNG key: "gaussian" as in
         the paper, "monte_carlo" with masks as in training.

@@ -40,7 +40,7 @@ class ConcreteDropout(Wrapper, nnx.Module):
       examples: the number of examples in the training set.
       init_rate: the initial rate, between 0 and 1.
       temperature: the temperature of the relaxed mask.
-      broadcast_dims: the axes along which elements share a mask value.
+      broadcast_dims: the axes along which elements share one mask value.
       length_scale: the length scale of the prior over functions.
       param_dtype: the dtype of the logit.
       deterministic: if True, nothing is dropped.

@@ -19,9 +19,9 @@ class Dropout(Drop, nnx.Dropout):  # type: ignore[misc]  # The rate may be an ar
 
     Args:
       rate: the probability of dropping, in [0, 1].
-      broadcast_dims: the axes along which elements share a mask value.
-      noise_shape: the shape of the mask, as in Keras, instead of `broadcast_dims`: 1
-        for a shared axis, None or the full size for any other.
+      broadcast_dims: the axes along which elements share one mask value.
+      noise_shape: the same choice written as a shape, as in Keras. Give at most one of
+        the two.
       scaling: "inverted" or "standard".
       deterministic: if True, nothing is dropped.
       rng_collection: the name of the rng stream that provides PRNG keys.

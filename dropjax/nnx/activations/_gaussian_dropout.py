@@ -15,7 +15,7 @@ class GaussianDropout(Drop, nnx.Module):
 
     Args:
       rate: the rate of the dropout whose noise variance is matched, in [0, 1).
-      broadcast_dims: the axes along which elements share a noise value.
+      broadcast_dims: the axes along which elements share one noise value.
       deterministic: if True, nothing is dropped.
       rng_collection: the name of the rng stream that provides PRNG keys.
       rngs: the source of PRNG keys; None if every call passes its own.
@@ -78,7 +78,7 @@ class GaussianNoise(Drop, nnx.Module):
 
     Args:
       stddev: the standard deviation of the noise, at least 0.
-      broadcast_dims: the axes along which elements share a noise value.
+      broadcast_dims: the axes along which elements share one noise value.
       deterministic: if True, no noise is added.
       rng_collection: the name of the rng stream that provides PRNG keys.
       rngs: the source of PRNG keys; None if every call passes its own.

@@ -88,7 +88,7 @@ class DropBlock1D(_DropBlock):
       rate: the fraction of elements to drop, in [0, 1].
       block_size: the side length of the blocks, or one for each spatial axis.
       channel_axis: the axis of the feature maps; 1 for PyTorch's layout.
-      batch_axis: the axis of the examples; None if there is no such axis.
+      batch_axis: the axis of the examples, or None if there is none.
       per_channel: if False, the channels of an example share the same blocks.
       gamma_scale: a positive factor for the probability of a block.
       fill: the value that replaces dropped elements: a number, one for each channel, an
@@ -117,7 +117,7 @@ class DropBlock2D(_DropBlock):
       rate: the fraction of elements to drop, in [0, 1].
       block_size: the side length of the blocks, or one for each spatial axis.
       channel_axis: the axis of the feature maps; 1 for PyTorch's layout.
-      batch_axis: the axis of the examples; None if there is no such axis.
+      batch_axis: the axis of the examples, or None if there is none.
       per_channel: if False, the channels of an example share the same blocks.
       gamma_scale: a positive factor for the probability of a block.
       fill: the value that replaces dropped elements: a number, one for each channel, an
@@ -146,7 +146,7 @@ class DropBlock3D(_DropBlock):
       rate: the fraction of elements to drop, in [0, 1].
       block_size: the side length of the blocks, or one for each spatial axis.
       channel_axis: the axis of the feature maps; 1 for PyTorch's layout.
-      batch_axis: the axis of the examples; None if there is no such axis.
+      batch_axis: the axis of the examples, or None if there is none.
       per_channel: if False, the channels of an example share the same blocks.
       gamma_scale: a positive factor for the probability of a block.
       fill: the value that replaces dropped elements: a number, one for each channel, an

@@ -19,8 +19,8 @@ class RandomErasing(Drop, nnx.Module):
       ratio: the smallest and the largest ratio of height to width, above 0.
       fill: the value that replaces dropped elements: a number, one for each channel, an
         array that broadcasts, or "random".
-      channel_axis: the axis of the channels, which share the same area.
-      batch_axis: the axis of the examples; None if there is no such axis.
+      channel_axis: the axis of the channels, which are all erased at the same place.
+      batch_axis: the axis of the examples, or None if there is none.
       deterministic: if True, nothing is dropped.
       rng_collection: the name of the rng stream that provides PRNG keys.
       rngs: the source of PRNG keys; None if every call passes its own.

@@ -68,7 +68,7 @@ class SpatialDropout1D(_SpatialDropout):
     Args:
       rate: the probability of dropping a feature map, in [0, 1].
       channel_axis: the axis of the feature maps.
-      batch_axis: the axis of the examples; None if there is no such axis.
+      batch_axis: the axis of the examples, or None if there is none.
       scaling: "inverted" or "standard".
       deterministic: if True, nothing is dropped.
       rng_collection: the name of the rng stream that provides PRNG keys.
@@ -91,7 +91,7 @@ class SpatialDropout2D(_SpatialDropout):
     Args:
       rate: the probability of dropping a feature map, in [0, 1].
       channel_axis: the axis of the feature maps; 1 for PyTorch's layout.
-      batch_axis: the axis of the examples; None if there is no such axis.
+      batch_axis: the axis of the examples, or None if there is none.
       scaling: "inverted" or "standard".
       deterministic: if True, nothing is dropped.
       rng_collection: the name of the rng stream that provides PRNG keys.
@@ -114,7 +114,7 @@ class SpatialDropout3D(_SpatialDropout):
     Args:
       rate: the probability of dropping a feature map, in [0, 1].
       channel_axis: the axis of the feature maps; 1 for PyTorch's layout.
-      batch_axis: the axis of the examples; None if there is no such axis.
+      batch_axis: the axis of the examples, or None if there is none.
       scaling: "inverted" or "standard".
       deterministic: if True, nothing is dropped.
       rng_collection: the name of the rng stream that provides PRNG keys.

@@ -15,7 +15,7 @@ class WeightedChannelDropout(Drop, nnx.Module):
       rate: the fraction of channels to drop, in [0, 1].
       selected_rate: the probability of dropping a channel that was selected.
       channel_axis: the axis of the channels.
-      batch_axis: the axis of the examples; None if there is no such axis.
+      batch_axis: the axis of the examples, or None if there is none.
       deterministic: if True, nothing is dropped.
       rng_collection: the name of the rng stream that provides PRNG keys.
       rngs: the source of PRNG keys; None if every call passes its own.

@@ -14,7 +14,7 @@ class DropHead(Drop, nnx.Module):
     Args:
       rate: the probability of dropping a head, in [0, 1].
       head_axis: the axis of the heads.
-      batch_axis: the axis of the examples; None if there is no such axis.
+      batch_axis: the axis of the examples, or None if there is none.
       deterministic: if True, nothing is dropped.
       rng_collection: the name of the rng stream that provides PRNG keys.
       rngs: the source of PRNG keys; None if every call passes its own.
