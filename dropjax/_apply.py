@@ -81,8 +81,12 @@ def apply_mask(
     wide = x if unscaled else _divide(x, keep)
     fill = jnp.full_like(wide, check_fill(fill, x))
     # Round last: on CPUs, XLA selects bfloat16 values in float32 and would round twice.
-    chosen = lax.select(jnp.broadcast_to(mask, x.shape), wide, fill)
+    chosen = sharded_like(x, _select)(mask, wide, fill)
     return _as_weak_as(x, chosen.astype(x.dtype))
+
+
+def _select(mask: Array, kept: Array, fill: Array) -> Array:
+    return lax.select(jnp.broadcast_to(mask, kept.shape), kept, fill)
 
 
 def redrawn(

@@ -154,6 +154,28 @@ def test_a_sharded_batch_has_the_same_samples_without_talk(axis_type):
         assert talk not in text
 
 
+@pytest.mark.parametrize("axis_type", ["Auto", "Explicit"])
+def test_a_sharded_kernel_has_the_same_moments_and_samples(axis_type):
+    mesh = jax.make_mesh((2,), ("model",), (getattr(AxisType, axis_type),))
+    x, kernel = array((8, 6)), array((6, 4), seed=1)
+    calls = [
+        lambda kernel: dj.dropconnect_moments(x, kernel, 0.3)[1],
+        lambda kernel: dj.dropconnect_gaussian(
+            KEY, x, kernel, 0.3, jnp.tanh, num_samples=4
+        ),
+        lambda kernel: dj.dropconnect_dense(KEY, x, kernel, 0.3, noise="gaussian"),
+        lambda kernel: dj.apply_mask(kernel, jnp.arange(4) % 2 == 0, keep=0.5),
+    ]
+    for call in calls:
+        y = call(kernel)
+        with jax.set_mesh(mesh):
+            spec = PartitionSpec(None, "model")
+            shards = jax.device_put(kernel, NamedSharding(mesh, spec))
+            sharded = call(shards)
+        np.testing.assert_allclose(sharded, y, rtol=1e-5, atol=1e-6)
+        assert sharded.sharding.is_equivalent_to(shards.sharding, 2)
+
+
 def test_shard_map_takes_it():
     mesh = jax.make_mesh((2,), ("data",), (AxisType.Auto,))
     spec = PartitionSpec("data")
