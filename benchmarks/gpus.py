@@ -42,16 +42,16 @@ Rows = dict[str, Row]
 COLUMNS = (
     "method",
     "pass",
-    "who",
+    "library",
     "launches",
     "scratch, KiB",
     "moved, MiB",
-    "instructions an element",
+    "instructions per element",
     "bound by",
     "limit, us",
-    "of the work without",
+    "relative to without",
 )
-NET_COLUMNS = ("net", "blocks", "who", "launches", "scratch, MiB", "moved, MiB")
+NET_COLUMNS = ("network", "blocks", "library", "launches", "scratch, MiB", "moved, MiB")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -83,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def missed_by(name: str, rows: Rows) -> list[str]:
-    """Which bars a row misses; none, where what it is compared with is not there."""
+    """The targets a row misses; none if the rows it is compared with are missing."""
     case = _case(rows[name])
     row, plain = rows[name], rows.get(case.plain().name)
     flax = rows.get(case._replace(who=FLAX).name)
@@ -105,7 +105,7 @@ def _read(path: Path) -> Rows:
 
 
 def compile_missing(chosen: Sequence[Case], rows: Rows) -> Iterator[Case]:
-    """Adds to the rows those that are missing, in a process apart, and tells each."""
+    """Compiles missing rows in a separate process, and yields the case of each."""
     apart, version = Apart(), metadata.version("jax")
     for case in chosen:
         if case.name not in rows:
@@ -120,15 +120,16 @@ def _case(row: Row) -> Case:
 
 def _page(rows: Rows) -> Iterator[str]:
     versions = ", ".join(sorted({row["jax"] for row in rows.values()}))
-    yield "# GPUs on paper"
+    yield "# Programs compiled for GPUs"
     yield ""
     yield (
-        f"Programs as XLA (jax {versions}) and NVIDIA's ptxas make them for GPUs, by "
-        "`make gpus`. Nothing was run. Launches, memory and instructions are the "
-        "compiler's own. A limit is the least time that the GPU's bandwidth and the "
-        "rates of its pipes allow, summed over the launches; it is not a timing. "
-        "Instructions inside a loop are counted once, and marked with a +. Matrix "
-        "products go to cuBLAS, and only their bytes are counted; nothing is autotuned."
+        f"Programs compiled for GPUs by XLA (jax {versions}) and NVIDIA's ptxas; "
+        "`make gpus`. Nothing was run. Launches, memory and instructions are those "
+        "reported by the compiler. A limit is the minimum time that the GPU's "
+        "bandwidth and the throughput of its pipes allow, summed over the launches; it "
+        "is not a timing. Instructions inside a loop are counted once, and marked with "
+        "a +. Matrix products go to cuBLAS: only their bytes are counted, and nothing "
+        "is autotuned."
     )
     yield ""
     yield _said_of_layers(rows)
@@ -201,7 +202,7 @@ def _who(row: Row) -> str:
 
 
 def limit_of(row: Row) -> float:
-    """The least time of all launches, in microseconds."""
+    """The minimum time of all launches, in microseconds."""
     return float(sum(row["microseconds"].values()))
 
 
