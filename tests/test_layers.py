@@ -348,6 +348,29 @@ def test_out_sharding_reaches_the_product():
         assert y.sharding.spec == spec
 
 
+SHARDED = {
+    "linear": (djn.DropConnectLinear, (30, 8)),
+    "general": (djn.DropConnectLinearGeneral, (30, (8, 2))),
+    "einsum": (djn.DropConnectEinsum, ("bi,ij->bj", (30, 8))),
+}
+
+
+@pytest.mark.parametrize("options", [{"mask_per": "example"}, {"mask_per": 2}, {}])
+@pytest.mark.parametrize("kind", SHARDED)
+def test_out_sharding_is_that_of_the_output(kind, options):
+    make, sizes = SHARDED[kind]
+    layer = make(*sizes, 0.5, rngs=nnx.Rngs(0), **options)
+    mesh = jax.make_mesh((2,), ("d",), (jax.sharding.AxisType.Explicit,))
+    for off in (False, True):
+        expected = layer(X, rngs=KEY, deterministic=off)
+        with jax.set_mesh(mesh):
+            spec = jax.sharding.PartitionSpec(None, "d")
+            x = jax.device_put(X, jax.sharding.PartitionSpec())
+            y = layer(x, out_sharding=spec, rngs=KEY, deterministic=off)
+        assert y.sharding.spec[:2] == (None, "d")
+        np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-5)
+
+
 def test_wrappers_do_not_hide_what_they_wrap():
     assert "module" in inspect.signature(djl.DropConnect).parameters
     assert isinstance(djn.DropConnectLinear(2, 2, 0.5, rngs=nnx.Rngs(0)), nnx.Linear)

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, TypeAlias
 import jax
 import numpy as np
 from flax import nnx
+from jax.sharding import AxisType
 from jaxtyping import Array
 
 from dropjax._checks import (
@@ -126,5 +127,19 @@ def replacement(
 ) -> Callable[..., Array] | None:
     """The layer's product function; None for JAX's own, the default."""
     if out_sharding is not None:
-        return functools.partial(function, out_sharding=out_sharding)
+        return functools.partial(_sharded_product, function, out_sharding)
     return None if function is stock else function
+
+
+def _sharded_product(
+    function: Callable[..., Array], out_sharding: Any, *args: Any, **options: Any
+) -> Array:
+    """A product; with masks per example, the compiler chooses its sharding."""
+    if AxisType.Explicit in jax.sharding.get_abstract_mesh().axis_types:
+        options["out_sharding"] = out_sharding
+    return function(*args, **options)
+
+
+def resharded(y: Array, out_sharding: Any) -> Array:
+    """The output with the sharding that was asked for."""
+    return y if out_sharding is None else jax.sharding.reshard(y, out_sharding)

@@ -17,7 +17,7 @@ from dropjax._types import Inference, KeyLike, MaskPer, Noise, RateLike, Scaling
 from dropjax.functional.weights._conv import Conv, Padding, Window
 from dropjax.functional.weights._inference import answer
 from dropjax.functional.weights._linear import Drops
-from dropjax.nnx._base import Drop, Rngs, promoted, replacement
+from dropjax.nnx._base import Drop, Rngs, promoted, replacement, resharded
 
 
 class DropConnectConv(Drop, nnx.Conv):
@@ -182,4 +182,5 @@ class DropConnectConv(Drop, nnx.Conv):
         )
         operands = linear.operands(inputs, kernel, bias)
         drops = Drops(rate, self.bias_rate, self.scaling, deterministic=deterministic)
-        return answer(key, self, linear, operands, drops)
+        y = answer(key, self, linear, operands, drops)
+        return resharded(y, out_sharding)

@@ -16,7 +16,7 @@ from dropjax._types import Inference, KeyLike, MaskPer, Noise, RateLike, Scaling
 from dropjax.functional.weights._einsum import Einsum
 from dropjax.functional.weights._inference import answer
 from dropjax.functional.weights._linear import Drops
-from dropjax.nnx._base import Drop, Rngs, promoted, replacement
+from dropjax.nnx._base import Drop, Rngs, promoted, replacement, resharded
 
 
 class DropConnectEinsum(Drop, nnx.Einsum):
@@ -152,4 +152,5 @@ class DropConnectEinsum(Drop, nnx.Einsum):
         )
         operands = linear.operands(inputs, kernel, bias)
         drops = Drops(rate, self.bias_rate, self.scaling, deterministic=deterministic)
-        return answer(key, self, linear, operands, drops)
+        y = answer(key, self, linear, operands, drops)
+        return resharded(y, out_sharding)

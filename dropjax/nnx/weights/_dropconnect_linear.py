@@ -17,7 +17,7 @@ from dropjax._types import Inference, KeyLike, MaskPer, Noise, RateLike, Scaling
 from dropjax.functional.weights._dense import Dense
 from dropjax.functional.weights._inference import answer
 from dropjax.functional.weights._linear import Drops
-from dropjax.nnx._base import Drop, Rngs, promoted, replacement
+from dropjax.nnx._base import Drop, Rngs, promoted, replacement, resharded
 
 
 class DropConnectLinear(Drop, nnx.Linear):
@@ -150,4 +150,5 @@ class DropConnectLinear(Drop, nnx.Linear):
         )
         operands = linear.operands(inputs, kernel, bias)
         drops = Drops(rate, self.bias_rate, self.scaling, deterministic=deterministic)
-        return answer(key, self, linear, operands, drops)
+        y = answer(key, self, linear, operands, drops)
+        return resharded(y, out_sharding)

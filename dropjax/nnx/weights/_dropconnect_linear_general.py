@@ -22,7 +22,7 @@ from dropjax._types import Axes, Inference, KeyLike, MaskPer, Noise, RateLike, S
 from dropjax.functional.weights._dense import DenseGeneral
 from dropjax.functional.weights._inference import answer
 from dropjax.functional.weights._linear import Drops
-from dropjax.nnx._base import Drop, Rngs, promoted, replacement
+from dropjax.nnx._base import Drop, Rngs, promoted, replacement, resharded
 
 
 class DropConnectLinearGeneral(Drop, nnx.LinearGeneral):
@@ -172,4 +172,5 @@ class DropConnectLinearGeneral(Drop, nnx.LinearGeneral):
         )
         operands = linear.operands(inputs, kernel, bias)
         drops = Drops(rate, self.bias_rate, self.scaling, deterministic=deterministic)
-        return answer(key, self, linear, operands, drops)
+        y = answer(key, self, linear, operands, drops)
+        return resharded(y, out_sharding)
