@@ -17,18 +17,14 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Inexact, Key, Num
 
 from dropjax._checks import (
     check_array,
-    check_deterministic,
     check_fill,
     check_keep,
-    check_key,
     check_mask,
     check_numbers,
-    check_rate,
-    check_rate_shape,
     check_scaling,
     is_symbolic,
 )
-from dropjax._masks import foregone, keep_probability, over_blocks, toss
+from dropjax._masks import over_blocks, prepare, toss
 from dropjax._types import KeyLike, RateLike, Scaling
 
 # Drawing a mask entry inside the loop that uses it takes about an eighth of the time of
@@ -195,18 +191,21 @@ def drop(
 
     With a `block`, each mask entry covers a block with these sides along the last axes.
     """
-    rate = check_rate(rate)
-    check_rate_shape(rate, coins)
     check_scaling(scaling)
-    deterministic = check_deterministic(deterministic)
-    certain = foregone(rate, deterministic)
-    keep = keep_probability(rate, working_dtype(x))
-    if certain is None:
-        options = {"coins": coins, "block": block, "scaling": scaling}
-        return _toss_and_apply(check_key(key), x, keep, **options)
-    if deterministic and scaling == "standard" and not is_one(keep):
-        return _expect(None, x, over_blocks(keep, block, x.shape))
-    return x if certain else jnp.zeros_like(x)
+    key, keep, certain = prepare(
+        key,
+        rate,
+        coins,
+        working_dtype(x),
+        deterministic=deterministic,
+        averages=scaling == "standard",
+    )
+    if certain is not None:
+        return x if certain else jnp.zeros_like(x)
+    if key is None:
+        keep = over_blocks(keep, block, x.shape)
+        return x if is_one(keep) else _expect(None, x, keep)
+    return _toss_and_apply(key, x, keep, coins=coins, block=block, scaling=scaling)
 
 
 def drop_by(
@@ -220,13 +219,11 @@ def drop_by(
     **options: object,
 ) -> Inexact[Array, "*shape"]:
     """X or zeros if that is certain, and `draw(key, x, keep)` otherwise."""
-    rate = check_rate(rate)
-    check_rate_shape(rate, coins)
-    certain = foregone(rate, check_deterministic(deterministic))
+    dtype = working_dtype(x)
+    key, keep, certain = prepare(key, rate, coins, dtype, deterministic=deterministic)
     if certain is not None:
         return x if certain else jnp.zeros_like(x)
-    keep = keep_probability(rate, working_dtype(x))
-    return draw(check_key(key), x, keep, coins=coins, **options)
+    return draw(key, x, keep, coins=coins, **options)
 
 
 @redrawn("coins", "block", "scaling")

@@ -1,11 +1,13 @@
 """Draws keep masks from random words, and computes mask shapes."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Key, Shaped
 
 from dropjax._checks import (
@@ -56,12 +58,50 @@ def keep_mask(
       >>> mask = keep_mask(jax.random.key(0), (1000, 1000), 0.25)
       >>> assert abs(mask.mean() - 0.75) < 0.005
     """
-    rate, shape = check_rate(rate), check_shape(shape)
-    check_rate_shape(rate, shape)
-    certain = foregone(rate, check_deterministic(deterministic))
-    if certain is not None:
-        return jnp.full(shape, certain)
-    return _toss(check_key(key), keep_probability(rate, jnp.float32), shape=shape)
+    shape = check_shape(shape)
+    draw = prepare(key, rate, shape, deterministic=deterministic)
+    if draw.certain is not None:
+        return jnp.full(shape, draw.certain)
+    return _toss(draw.key, draw.keep, shape=shape)
+
+
+class Draw(NamedTuple):
+    """What a method draws its mask with, once its arguments are checked."""
+
+    key: Key[Array, ""] | None
+    """One typed key; None where nothing is drawn."""
+    keep: Float[Array, "..."]
+    """The keep probability; 1 where it is certain that everything is kept."""
+    certain: bool | None
+    """True if everything is kept, False if everything is dropped, else None."""
+
+
+def prepare(
+    key: KeyLike,
+    rate: RateLike,
+    shape: tuple[int, ...],
+    dtype: DTypeLike = jnp.float32,
+    *,
+    deterministic: bool,
+    draws_at_one: bool = False,
+    averages: bool = False,
+    name: str = "rate",
+) -> Draw:
+    """Checks the key, the rate and the flag of a method, and decides what is drawn.
+
+    Every method starts here. `shape` is the mask's and `dtype` that of the keep
+    probability. A method that `draws_at_one` needs a key even at a rate of 1, and one
+    that `averages` returns a mean of x, not x, if `deterministic`.
+    """
+    rate, off = check_rate(rate, name), check_deterministic(deterministic)
+    check_rate_shape(rate, shape, name)
+    certain = foregone(rate, off and not averages)
+    drawn = certain is None or (draws_at_one and not certain)
+    return Draw(
+        check_key(key) if drawn and not off else None,
+        keep_probability(0.0 if certain else rate, dtype),
+        certain,
+    )
 
 
 def foregone(rate: RateLike, deterministic: bool) -> bool | None:
@@ -87,7 +127,7 @@ def is_drawn(
     return certain is None or (draws_at_one and not certain)
 
 
-def keep_probability(rate: RateLike, dtype: jnp.dtype) -> Float[Array, "..."]:
+def keep_probability(rate: RateLike, dtype: DTypeLike) -> Float[Array, "..."]:
     """`1 - rate` in a real dtype, clipped to [0, 1] and without a gradient."""
     if isinstance(rate, float):
         return np.asarray(1.0 - rate, dtype)  # type: ignore[return-value]

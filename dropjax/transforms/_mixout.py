@@ -9,14 +9,8 @@ from jax import lax
 from jaxtyping import Array, Float, Inexact, Key
 
 from dropjax._apply import is_one, nan_where, redrawn, working_dtype
-from dropjax._checks import (
-    check_array,
-    check_deterministic,
-    check_pretrained,
-    check_rate_shape,
-    check_scaling,
-)
-from dropjax._masks import foregone, keep_probability, toss
+from dropjax._checks import check_array, check_pretrained, check_scaling
+from dropjax._masks import prepare, toss
 from dropjax._types import KeyLike, PyTree, RateLike, Scaling, Tree
 from dropjax.transforms._paths import named
 from dropjax.transforms._trees import Leaf, Where, map_selected, unless_same
@@ -102,14 +96,19 @@ def _mix(
     scaling: Scaling,
     deterministic: bool,
 ) -> Inexact[Array, "*shape"]:
-    check_rate_shape(rate, w.shape)
-    certain = foregone(rate, check_deterministic(deterministic))
-    keep = keep_probability(rate, working_dtype(w))
-    if certain is None:
-        return _toss_and_mix(key, w, u, keep, scaling=scaling)
-    if deterministic and scaling == "standard" and not is_one(keep):
-        return _average(None, w, u, keep)
-    return w if certain else u
+    key, keep, certain = prepare(
+        key,
+        rate,
+        w.shape,
+        working_dtype(w),
+        deterministic=deterministic,
+        averages=scaling == "standard",
+    )
+    if certain is not None:
+        return w if certain else u
+    if key is None:
+        return w if is_one(keep) else _average(None, w, u, keep)
+    return _toss_and_mix(key, w, u, keep, scaling=scaling)
 
 
 @redrawn("scaling")

@@ -7,14 +7,8 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Inexact, Key
 
 from dropjax._apply import apply_mask, nan_seen, redrawn, widened, working_dtype
-from dropjax._checks import (
-    check_array,
-    check_deterministic,
-    check_rate_shape,
-    check_target,
-    check_target_by,
-)
-from dropjax._masks import foregone, keep_probability, toss
+from dropjax._checks import check_array, check_target, check_target_by
+from dropjax._masks import keep_probability, prepare, toss
 from dropjax._types import KeyLike, PyTree, RateLike, Tree
 from dropjax.transforms._trees import Leaf, Where, map_selected, unless_same
 
@@ -91,13 +85,12 @@ def targeted_dropout(
 
     def drop_leaf(key: KeyLike, leaf: Leaf) -> Any:
         x = check_array(leaf.value)
-        check_rate_shape(leaf.rate, _coins(x.shape, by))
-        certain = foregone(leaf.rate, check_deterministic(deterministic))
-        if certain:
+        coins, dtype = _coins(x.shape, by), working_dtype(x)
+        draw = prepare(key, leaf.rate, coins, dtype, deterministic=deterministic)
+        if draw.certain:
             return x
-        keep = keep_probability(leaf.rate, working_dtype(x))
-        share = 1 - keep_probability(target, working_dtype(x))
-        return _drop_targets(key, x, keep, share, by=by)
+        share = 1 - keep_probability(target, dtype)
+        return _drop_targets(draw.key, x, draw.keep, share, by=by)
 
     dropped = map_selected(
         drop_leaf, lambda leaf: leaf, key, params, rate, where, deterministic

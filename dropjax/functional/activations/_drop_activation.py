@@ -8,16 +8,8 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Inexact, Key
 
 from dropjax._apply import redrawn, working_dtype
-from dropjax._checks import (
-    check_array,
-    check_deterministic,
-    check_function,
-    check_key,
-    check_like,
-    check_rate,
-    check_rate_shape,
-)
-from dropjax._masks import foregone, keep_probability, toss
+from dropjax._checks import check_array, check_function, check_like
+from dropjax._masks import prepare, toss
 from dropjax._types import KeyLike, RateLike
 from dropjax.functional.sequences._zoneout import zoneout, zoneout_mask
 
@@ -66,17 +58,17 @@ def drop_activation(
       harmonious regularization".
     """
     x, activation = check_array(x), check_function(activation, "activation")
-    rate, off = check_rate(rate), check_deterministic(deterministic)
-    check_rate_shape(rate, x.shape)
+    key, keep, certain = prepare(
+        key, rate, x.shape, working_dtype(x), deterministic=deterministic, averages=True
+    )
     seen = x
-    if foregone(rate, deterministic=False) is None:
-        keep = keep_probability(rate, working_dtype(x))
+    if certain is None:
         # These are the same bits as zoneout's. The clone keeps jax.debug_key_reuse from
         # reporting two uses.
-        own = None if off else jax.random.clone(check_key(key))
+        own = None if key is None else jax.random.clone(key)
         seen = _seen_where_kept(own, jnp.asarray(x), keep)
     y = check_like(x, activation(seen), "activation(x)")
-    return zoneout(key, y, x, rate, deterministic=off)
+    return zoneout(key, y, x, rate, deterministic=deterministic)
 
 
 @redrawn()

@@ -10,11 +10,10 @@ from dropjax._checks import (
     check_deterministic,
     check_key,
     check_noise_rate,
-    check_rate_shape,
     check_stddev,
     check_stddev_shape,
 )
-from dropjax._masks import coin_shape, foregone, keep_probability
+from dropjax._masks import coin_shape, prepare
 from dropjax._random import normals
 from dropjax._types import Axes, KeyLike, RateLike
 
@@ -68,11 +67,9 @@ def gaussian_dropout(
     """
     x, rate = check_array(x), check_noise_rate(rate)
     coins = coin_shape(x.shape, broadcast_dims)
-    check_rate_shape(rate, coins)
-    if foregone(rate, check_deterministic(deterministic)):
-        return x
-    keep = keep_probability(rate, working_dtype(x))
-    return _multiply(check_key(key), x, keep, coins=coins)
+    dtype = working_dtype(x)
+    key, keep, certain = prepare(key, rate, coins, dtype, deterministic=deterministic)
+    return x if certain else _multiply(key, x, keep, coins=coins)
 
 
 def gaussian_noise(

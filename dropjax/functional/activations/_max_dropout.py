@@ -9,14 +9,10 @@ from dropjax._apply import apply_mask, nan_seen, redrawn, working_dtype
 from dropjax._checks import (
     check_array,
     check_axes,
-    check_deterministic,
     check_feature_maps,
-    check_key,
-    check_rate,
-    check_rate_shape,
     check_shape,
 )
-from dropjax._masks import coin_shape, foregone, keep_mask, keep_probability, toss
+from dropjax._masks import coin_shape, keep_mask, prepare, toss
 from dropjax._types import Axes, KeyLike, RateLike
 
 
@@ -73,14 +69,9 @@ def max_dropout(
     x = check_array(x)
     group = _group(x.shape, broadcast_dims)
     coins = coin_shape(x.shape, group)
-    rate = check_rate(rate)
-    check_rate_shape(rate, coins)
-    certain = foregone(rate, check_deterministic(deterministic))
-    if certain:
-        return x
-    keep = keep_probability(rate, working_dtype(x))
-    own = None if certain is False else check_key(key)
-    return _max_dropout(own, x, keep, group=group)
+    dtype = working_dtype(x)
+    key, keep, certain = prepare(key, rate, coins, dtype, deterministic=deterministic)
+    return x if certain else _max_dropout(key, x, keep, group=group)
 
 
 def max_dropout_mask(

@@ -8,15 +8,8 @@ import numpy as np
 from jaxtyping import Array, Float, Inexact, Key
 
 from dropjax._apply import are_stored, nan_seen, redrawn, scale, working_dtype
-from dropjax._checks import (
-    check_array,
-    check_ascending,
-    check_deterministic,
-    check_key,
-    check_rate,
-    check_rate_shape,
-)
-from dropjax._masks import coin_shape, foregone, keep_probability, toss
+from dropjax._checks import check_array, check_ascending
+from dropjax._masks import coin_shape, prepare, toss
 from dropjax._random import random_uniform
 from dropjax._types import Axes, KeyLike, RateLike
 
@@ -79,18 +72,24 @@ def shake_drop(
     """
     x = check_array(x)
     coins = _coins(x.shape, broadcast_dims)
-    rate = check_rate(rate)
-    check_rate_shape(rate, coins)
     ranges = (
         check_ascending(forward_range, "forward_range"),
         check_ascending(backward_range, "backward_range"),
     )
-    keep = keep_probability(rate, working_dtype(x))
-    if foregone(rate, False):
+    key, keep, certain = prepare(
+        key,
+        rate,
+        coins,
+        working_dtype(x),
+        deterministic=deterministic,
+        draws_at_one=True,
+        averages=True,
+    )
+    if certain:
         return x
-    if check_deterministic(deterministic):
+    if key is None:
         return _calm(None, x, keep, forward_range=ranges[0])
-    return _shake_drop(check_key(key), x, keep, coins=coins, ranges=ranges)
+    return _shake_drop(key, x, keep, coins=coins, ranges=ranges)
 
 
 def _coins(shape: tuple[int, ...], broadcast_dims: Axes | None) -> tuple[int, ...]:

@@ -9,16 +9,8 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Key, Num
 
 from dropjax._apply import apply_mask, nan_where, redrawn
-from dropjax._checks import (
-    check_batch,
-    check_channel_fill,
-    check_deterministic,
-    check_key,
-    check_numbers,
-    check_rate,
-    check_rate_shape,
-)
-from dropjax._masks import coins_along, foregone, keep_probability, toss
+from dropjax._checks import check_batch, check_channel_fill, check_numbers
+from dropjax._masks import coins_along, prepare, toss
 from dropjax._types import Fill, KeyLike, RateLike
 from dropjax.functional.maps._fill import filling
 
@@ -57,15 +49,14 @@ def erase(
     deterministic: bool,
 ) -> Num[Array, "*shape"]:
     """Fills one box in each example whose mask entry is False."""
-    x, rate = check_numbers(x), check_rate(rate)
+    x = check_numbers(x)
     examples = _examples(x.shape, batch_axis)
-    check_rate_shape(rate, examples)
     value = check_channel_fill(fill, x, channel_axis)
-    if foregone(rate, check_deterministic(deterministic)):
-        return x
-    keep = keep_probability(rate, jnp.dtype("float32"))
+    key, keep, certain = prepare(
+        key, rate, examples, deterministic=deterministic, draws_at_one=True
+    )
     options = {"box": box, "spatial": spatial, "examples": examples}
-    return _erase(check_key(key), x, keep, value, **options)
+    return x if certain else _erase(key, x, keep, value, **options)
 
 
 def box_mask(
@@ -79,14 +70,13 @@ def box_mask(
     deterministic: bool,
 ) -> Bool[Array, "..."]:
     """The mask that `erase` draws, with one channel."""
-    rate, examples = check_rate(rate), _examples(shape, batch_axis)
-    check_rate_shape(rate, examples)
+    examples = _examples(shape, batch_axis)
     maps = _maps(shape, spatial, examples)
-    if foregone(rate, check_deterministic(deterministic)):
-        return jnp.ones(maps, bool)
-    keep = keep_probability(rate, jnp.dtype("float32"))
+    key, keep, certain = prepare(
+        key, rate, examples, deterministic=deterministic, draws_at_one=True
+    )
     options = {"box": box, "spatial": spatial, "examples": examples}
-    return _mask(check_key(key), keep, shape=maps, **options)
+    return jnp.ones(maps, bool) if certain else _mask(key, keep, shape=maps, **options)
 
 
 def _examples(shape: tuple[int, ...], batch_axis: int | None) -> tuple[int, ...]:

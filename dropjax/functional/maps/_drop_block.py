@@ -16,17 +16,13 @@ from dropjax._checks import (
     check_block,
     check_channel_and_batch,
     check_channel_fill,
-    check_deterministic,
     check_flag,
-    check_key,
     check_numbers,
     check_positive,
-    check_rate,
-    check_rate_shape,
     check_shape,
     is_symbolic,
 )
-from dropjax._masks import foregone, keep_probability
+from dropjax._masks import prepare
 from dropjax._types import Fill, KeyLike, RateLike
 from dropjax.functional.maps._blocks import draw, known_seedless
 from dropjax.functional.maps._fill import filling
@@ -111,22 +107,23 @@ def drop_block(
       Ghiasi, Lin and Le, 2018, "DropBlock: a regularization method for convolutional
       networks", NeurIPS.
     """
-    scaled, rate = check_flag(scale_by_keep, "scale_by_keep"), check_rate(rate)
+    scaled = check_flag(scale_by_keep, "scale_by_keep")
     x = check_array(x) if scaled else check_numbers(x)
     window = _window(x.shape, block_size, channel_axis, batch_axis)
     maps = _maps(x.shape, window, channel_axis, per_channel)
-    check_rate_shape(rate, maps)
     gamma_scale = check_positive(gamma_scale, "gamma_scale")
     value = check_channel_fill(fill, x, channel_axis)
-    certain = foregone(rate, check_deterministic(deterministic))
+    at_one = draws_at_one(gamma_scale, fill)
+    key, keep, certain = prepare(
+        key, rate, maps, deterministic=deterministic, draws_at_one=at_one
+    )
     if certain:
         return x
-    if certain is False and gamma_scale == 1 and value is not None:
+    if key is None and value is not None:
         return jnp.full_like(x, value)
-    keep = keep_probability(rate, jnp.dtype("float32"))
     examples = check_batch(batch_axis, x.ndim)
     return _drop_blocks(
-        check_key(key),
+        key,
         x,
         keep,
         _seedless(rate, x.shape, window, gamma_scale),
@@ -175,19 +172,20 @@ def drop_block_mask(
       >>> mask = drop_block_mask(key, (4, 20, 20, 8), 0.2, per_channel=False)
       >>> assert mask.shape == (4, 20, 20, 1)
     """
-    shape, rate = check_shape(shape), check_rate(rate)
+    shape = check_shape(shape)
     window = _window(shape, block_size, channel_axis, batch_axis)
     maps = _maps(shape, window, channel_axis, per_channel)
-    check_rate_shape(rate, maps)
     gamma_scale = check_positive(gamma_scale, "gamma_scale")
-    certain = foregone(rate, check_deterministic(deterministic))
-    if certain or (certain is False and gamma_scale == 1):
+    at_one = draws_at_one(gamma_scale, 0.0)
+    key, keep, certain = prepare(
+        key, rate, maps, deterministic=deterministic, draws_at_one=at_one
+    )
+    if key is None:
         sizes = zip(maps, shape, window, strict=True)
-        return jnp.full([n if side else m for m, n, side in sizes], certain)
-    keep = keep_probability(rate, jnp.dtype("float32"))
+        return jnp.full([n if side else m for m, n, side in sizes], bool(certain))
     seedless = _seedless(rate, shape, window, gamma_scale)
     options = {"window": window, "maps": maps, "gamma_scale": gamma_scale}
-    return _block_mask(check_key(key), keep, seedless, shape=shape, **options)
+    return _block_mask(key, keep, seedless, shape=shape, **options)
 
 
 def draws_at_one(gamma_scale: float, fill: Fill) -> bool:

@@ -7,16 +7,8 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from dropjax._apply import redrawn
-from dropjax._checks import (
-    check_deterministic,
-    check_id,
-    check_ids,
-    check_key,
-    check_rate,
-    check_rate_shape,
-    check_tokens,
-)
-from dropjax._masks import foregone, keep_mask, keep_probability, toss
+from dropjax._checks import check_id, check_ids, check_tokens
+from dropjax._masks import keep_mask, prepare, toss
 from dropjax._types import KeyLike, RateLike
 
 
@@ -66,16 +58,12 @@ def word_dropout(
       Dai, Jozefowicz and Bengio, 2016, "Generating sentences from a continuous space",
       CoNLL.
     """
-    x, rate = check_tokens(x), check_rate(rate)
-    check_rate_shape(rate, x.shape)
+    x = check_tokens(x)
     unknown_id = check_id(unknown_id, x.dtype, "unknown_id")
     protected = check_ids(protected, x.dtype, "protected")
-    certain = foregone(rate, check_deterministic(deterministic))
-    if certain:
-        return x
-    keep = keep_probability(rate, jnp.dtype("float32"))
-    key = check_key(key) if certain is None else None
-    return _replace(key, x, keep, unknown_id=unknown_id, protected=protected)
+    key, keep, certain = prepare(key, rate, x.shape, deterministic=deterministic)
+    ids = {"unknown_id": unknown_id, "protected": protected}
+    return x if certain else _replace(key, x, keep, **ids)
 
 
 def word_dropout_mask(

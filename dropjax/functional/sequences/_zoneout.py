@@ -6,16 +6,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Inexact, Key
 
 from dropjax._apply import apply_mask, nan_seen, redrawn, widened, working_dtype
-from dropjax._checks import (
-    check_array,
-    check_deterministic,
-    check_key,
-    check_like,
-    check_rate,
-    check_rate_shape,
-    check_shape,
-)
-from dropjax._masks import foregone, keep_mask, keep_probability, toss
+from dropjax._checks import check_array, check_like, check_shape
+from dropjax._masks import keep_mask, prepare, toss
 from dropjax._types import KeyLike, RateLike
 
 
@@ -60,16 +52,12 @@ def zoneout(
       activations", ICLR.
     """
     old = check_like(check_array(x), old, "old")
-    rate = check_rate(rate)
-    check_rate_shape(rate, x.shape)
-    deterministic = check_deterministic(deterministic)
-    keep = keep_probability(rate, working_dtype(x))
-    certain = foregone(rate, deterministic=False)
+    key, keep, certain = prepare(
+        key, rate, x.shape, working_dtype(x), deterministic=deterministic, averages=True
+    )
     if certain is not None:
         return x if certain else old
-    if deterministic:
-        return _mean(None, x, keep, old)
-    return _zoneout(check_key(key), x, keep, old)
+    return (_mean if key is None else _zoneout)(key, x, keep, old)
 
 
 def zoneout_mask(
