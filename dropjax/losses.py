@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from dropjax._apply import working_dtype
-from dropjax._checks import check_array, check_axes, check_same_shape
+from dropjax._checks import check_axes, check_like, check_real
 from dropjax._types import Axes
 
 __all__ = ["r_drop"]
@@ -56,7 +56,7 @@ def r_drop(
       Wu, Li, Wang, Meng, Qin, Chen, Zhang and Liu, 2021, "R-Drop: regularized dropout
       for neural networks", NeurIPS.
     """
-    check_same_shape(check_array(first, "first"), check_array(second, "second"))
+    check_like(check_real(first, "first"), second, "second", "first")
     axes = check_axes(axis, first.ndim, "axis")
     log_p, log_q = _log_softmax(first, axes), _log_softmax(second, axes)
     nowhere = jnp.isneginf(log_p) & jnp.isneginf(log_q)

@@ -16,7 +16,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.tree_util import keystr
 from jaxtyping import Array, Int
 
 from dropjax._apply import apply_mask, working_dtype
@@ -28,6 +27,7 @@ from dropjax._checks import (
     check_same_paths,
     check_scaling,
     missing_package_error,
+    path_name,
 )
 from dropjax._types import KeyLike, PyTree, RateLike, Scaling, Tree
 from dropjax.transforms import Where, dropconnect
@@ -298,11 +298,7 @@ def _masked_out(updates: PyTree) -> tuple[str, ...]:
         return isinstance(node, optax.MaskedNode)
 
     found = jax.tree_util.tree_leaves_with_path(updates, is_leaf=is_absent)
-    paths = [
-        keystr(path, simple=True, separator="/")
-        for path, node in found
-        if is_absent(node)
-    ]
+    paths = [path_name(path) for path, node in found if is_absent(node)]
     # If the whole tree is excluded, the empty prefix matches every path.
     return tuple(f"{path}/" if path else "" for path in paths)
 

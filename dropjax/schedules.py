@@ -69,7 +69,7 @@ def linear_over_depth(
       depth", ECCV.
     """
     rate = check_scalar_rate(rate)
-    check_choice(convention, tuple(_CONVENTIONS), "convention")
+    check_choice(convention, "convention", dict.fromkeys(_CONVENTIONS, ""))
     shift, growth = _CONVENTIONS[convention]
     layers = np.arange(check_count(depth, "depth"))
     shares = (layers + shift) / max(depth + growth, 1)

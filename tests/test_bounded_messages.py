@@ -61,7 +61,7 @@ def valid(function):
     given = {
         name: GIVEN[name]
         for name, parameter in inspect.signature(function).parameters.items()
-        if parameter.default is parameter.empty or name == "rate"
+        if name in GIVEN and (parameter.default is parameter.empty or name == "rate")
     }
     if "conv" in function.__name__:
         given["kernel"] = jnp.ones((2, 2, 4, 3))
@@ -69,6 +69,8 @@ def valid(function):
         given["x"] = jnp.zeros((4, 6), int)
     if function is dj.dot_product_attention:
         given |= {"key": IMAGE, "dropout_rng": KEY, "dropout_rate": 0.5}
+    if function is dj.dropconnect_einsum:
+        given |= {"x": X, "kernel": jnp.ones((6, 3)), "einsum_str": "bi,io->bo"}
     if function is dj.concrete_dropout_regularizer:
         given["kernel"] = X
     return given
@@ -109,8 +111,8 @@ def test_messages_are_bounded(function, name):
 SWAPPED = {
     "a tree for x": (
         lambda: dj.dropout(KEY, TREE, 0.5),
-        "x must be an array, got a tree of 60 leaves (dict); dropjax.dropconnect drops "
-        "from a tree of parameters",
+        "x must be an array, got a tree of 60 leaves (dict); use dropjax.dropconnect "
+        "to drop from a tree of parameters",
     ),
     "key and x": (
         lambda: dj.dropout(X, KEY, 0.5),
@@ -139,30 +141,30 @@ SWAPPED = {
     ),
     "x and rate": (
         lambda: dj.dropout(KEY, 0.5, X),
-        "x must be an array, got 0.5 (float); the order is key, x, rate, and "
-        "jnp.asarray makes an array of a number",
+        "x must be an array, got 0.5 (float); the order is key, x, rate; wrap a "
+        "number in jnp.asarray",
     ),
     "a tree for a key": (
         lambda: dj.dropout(TREE, X, 0.5),
         "key must be a PRNG key, got a tree of 60 leaves (dict); make one with "
-        "jax.random.key(seed), and give it first, before the tree",
+        "jax.random.key(seed), and pass it first, before the tree",
     ),
     "features and rate of Linen's dense layer": (
         lambda: djl.DropConnectDense(0.5, 4).init(KEY, X, True),
-        "features must be an integer of 0 or more, got 0.5; it comes before the rate",
+        "features must be a non-negative integer, got 0.5; it comes before the rate",
     ),
     "features and rate of Linen's convolution": (
         lambda: djl.DropConnectConv(0.5, (3, 3), 4).init(KEY, IMAGE, True),
-        "features must be an integer of 0 or more, got 0.5; it comes before the rate",
+        "features must be a non-negative integer, got 0.5; it comes before the rate",
     ),
     "features and rate of NNX's linear layer": (
         lambda: djn.DropConnectLinear(6, 0.5, 4, rngs=nnx.Rngs(0)),
-        "out_features must be an integer of 0 or more, got 0.5; it comes before the "
+        "out_features must be a non-negative integer, got 0.5; it comes before the "
         "rate",
     ),
     "features and rate of NNX's convolution": (
         lambda: djn.DropConnectConv(4, 0.5, (3, 3), 4, rngs=nnx.Rngs(0)),
-        "out_features must be an integer of 0 or more, got 0.5; it comes before the "
+        "out_features must be a non-negative integer, got 0.5; it comes before the "
         "rate",
     ),
     "a sparse array": (

@@ -101,8 +101,84 @@ GOLDEN = {
     "rate array": (
         lambda: dj.dropout(KEY, X, np.array([[0.5], [0.5], [-0.5], [0.0]])),
         ValueError,
-        "rate is the probability of dropping and must lie in [0, 1], got [[ 0.5]\n"
-        " [ 0.5]\n [-0.5]\n [ 0. ]]",
+        "rate is the probability of dropping and must lie in [0, 1], got -0.5 at "
+        "index (2, 0)",
+    ),
+    "one rate of many": (
+        lambda: dj.dropout(KEY, X, jnp.full((4, 6), 0.5).at[3, 1].set(7)),
+        ValueError,
+        "rate is the probability of dropping and must lie in [0, 1], got 7.0 at index "
+        "(3, 1)",
+    ),
+    "NNX's rngs for a key": (
+        lambda: dj.dropout(nnx.Rngs(0), X, 0.5),
+        TypeError,
+        "key must be a PRNG key, got nnx.Rngs; call it for a key, as in rngs.dropout()",
+    ),
+    "NNX's stream for a key": (
+        lambda: dj.zoneout(nnx.Rngs(dropout=0).dropout, X, X, 0.5),
+        TypeError,
+        "key must be a PRNG key, got nnx.RngStream; call it for a key, as in stream()",
+    ),
+    "a seed of attention": (
+        lambda: dj.dot_product_attention(*[IMAGE] * 3, dropout_rng=0, dropout_rate=0.5),
+        TypeError,
+        "dropout_rng must be a PRNG key, got 0 (int); make one with "
+        "jax.random.key(seed)",
+    ),
+    "a key for queries": (
+        lambda: dj.dot_product_attention(KEY, IMAGE, IMAGE, dropout_rate=0.5),
+        TypeError,
+        "query must be an array of numbers, got a PRNG key, PRNGKeyArray of shape (), "
+        "dtype key<fry>; pass a PRNG key as dropout_rng",
+    ),
+    "a tree of one leaf": (
+        lambda: dj.dropout(KEY, {"a": X}, 0.5),
+        TypeError,
+        "x must be an array, got a tree of 1 leaf (dict); use dropjax.dropconnect to "
+        "drop from a tree of parameters",
+    ),
+    "a class for a layer of NNX's": (
+        lambda: djn.LayerDrop(nnx.Linear, 0.5),
+        TypeError,
+        "module must be a function of an array, such as jax.nn.relu, got the class "
+        "Linear, not an instance of it",
+    ),
+    "a class for a layer of Linen's": (
+        lambda: djl.DropConnect(nn.Dense, 0.5),
+        TypeError,
+        "module must be a Linen module, got the class Dense, not an instance of it; "
+        "wrap a function in nn.Sequential([function])",
+    ),
+    "a class for a cell": (
+        lambda: djn.Zoneout(nnx.GRUCell, 0.5),
+        TypeError,
+        "cell must be one of flax's LSTMCell, OptimizedLSTMCell, GRUCell, SimpleCell, "
+        "got the class GRUCell, not an instance of it",
+    ),
+    "a class for a layer": (
+        lambda: dj.layer_drop(KEY, X, nnx.Linear, 0.5),
+        TypeError,
+        "layer must be a function of an array, such as jax.nn.relu, got the class "
+        "Linear, not an instance of it",
+    ),
+    "a rate of a mistyped path": (
+        lambda: dj.dropconnect(KEY, {"net": both(X, X)}, {"net": {"a": 0.5, "c": 0}}),
+        ValueError,
+        "rate must be one rate or a tree prefix of params, got a rate at 'net/c', "
+        "where params has no leaf",
+    ),
+    "no rate for a path": (
+        lambda: dj.dropconnect(KEY, {"net": both(X, X)}, {"net": {"a": 0.5}}),
+        ValueError,
+        "rate must be one rate or a tree prefix of params, got no rate for the leaf "
+        "'net/b'",
+    ),
+    "a rate of a layer's tree": (
+        lambda: djl.DropConnect(nn.Dense(3), {"kernel": 1.5}),
+        ValueError,
+        "rate at 'kernel' is the probability of dropping and must lie in [0, 1], got "
+        "1.5",
     ),
     "rate of a wrong type": (
         lambda: dj.dropout(KEY, X, "0.5"),
@@ -181,7 +257,7 @@ GOLDEN = {
     "shape negative": (
         lambda: dj.dropout_mask(KEY, (3, -1), 0.5),
         ValueError,
-        "shape must hold integers of 0 or more, got (3, -1)",
+        "shape must hold non-negative integers, got (3, -1)",
     ),
     "axis out of range": (
         lambda: dj.dropout(KEY, X, 0.5, broadcast_dims=(2,)),
@@ -206,8 +282,8 @@ GOLDEN = {
     "one axis for channels and batch": (
         lambda: dj.spatial_dropout(KEY, X, 0.5, channel_axis=0),
         ValueError,
-        "channel_axis and batch_axis must be different axes, got 0 and 0; "
-        "batch_axis=None is for an array without a batch",
+        "channel_axis and batch_axis must be different axes, got 0 and 0; use "
+        "batch_axis=None for an array without a batch",
     ),
     "noise_shape of a wrong length": (
         lambda: dj.dropout(KEY, X, 0.5, noise_shape=(4,)),
@@ -223,12 +299,12 @@ GOLDEN = {
     "noise_shape of a wrong type": (
         lambda: dj.dropout(KEY, X, 0.5, noise_shape=4),
         TypeError,
-        "noise_shape must be a sequence of sizes, integers or None, got 4 (int)",
+        "noise_shape must be a sequence of integers or None, got 4 (int)",
     ),
     "two ways to share": (
         lambda: dj.dropout(KEY, X, 0.5, broadcast_dims=0, noise_shape=(1, None)),
         ValueError,
-        "give broadcast_dims or noise_shape, not both: got broadcast_dims=0 and "
+        "pass broadcast_dims or noise_shape, not both: got broadcast_dims=0 and "
         "noise_shape=(1, None)",
     ),
     "flag of a wrong type": (
@@ -258,13 +334,13 @@ GOLDEN = {
     "no axis where there is one": (
         lambda: dj.drop_head(KEY, X, 0.5, head_axis=[]),
         TypeError,
-        "head_axis must be one axis, an integer, got [] (list); where several axes are "
-        "meant, dropout has broadcast_dims",
+        "head_axis must be one axis, an integer, got [] (list); to share mask values "
+        "along several axes, use dropout with broadcast_dims",
     ),
     "a layer of Linen's that is no module": (
         lambda: djl.LayerDrop(0.5, 0.5).apply({}, X, deterministic=True),
         TypeError,
-        "module must be a Linen module, got 0.5 (float); make one of a function with "
+        "module must be a Linen module, got 0.5 (float); wrap a function in "
         "nn.Sequential([function])",
     ),
     "a layer of NNX's that is no function": (
@@ -298,16 +374,17 @@ GOLDEN = {
     "a bias of attention": (
         lambda: dj.dot_product_attention(IMAGE, IMAGE, IMAGE, bias=X[0]),
         ValueError,
-        "bias must broadcast to the shape of the attention weights, (*batch, heads, "
-        "queries, keys), here (2, 8, 8, 8), got shape (6,); give it axes of size 1 "
-        "where these share it",
+        "bias of shape (6,) must broadcast to the shape of the attention weights, "
+        "(*batch, heads, queries, keys), here (2, 8, 8, 8); use axes of size 1 to "
+        "share it",
     ),
     "a complex bias of attention": (
         lambda: dj.dot_product_attention(
             IMAGE, IMAGE, IMAGE, bias=jnp.ones(8, jnp.complex64)
         ),
         TypeError,
-        "bias must be of a real dtype, got complex64",
+        "bias must be of a real dtype, got dtype complex64; take its real part, or "
+        "make features of real and imaginary parts",
     ),
     "a mask of attention": (
         lambda: dj.dot_product_attention(IMAGE, IMAGE, IMAGE, mask=[True]),
@@ -318,14 +395,13 @@ GOLDEN = {
     "a padding by name of an input that is spread": (
         lambda: conv(input_dilation=2),
         ValueError,
-        "padding must be a number, or (low, high) pairs, where input_dilation spreads "
-        "x, got 'SAME' and input_dilation=(2, 2); 'VALID' is 0",
+        "padding must be a number, or (low, high) pairs, with input_dilation above 1, "
+        "got 'SAME' and input_dilation=(2, 2); 'VALID' is 0",
     ),
     "a window of a layer": (
         lambda: djn.DropConnectConv(4, 5, 0, 0.5, rngs=nnx.Rngs(0)),
         ValueError,
-        "kernel_size must be one positive integer, for one spatial axis, or one for "
-        "each, got 0",
+        "kernel_size must be one positive integer, or one for each spatial axis, got 0",
     ),
     "groups of a layer": (
         lambda: djl.DropConnectConv(4, 3, 0.5, feature_group_count=0).init(
@@ -353,14 +429,15 @@ GOLDEN = {
     "scaling": (
         lambda: dj.dropout(KEY, X, 0.5, scaling="invert"),
         ValueError,
-        "scaling must be 'inverted' (survivors are scaled in training) or 'standard' "
-        "(everything is scaled after it), got 'invert'",
+        "scaling must be 'inverted' (what is kept is scaled up in training) or "
+        "'standard' (everything is scaled down at inference), got 'invert'",
     ),
     "scaling of a path": (
         lambda: djn.DropPath(0.5, scaling="keep"),
         ValueError,
-        "scaling must be 'inverted' (survivors are scaled in training), 'standard' "
-        "(everything is scaled after it) or 'none' (nothing is scaled), got 'keep'",
+        "scaling must be 'inverted' (what is kept is scaled up in training), "
+        "'standard' (everything is scaled down at inference) or 'none' (nothing is "
+        "scaled), got 'keep'",
     ),
     "a tree of other numbers of examples": (
         lambda: dj.drop_path(KEY, both(X, X[:2]), 0.5),
@@ -371,13 +448,14 @@ GOLDEN = {
     "a tree with tokens": (
         lambda: dj.drop_path(KEY, both(X, TOKENS), 0.5),
         TypeError,
-        "x must be a tree of floating-point or complex arrays, got ArrayImpl of shape "
-        "(4, 6), dtype uint8 at 'b'; leave it out of the tree",
+        "x must be an array or a tree of floating-point or complex arrays, got "
+        "ArrayImpl of shape (4, 6), dtype uint8 at 'b'; leave it out of x",
     ),
     "a tree without leaves": (
         lambda: dj.drop_path(KEY, (), 0.5),
         TypeError,
-        "x must be an array or a tree of arrays, got tuple with 0 leaves",
+        "x must have a floating-point or complex array among its leaves, got tuple "
+        "with 0 leaves",
     ),
     "mask of floats": (
         lambda: dj.apply_mask(X, X),
@@ -393,7 +471,7 @@ GOLDEN = {
     "mask of a wrong shape": (
         lambda: dj.apply_mask(X, jnp.ones((5, 6), bool)),
         ValueError,
-        "mask of shape (5, 6) must broadcast to x of shape (4, 6)",
+        "mask of shape (5, 6) must broadcast to x's shape (4, 6)",
     ),
     "keep above": (
         lambda: dj.apply_mask(X, True, keep=2.0),
@@ -403,7 +481,7 @@ GOLDEN = {
     "keep of a wrong shape": (
         lambda: dj.apply_mask(X, True, keep=jnp.ones((5, 1))),
         ValueError,
-        "keep of shape (5, 1) must broadcast to x of shape (4, 6)",
+        "keep of shape (5, 1) must broadcast to x's shape (4, 6)",
     ),
     "fill of a wrong dtype": (
         lambda: dj.apply_mask(X, True, fill=jnp.ones((4, 6), jnp.bfloat16)),
@@ -413,8 +491,8 @@ GOLDEN = {
     "fill of a wrong type": (
         lambda: dj.apply_mask(X, True, fill="random"),
         TypeError,
-        "fill must be a number that fits float32, the dtype of x, or an array of it, "
-        "got 'random' (str)",
+        "fill must be a number that fits float32, the dtype of x, or an array of that "
+        "dtype, got 'random' (str)",
     ),
     "a fill of another word": (
         lambda: dj.cutout(KEY, IMAGE, 0.5, size=2, fill="mean"),
@@ -425,16 +503,16 @@ GOLDEN = {
     "a fill of no whole number": (
         lambda: dj.cutout(KEY, IMAGE.astype(jnp.uint8), 0.5, size=2, fill=127.5),
         TypeError,
-        "fill must be a number that fits uint8, the dtype of x, or an array of it, got "
-        "127.5 (float)",
+        "fill must be a number that fits uint8, the dtype of x, or an array of that "
+        "dtype, got 127.5 (float)",
     ),
     "a fill out of range": (
         lambda: dj.random_erasing(
             KEY, IMAGE.astype(jnp.uint8), 0.5, fill=(0, 0, 0, 256)
         ),
         TypeError,
-        "fill must be a number that fits uint8, the dtype of x, or an array of it, got "
-        "256 (int)",
+        "fill must be a number that fits uint8, the dtype of x, or an array of that "
+        "dtype, got 256 (int)",
     ),
     "a fill for other channels": (
         lambda: dj.cutout(KEY, IMAGE, 0.5, size=2, fill=(0.5, 0.4, 0.3)),
@@ -456,7 +534,7 @@ GOLDEN = {
     "fill of a wrong shape": (
         lambda: dj.apply_mask(X, True, fill=jnp.ones((5, 6))),
         ValueError,
-        "fill of shape (5, 6) must broadcast to x of shape (4, 6)",
+        "fill of shape (5, 6) must broadcast to x's shape (4, 6)",
     ),
     "kernel of a wrong shape": (
         lambda: dense(kernel=jnp.ones((5, 3))),
@@ -489,9 +567,9 @@ GOLDEN = {
     "examples that are contracted": (
         lambda: general(axis=0, kernel=jnp.ones((4, 3)), mask_per="example"),
         ValueError,
-        "mask_per must be 'batch' where the first axis of x is contracted, is an axis "
-        "of the kernel or is not the output's first, since its entries are no examples "
-        "then, got x of shape (4, 6), kernel of shape (4, 3)",
+        "mask_per must be 'batch' unless the first axis of x is one of examples: not "
+        "contracted, not an axis of the kernel, and the output's first, got x of "
+        "shape (4, 6), kernel of shape (4, 3)",
     ),
     "no equation": (
         lambda: einsum("bi,ihd"),
@@ -502,15 +580,15 @@ GOLDEN = {
     "an equation of other shapes": (
         lambda: einsum("bi,bhd->ihd"),
         ValueError,
-        "einsum_str must have a letter for each axis of x and of the kernel, the same "
-        "for axes of one size alone, got 'bi,bhd->ihd' for x of shape (4, 6), kernel "
-        "of shape (6, 3, 2)",
+        "einsum_str must have one letter for each axis of x and of the kernel, and "
+        "axes with the same letter must have the same size, got 'bi,bhd->ihd' for x "
+        "of shape (4, 6), kernel of shape (6, 3, 2)",
     ),
     "an equation that sums x": (
         lambda: einsum("bi,jhd->bhd"),
         ValueError,
         "einsum_str must have each axis of x in the kernel or in the output, got "
-        "'bi,jhd->bhd'; sum x over the others first",
+        "'bi,jhd->bhd'; sum x over the other axes first",
     ),
     "batch sizes without axes": (
         lambda: djn.DropConnectLinearGeneral(
@@ -582,20 +660,20 @@ GOLDEN = {
     "mask_per": (
         lambda: dense(mask_per="examples"),
         ValueError,
-        "mask_per must be 'batch', 'example' or the number of examples that share a "
-        "mask, a positive integer, got 'examples'",
+        "mask_per must be 'batch', 'example' or a positive integer, the number of "
+        "examples that share a mask, got 'examples'",
     ),
     "mask_per none": (
         lambda: conv(mask_per=0),
         ValueError,
-        "mask_per must be 'batch', 'example' or the number of examples that share a "
-        "mask, a positive integer, got 0",
+        "mask_per must be 'batch', 'example' or a positive integer, the number of "
+        "examples that share a mask, got 0",
     ),
     "a Gaussian of complex numbers": (
         lambda: dj.dropconnect_moments(X.astype(complex), KERNEL, 0.5),
         TypeError,
-        "x must be a floating-point array for a Gaussian, got dtype complex64; its "
-        "real and imaginary parts are Gaussians of their own",
+        "x must be of a real dtype, got dtype complex64; take its real part, or make "
+        "features of real and imaginary parts",
     ),
     "num_samples": (
         lambda: dj.dropconnect_gaussian(KEY, X, KERNEL, 0.5, jnp.tanh, num_samples=0),
@@ -610,67 +688,68 @@ GOLDEN = {
     "outputs": (
         lambda: dj.inference.monte_carlo(dj.dropout, 2, outputs="softmax"),
         ValueError,
-        "outputs must be one of 'values', 'probabilities', 'logits', got 'softmax'",
+        "outputs must be 'values', 'probabilities' or 'logits', got 'softmax'",
     ),
     "probabilities without classes": (
         lambda: passes(jnp.zeros(()), "probabilities"),
         ValueError,
         "outputs='probabilities' is for real numbers with the classes along the last "
         "axis, but apply_fn returns shape (), dtype float32; use outputs='values' for "
-        "what is not of classes",
+        "outputs without classes",
     ),
     "logits that are no real numbers": (
         lambda: passes(TOKENS == 0, "logits"),
         ValueError,
         "outputs='logits' is for real numbers with the classes along the last axis, "
-        "but apply_fn returns shape (4, 6), dtype bool; use outputs='values' for what "
-        "is not of classes",
+        "but apply_fn returns shape (4, 6), dtype bool; use outputs='values' for "
+        "outputs without classes",
     ),
     "logits for probabilities": (
         lambda: passes(X - 2, "probabilities"),
         ValueError,
-        "outputs='probabilities' is for rows of 0 or more that sum to 1 along the last "
-        "axis, got a row with the sum -6 and the least element -1; use "
-        "outputs='logits' for logits, or outputs='values' for what is not of classes",
+        "outputs='probabilities' is for non-negative rows that sum to 1 along the "
+        "last axis, got a row with the sum -6 and the least element -1; use "
+        "outputs='logits' for logits, or outputs='values' for outputs without classes",
     ),
     "a negative probability": (
         lambda: passes(jnp.array([[0.5, 0.5], [2, -1]]), "probabilities"),
         ValueError,
-        "outputs='probabilities' is for rows of 0 or more that sum to 1 along the last "
-        "axis, got a row with the sum 1 and the least element -1; use outputs='logits' "
-        "for logits, or outputs='values' for what is not of classes",
+        "outputs='probabilities' is for non-negative rows that sum to 1 along the "
+        "last axis, got a row with the sum 1 and the least element -1; use "
+        "outputs='logits' for logits, or outputs='values' for outputs without classes",
     ),
     "noise": (
         lambda: dense(noise="gauss"),
         ValueError,
-        "noise must be 'bernoulli' (weights are masked) or 'gaussian' (outputs get the "
-        "noise that many masks come to), got 'gauss'",
+        "noise must be 'bernoulli' (weights are masked) or 'gaussian' (outputs get "
+        "Gaussian noise of the same mean and variance), got 'gauss'",
     ),
     "Gaussian noise and nobody's masks": (
         lambda: dense(noise="gaussian", mask_per="row"),
         ValueError,
-        "mask_per must be 'batch', 'example' or the number of examples that share a "
-        "mask, a positive integer, got 'row'",
+        "mask_per must be 'batch', 'example' or a positive integer, the number of "
+        "examples that share a mask, got 'row'",
     ),
     "Gaussian noise and shared masks": (
         lambda: conv(noise="gaussian", mask_per=4),
         ValueError,
-        "noise='gaussian' draws no mask that examples could share, each has noise of "
-        "its own: leave mask_per away, got 4",
+        "mask_per must not be a number with noise='gaussian', which draws no mask "
+        "that examples could share, got 4; leave it out",
     ),
     "inference": (
         lambda: djl.DropConnectDense(3, 0.5, inference="sampled").apply(
             {"params": {"kernel": KERNEL, "bias": jnp.ones(3)}}, X, True
         ),
         ValueError,
-        "inference must be 'mean' (the mean network), 'gaussian' or 'monte_carlo' "
-        "(activations averaged over samples), got 'sampled'",
+        "inference must be 'mean' (the mean network), 'gaussian' (activations "
+        "averaged over Gaussian samples) or 'monte_carlo' (activations averaged over "
+        "sampled masks), got 'sampled'",
     ),
     "inference of no activation": (
         lambda: djl.DropConnectDense(3, 0.5, inference="gaussian").init(KEY, X, True),
         ValueError,
         "inference='gaussian' averages the layer's activation over samples, but "
-        "activation is None; give it to the layer, as in activation=jax.nn.relu, or "
+        "activation is None; pass it to the layer, as in activation=jax.nn.relu, or "
         "use inference='mean', which is exact for a layer without an activation",
     ),
     "inference of no activation, of NNX": (
@@ -679,7 +758,7 @@ GOLDEN = {
         )(IMAGE),
         ValueError,
         "inference='monte_carlo' averages the layer's activation over samples, but "
-        "activation is None; give it to the layer, as in activation=jax.nn.relu, or "
+        "activation is None; pass it to the layer, as in activation=jax.nn.relu, or "
         "use inference='mean', which is exact for a layer without an activation",
     ),
     "Gaussian samples of no activation": (
@@ -698,9 +777,9 @@ GOLDEN = {
     "groups": (
         lambda: conv(feature_group_count=2),
         ValueError,
-        "feature_group_count must divide the kernel's features_out, and times its "
-        "features_in be x's, got 2 for kernel of shape (3, 3, 4, 5), x of shape "
-        "(2, 8, 8, 4)",
+        "feature_group_count must divide the kernel's features_out, and times the "
+        "kernel's features_in it must equal x's, got 2 for kernel of shape (3, 3, 4, "
+        "5), x of shape (2, 8, 8, 4)",
     ),
     "strides": (
         lambda: conv(strides=(1, 2, 3)),
@@ -711,8 +790,7 @@ GOLDEN = {
     "dilation": (
         lambda: conv(dilation=0),
         ValueError,
-        "dilation must be one positive integer, or one for each of the 2 spatial axes, "
-        "got (0, 0)",
+        "dilation must be one positive integer, or one for each spatial axis, got 0",
     ),
     "padding": (
         lambda: conv(padding="SOME"),
@@ -762,7 +840,7 @@ GOLDEN = {
     "no rate for any leaf": (
         lambda: dj.dropconnect(KEY, both(X, X), both(None, None)),
         ValueError,
-        "rate is None for every leaf of params, so nothing would be dropped; give a "
+        "rate is None for every leaf of params, so nothing would be dropped; pass a "
         "rate, or deterministic=True to switch dropping off",
     ),
     "a selection that is no function": (
@@ -794,13 +872,13 @@ GOLDEN = {
     "a rate in a tree": (
         lambda: dj.dropconnect(KEY, both(X, X), both(0.5, 2)),
         ValueError,
-        "rate is the probability of dropping and must lie in [0, 1], got 2",
+        "rate at 'b' is the probability of dropping and must lie in [0, 1], got 2",
     ),
     "spatial axes of a layer": (
         lambda: djn.SpatialDropout2D(0.5, rngs=nnx.Rngs(0))(X),
         ValueError,
-        "SpatialDropout2D with a batch axis needs inputs of 4 axes, 2 of them spatial, "
-        "got shape (4, 6); batch_axis=None is for inputs without a batch",
+        "SpatialDropout2D with a batch axis needs inputs of 4 axes, 2 of them "
+        "spatial, got shape (4, 6); use batch_axis=None for inputs without a batch",
     ),
     "spatial axes of an unbatched layer": (
         lambda: djl.SpatialDropout1D(0.5, batch_axis=None).apply(
@@ -808,7 +886,7 @@ GOLDEN = {
         ),
         ValueError,
         "SpatialDropout1D with no batch axis needs inputs of 2 axes, 1 of them "
-        "spatial, got shape (2, 8, 8, 4); batch_axis=None is for inputs without a "
+        "spatial, got shape (2, 8, 8, 4); use batch_axis=None for inputs without a "
         "batch",
     ),
     "a fixed mask of a wrong shape": (
@@ -821,9 +899,9 @@ GOLDEN = {
     "a wrapped module whose weights are another's": (
         around_a_cell_of_another,
         ValueError,
-        "module has no parameters of its own to drop, got RNN; what is made inside of "
-        "a compact module belongs to that one: make it with parent=None, as in "
-        "nn.RNN(nn.LSTMCell(8, parent=None))",
+        "module has no parameters of its own to drop, got RNN; a submodule that is "
+        "made in a compact method belongs to that method's module: make it with "
+        "parent=None, as in nn.RNN(nn.LSTMCell(8, parent=None))",
     ),
     "no pretrained leaf": (
         lambda: mix(pretrained={"b": KERNEL}),
@@ -834,13 +912,14 @@ GOLDEN = {
     "pretrained shape": (
         lambda: mix(pretrained={"a": X}),
         ValueError,
-        "pretrained leaf 'a' must have the shape of params', (6, 3), got (4, 6)",
+        "pretrained leaf 'a' must have the shape and dtype of the leaf of params, (6, "
+        "3) and float32, got (4, 6) and float32",
     ),
     "pretrained dtype": (
         lambda: mix(pretrained={"a": KERNEL.astype(jnp.bfloat16)}),
-        TypeError,
-        "pretrained leaf 'a' must have the dtype of params', float32, got bfloat16; "
-        "cast it first",
+        ValueError,
+        "pretrained leaf 'a' must have the shape and dtype of the leaf of params, (6, "
+        "3) and float32, got (6, 3) and bfloat16; cast one of them",
     ),
     "pretrained no array": (
         lambda: mix(pretrained={"a": 1.0}),
@@ -897,17 +976,19 @@ GOLDEN = {
     "init_rate at an end": (
         lambda: djn.ConcreteDropout(djn.Dropout(0.5), 1, init_rate=0.0),
         ValueError,
-        "init_rate must lie between 0 and 1, where its logit is finite, got 0.0",
+        "init_rate must be a number above 0 and below 1, where its logit is finite, "
+        "got 0.0",
     ),
     "init_rate of a wrong type": (
         lambda: djn.ConcreteDropout(djn.Dropout(0.5), 1, init_rate="low"),
-        TypeError,
-        "init_rate must be a real number, got 'low' (str)",
+        ValueError,
+        "init_rate must be a number above 0 and below 1, where its logit is finite, "
+        "got 'low'",
     ),
     "convention": (
         lambda: schedules.linear_over_depth(0.5, 3, convention="torch"),
         ValueError,
-        "convention must be one of 'paper', 'timm', 'efficientnet', got 'torch'",
+        "convention must be 'paper', 'timm' or 'efficientnet', got 'torch'",
     ),
     "depth": (
         lambda: schedules.linear_over_depth(0.5, 0),
@@ -927,39 +1008,41 @@ GOLDEN = {
     "no layer": (
         lambda: djn.set_rates(nnx.Dropout(0.5), 0.5),
         ValueError,
-        "module has no layer of dropjax whose rate could be set; layers of other "
-        "libraries are left alone, and dropjax.linen.Dropout and dropjax.nnx.Dropout "
-        "are drop-ins for flax's",
+        "module has no layer of dropjax with a rate to be set; layers of other "
+        "libraries are not changed: replace flax's Dropout with dropjax.linen.Dropout "
+        "or dropjax.nnx.Dropout",
     ),
     "no layer that has a rate": (
         lambda: djl.rates(nn.Dense(3), X),
         ValueError,
-        "module has no layer of dropjax whose rate could be set; layers of other "
-        "libraries are left alone, and dropjax.linen.Dropout is a drop-in for flax's. "
-        "Layers in nn.scan, nn.vmap and nn.RNN have theirs where these hand on the "
-        "collection, as with variable_broadcast='rates'",
+        "module has no layer of dropjax with a rate to be set; layers of other "
+        "libraries are not changed: replace flax's Dropout with dropjax.linen.Dropout "
+        "or dropjax.nnx.Dropout; inside nn.scan, nn.vmap and nn.RNN, rates need "
+        "variable_broadcast='rates' or variable_axes={'rates': 0}",
     ),
     "no layer selected": (
         lambda: djn.set_rates(djn.Dropout(0.5), 0.5, where=lambda *_: False),
         ValueError,
-        "where selects no layer of dropjax whose rate could be set; layers of other "
-        "libraries are left alone, and dropjax.linen.Dropout and dropjax.nnx.Dropout "
-        "are drop-ins for flax's",
+        "where selects no layer of dropjax with a rate to be set; layers of other "
+        "libraries are not changed: replace flax's Dropout with dropjax.linen.Dropout "
+        "or dropjax.nnx.Dropout",
     ),
     "rates over depth of many rates": (
         lambda: schedules.linear_over_depth(X[0] / 2, 3),
         ValueError,
-        "rate must be one number or a scalar, got shape (6,); use jax.vmap for several",
+        "rate must be one number or a scalar array, got shape (6,); use jax.vmap for "
+        "several",
     ),
     "no information": (
         lambda: optimizers.child_mask({}, 0.5),
         ValueError,
-        "information must have a leaf or more, got an empty tree",
+        "information must have at least one leaf, got an empty tree",
     ),
     "complex information": (
         lambda: optimizers.child_mask({"a": X.astype(jnp.complex64)}, 0.5),
         TypeError,
-        "information must be real, got dtype complex64",
+        "information must be of a real dtype, got dtype complex64; take its real "
+        "part, or make features of real and imaginary parts",
     ),
     "where no function": (
         lambda: mix(where=["a"]),
@@ -970,35 +1053,31 @@ GOLDEN = {
     "a traced share": (
         lambda: optimizers.child_mask({"a": X}, X[0, 0]),
         TypeError,
-        "rate must be a Python number, as it decides how many weights are dropped, got "
-        "ArrayImpl of shape (), dtype float32",
+        "rate must be a Python number, because it decides how many weights are "
+        "dropped, got ArrayImpl of shape (), dtype float32",
     ),
     "another tree": (
         lambda: optimizers.mask_updates({"a": X > 0}).update({"b": X}, None),
         ValueError,
-        "mask must have a leaf for each of the updates, at its path, and no other, got "
-        "'a' in mask alone",
+        "mask must have leaves at the same paths as the updates, got 'a' in mask alone",
     ),
     "passes of two shapes": (
         lambda: losses.r_drop(X, KERNEL),
         ValueError,
-        "first and second must have one shape and dtype, got ArrayImpl of shape "
-        "(4, 6), dtype float32 and ArrayImpl of shape (6, 3), dtype float32; "
-        "broadcast or cast one of them",
+        "second must have the shape and dtype of first, (4, 6) and float32, got (6, "
+        "3) and float32",
     ),
     "moments of two shapes": (
         lambda: inference.relu_mean(X, X[0]),
         ValueError,
-        "mean and variance must have one shape and dtype, got ArrayImpl of shape "
-        "(4, 6), dtype float32 and ArrayImpl of shape (6,), dtype float32; broadcast "
-        "or cast one of them",
+        "variance must have the shape and dtype of mean, (4, 6) and float32, got (6,) "
+        "and float32",
     ),
     "moments of two dtypes": (
         lambda: inference.tanh_mean(X[0, 0], X[0, 0].astype(jnp.bfloat16)),
         ValueError,
-        "mean and variance must have one shape and dtype, got ArrayImpl of shape (), "
-        "dtype float32 and ArrayImpl of shape (), dtype bfloat16; broadcast or cast "
-        "one of them",
+        "variance must have the shape and dtype of mean, () and float32, got () and "
+        "bfloat16; cast one of them",
     ),
     "a mean that is a list": (
         lambda: inference.gelu_mean([1.0], X),
@@ -1015,19 +1094,19 @@ GOLDEN = {
     "a complex mean": (
         lambda: inference.leaky_relu_mean(X.astype(jnp.complex64), X),
         TypeError,
-        "mean must be a floating-point array for a Gaussian, got dtype complex64; its "
-        "real and imaginary parts are Gaussians of their own",
+        "mean must be of a real dtype, got dtype complex64; take its real part, or "
+        "make features of real and imaginary parts",
     ),
     "complex logits": (
         lambda: losses.r_drop(X.astype(jnp.complex64), X.astype(jnp.complex64)),
         TypeError,
-        "first and second must be real, got complex64",
+        "first must be of a real dtype, got dtype complex64; take its real part, or "
+        "make features of real and imaginary parts",
     ),
     "attention weights of one axis": (
         lambda: dj.attention_dropout(KEY, jnp.ones(3), 0.5),
         ValueError,
-        "attention weights must have shape (*batch, heads, queries, keys), with two "
-        "axes or more, got shape (3,)",
+        "attention weights must have shape (..., queries, keys), got shape (3,)",
     ),
     "attention of other heads": (
         lambda: dj.dot_product_attention(IMAGE, IMAGE[:, :, :3], IMAGE[:, :, :3]),
@@ -1058,8 +1137,8 @@ GOLDEN = {
     "attention of complex numbers": (
         lambda: dj.dot_product_attention(*[IMAGE.astype(jnp.complex64)] * 3),
         TypeError,
-        "query must be of a real dtype, got complex64; take real and imaginary parts "
-        "for features, as in jnp.concatenate([x.real, x.imag], -1)",
+        "query must be of a real dtype, got dtype complex64; take its real part, or "
+        "make features of real and imaginary parts",
     ),
     "attention weights to be sown": (
         lambda: dj.dot_product_attention(IMAGE, IMAGE, IMAGE, module="layer"),
@@ -1070,8 +1149,8 @@ GOLDEN = {
     "an einsum of flax's layers": (
         lambda: dj.dot_product_attention(*[IMAGE] * 3, qk_attn_weights_einsum="own"),
         ValueError,
-        "qk_attn_weights_einsum must be None, as dropjax.dot_product_attention makes "
-        "the products itself, got 'own' (str); leave qk_attn_weights_einsum_cls "
+        "qk_attn_weights_einsum must be None, because dropjax.dot_product_attention "
+        "makes the products itself, got 'own' (str); leave qk_attn_weights_einsum_cls "
         "off the layer, or write the attention with these products and "
         "dropjax.attention_dropout",
     ),
@@ -1084,7 +1163,7 @@ GOLDEN = {
         lambda: dj.drop_head(KEY, X, 0.5),
         ValueError,
         "head_axis and batch_axis must be different axes, got -2 and 0 for an array "
-        "with 2 axes; batch_axis=None is for an array without a batch",
+        "with 2 axes; use batch_axis=None for an array without a batch",
     ),
     "an old state of another shape": (
         lambda: dj.zoneout(KEY, X, X[:2], 0.5),
@@ -1123,18 +1202,18 @@ GOLDEN = {
     "a layer that returns another structure": (
         lambda: dj.layer_drop(KEY, X, lambda x: both(x, x), 0.5),
         ValueError,
-        "layer(x) must have the structure of x, or be a tuple with that structure "
-        "first, got dict with 2 leaves for one array; pass a function that returns "
-        "what takes the place of x",
+        "layer(x) must have the structure of x, or be a tuple whose first element has "
+        "it, got dict with 2 leaves for one array; pass a function that returns what "
+        "replaces x",
     ),
     "a layer that returns nothing": (
         lambda: djl.LayerDrop(nn.Sequential([lambda x: None]), 0.5).apply(
             {}, X, deterministic=True
         ),
         ValueError,
-        "layer(x) must have the structure of x, or be a tuple with that structure "
-        "first, got NoneType with 0 leaves for one array; pass a function that returns "
-        "what takes the place of x",
+        "layer(x) must have the structure of x, or be a tuple whose first element has "
+        "it, got NoneType with 0 leaves for one array; pass a function that returns "
+        "what replaces x",
     ),
     "a tree with a leaf that is no array": (
         lambda: djn.LayerDrop(jnp.exp, 0.5)(both(X, "relu"), rngs=KEY),
@@ -1171,27 +1250,27 @@ GOLDEN = {
         ),
         ValueError,
         "activation(x) must have the shape and dtype of x, (4, 6) and float32, got "
-        "(4, 6) and bfloat16",
+        "(4, 6) and bfloat16; cast one of them",
     ),
     "no feature maps": (
         lambda: dj.max_dropout(KEY, X, 0.5),
         ValueError,
-        "x must have at least one spatial axis, (batch, *spatial, channels), unless "
-        "broadcast_dims names the axes of a group, got shape (4, 6); pass "
-        "broadcast_dims=-1 to drop the greatest feature of each example",
+        "x must have shape (batch, *spatial, channels) with at least one spatial "
+        "axis, unless broadcast_dims names the axes of a group, got shape (4, 6); "
+        "pass broadcast_dims=-1 to drop the greatest feature of each example",
     ),
     "no feature maps to make a mask for": (
         lambda: dj.max_dropout_mask(None, (4,), 0.0),
         ValueError,
-        "x must have at least one spatial axis, (batch, *spatial, channels), unless "
-        "broadcast_dims names the axes of a group, got shape (4,); pass "
+        "x must have shape (batch, *spatial, channels) with at least one spatial "
+        "axis, unless broadcast_dims names the axes of a group, got shape (4,); pass "
         "broadcast_dims=-1 to drop the greatest feature of each example",
     ),
     "a rate that decides a shape": (
         lambda: dj.patch_dropout(KEY, X, jnp.float32(0.5)),
         TypeError,
-        "rate must be a Python number, as it decides how many tokens are left, got "
-        "ArrayImpl of shape (), dtype float32",
+        "rate must be a Python number, because it decides how many tokens are left, "
+        "got ArrayImpl of shape (), dtype float32",
     ),
     "tokens": (
         lambda: dj.patch_dropout(KEY, jnp.ones(3), 0.5),
@@ -1206,7 +1285,7 @@ GOLDEN = {
     "a range": (
         lambda: dj.shake_drop(KEY, X, 0.5, forward_range=(1.0, -1.0)),
         ValueError,
-        "forward_range must be two numbers, (lowest, highest), got (1.0, -1.0)",
+        "forward_range must be (lowest, highest), two finite numbers, got (1.0, -1.0)",
     ),
     "selected_rate": (
         lambda: dj.weighted_channel_dropout(KEY, X, 0.5, selected_rate=-1),
@@ -1216,18 +1295,19 @@ GOLDEN = {
     "target": (
         lambda: dj.targeted_dropout(KEY, X, 0.5, target=2),
         ValueError,
-        "target is the share to target and must lie in [0, 1], got 2",
+        "target is the share of the weights to target and must lie in [0, 1], got 2",
     ),
     "targets": (
         lambda: dj.targeted_dropout(KEY, X, 0.5, target=np.array([0.5, 0.6])),
         ValueError,
-        "target must be one share, got shape (2,)",
+        "target must be one number or a scalar array, got shape (2,); use jax.vmap "
+        "for several",
     ),
     "targets by something": (
         lambda: dj.targeted_dropout(KEY, X, 0.5, by="unit"),
         ValueError,
-        "by must be 'weights' (the smallest of each unit are targeted) or 'units' "
-        "(those of the smallest norm are), got 'unit'",
+        "by must be 'weights' (the smallest weights of each unit are targeted) or "
+        "'units' (the units of the smallest norm are targeted), got 'unit'",
     ),
     "a recurrent cell": (
         lambda: djn.Zoneout(None, 0.5),
@@ -1246,7 +1326,8 @@ GOLDEN = {
     "mode": (
         lambda: dj.drop_path(KEY, X, 0.5, mode="example"),
         ValueError,
-        "mode must be 'row' (a coin per example) or 'batch' (one coin), got 'example'",
+        "mode must be 'row' (a mask entry for each example) or 'batch' (one for all "
+        "examples), got 'example'",
     ),
     "time axis": (
         lambda: dj.variational_dropout(KEY, X, 0.5, time_axis=2),
@@ -1256,8 +1337,8 @@ GOLDEN = {
     "a rate of unbounded noise": (
         lambda: dj.gaussian_dropout(KEY, X, 1.0),
         ValueError,
-        "rate must be below 1 for Gaussian noise, whose variance rate / (1 - rate) has "
-        "no bound there, got 1.0",
+        "rate must be below 1 for Gaussian noise, whose variance rate / (1 - rate) is "
+        "infinite there, got 1.0",
     ),
     "stddev negative": (
         lambda: dj.gaussian_noise(KEY, X, -1.0),
@@ -1277,13 +1358,14 @@ GOLDEN = {
     "tokens a list": (
         lambda: dj.word_dropout(KEY, [1, 2], 0.5, unknown_id=0),
         TypeError,
-        "x must be an array of token ids, got [1, 2] (list); wrap it in jnp.asarray",
+        "x must be an array, got [1, 2] (list); wrap it in jnp.asarray, or use "
+        "jax.eval_shape for shapes alone",
     ),
     "tokens of floats": (
         lambda: dj.word_dropout(KEY, X, 0.5, unknown_id=0),
         TypeError,
-        "x must be an array of integers, the ids of tokens, got dtype float32; for "
-        "embedded tokens use dropout with broadcast_dims=-1",
+        "x must be an array of integers, token ids, got dtype float32; for embedded "
+        "tokens use dropout with broadcast_dims=-1",
     ),
     "an id of a wrong type": (
         lambda: dj.word_dropout(KEY, TOKENS, 0.5, unknown_id=0.5),
@@ -1314,8 +1396,8 @@ GOLDEN = {
     "blocks of weights of no size": (
         lambda: dj.dropconnect(KEY, KERNEL, 0.5, block_size=(8, 0)),
         ValueError,
-        "block_size must be a positive integer, for so many inputs of one output, or a "
-        "tuple of them, one for each of the last axes, or None, got (8, 0)",
+        "block_size must be None, a positive integer n, which stands for (n, 1), or a "
+        "tuple of them, one for each of the last axes of a leaf, got (8, 0)",
     ),
     "blocks of more axes than a leaf": (
         lambda: dj.dropconnect_mask(
@@ -1336,14 +1418,14 @@ GOLDEN = {
     "blocks without a map": (
         lambda: dj.drop_block(KEY, X, 0.5),
         ValueError,
-        "x must have at least one spatial axis for block_size to act on, got none; "
-        "batch_axis=None is for an x without a batch",
+        "x must have at least one spatial axis for block_size, got none; use "
+        "batch_axis=None for an x without a batch",
     ),
     "blocks of a layer": (
         lambda: djn.DropBlock2D(0.5, rngs=nnx.Rngs(0))(X),
         ValueError,
         "DropBlock2D with a batch axis needs inputs of 4 axes, 2 of them spatial, got "
-        "shape (4, 6); batch_axis=None is for inputs without a batch",
+        "shape (4, 6); use batch_axis=None for inputs without a batch",
     ),
     "a rate per element of a block": (
         lambda: dj.drop_block(KEY, IMAGE, jnp.full(IMAGE.shape, 0.5)),
@@ -1371,12 +1453,13 @@ GOLDEN = {
     "a share of more than the map": (
         lambda: dj.random_erasing(KEY, IMAGE, 0.5, area=(0.1, 1.1)),
         ValueError,
-        "area must be (least, most), above 0 and up to 1, got (0.1, 1.1)",
+        "area must be (lowest, highest), two finite numbers above 0 and at most 1, "
+        "got (0.1, 1.1)",
     ),
     "a range of a wrong type": (
         lambda: dj.random_erasing(KEY, IMAGE, 0.5, ratio=2.0),
-        TypeError,
-        "ratio must be a pair of numbers, got 2.0",
+        ValueError,
+        "ratio must be (lowest, highest), two finite numbers above 0, got 2.0",
     ),
     "no flag": (
         lambda: djn.Dropout(0.5, deterministic=None)(X),
@@ -1394,7 +1477,7 @@ GOLDEN = {
     "features of no number": (
         lambda: djl.DropConnectDense("4", 0.5),
         ValueError,
-        "features must be an integer of 0 or more, got '4'; it comes before the rate",
+        "features must be a non-negative integer, got '4'; it comes before the rate",
     ),
     "rngs a seed": (
         lambda: djn.Dropout(0.5, rngs=0),
@@ -1413,7 +1496,7 @@ def test_message(case):
     assert str(caught.value) == message
 
 
-def test_rates_that_are_no_prefix():
-    """What follows the colon is said by JAX, in other words in every version."""
-    with pytest.raises(ValueError, match=r"one rate or a tree prefix of params: ."):
-        dj.dropconnect(KEY, both(X, X), {"a": 0.5})
+def test_rates_in_other_containers():
+    """What follows is said by JAX, in other words in every version."""
+    with pytest.raises(ValueError, match=r"tree prefix of params, got ."):
+        dj.dropconnect(KEY, [X, X], (0.5, 0.5))

@@ -3,115 +3,13 @@
 Each message names the argument, the rule, what was got, and the way out.
 """
 
-from ._arrays import check_array as check_array
-from ._arrays import check_channel_fill as check_channel_fill
-from ._arrays import check_classes as check_classes
-from ._arrays import check_feature_maps as check_feature_maps
-from ._arrays import check_fill as check_fill
-from ._arrays import check_id as check_id
-from ._arrays import check_ids as check_ids
-from ._arrays import check_key as check_key
-from ._arrays import check_known as check_known
-from ._arrays import check_like as check_like
-from ._arrays import check_mask as check_mask
-from ._arrays import check_numbers as check_numbers
-from ._arrays import check_probabilities as check_probabilities
-from ._arrays import check_real as check_real
-from ._arrays import check_same_shape as check_same_shape
-from ._arrays import check_shape as check_shape
-from ._arrays import check_tokens as check_tokens
-from ._arrays import warn_of_equal_passes as warn_of_equal_passes
-from ._axes import check_axes as check_axes
-from ._axes import check_axis as check_axis
-from ._axes import check_batch as check_batch
-from ._axes import check_block as check_block
-from ._axes import check_channel_and_batch as check_channel_and_batch
-from ._axes import check_noise_shape as check_noise_shape
-from ._axes import check_one_sharing as check_one_sharing
-from ._axes import check_spatial_axes as check_spatial_axes
-from ._axes import check_two_axes as check_two_axes
-from ._axes import check_weight_block as check_weight_block
-from ._installed import missing_package_error as missing_package_error
-from ._layers import cell_error as cell_error
-from ._layers import check_any_rates as check_any_rates
-from ._layers import check_fixed_mask as check_fixed_mask
-from ._layers import check_layers as check_layers
-from ._layers import check_module as check_module
-from ._layers import check_own_einsum as check_own_einsum
-from ._layers import check_own_params as check_own_params
-from ._layers import check_recurrent_cell as check_recurrent_cell
-from ._layers import check_sower as check_sower
-from ._layers import check_wrapped_kernel as check_wrapped_kernel
-from ._layers import missing_rngs_error as missing_rngs_error
-from ._layers import rngs_error as rngs_error
-from ._made import AN_ACTIVATION as AN_ACTIVATION
-from ._made import AXES_OR_NONE as AXES_OR_NONE
-from ._made import HOST_RATE as HOST_RATE
-from ._made import NOISE_RATE as NOISE_RATE
-from ._made import OF_DROP_PATH as OF_DROP_PATH
-from ._made import OF_DROPCONNECT as OF_DROPCONNECT
-from ._made import OF_GENERAL as OF_GENERAL
-from ._made import Check as Check
-from ._made import check_made as check_made
-from ._options import check_all_features as check_all_features
-from ._options import check_ascending as check_ascending
-from ._options import check_choice as check_choice
-from ._options import check_count as check_count
-from ._options import check_deterministic as check_deterministic
-from ._options import check_features as check_features
-from ._options import check_flag as check_flag
-from ._options import check_flag_given as check_flag_given
-from ._options import check_function as check_function
-from ._options import check_inference as check_inference
-from ._options import check_mask_per as check_mask_per
-from ._options import check_mode as check_mode
-from ._options import check_noise as check_noise
-from ._options import check_path_scaling as check_path_scaling
-from ._options import check_positive as check_positive
-from ._options import check_range as check_range
-from ._options import check_scaling as check_scaling
-from ._options import check_size as check_size
-from ._options import check_target_by as check_target_by
-from ._products import check_attention as check_attention
-from ._products import check_attention_bias as check_attention_bias
-from ._products import check_attention_mask as check_attention_mask
-from ._products import check_attention_weights as check_attention_weights
-from ._products import check_batch_sizes as check_batch_sizes
-from ._products import check_contraction as check_contraction
-from ._products import check_conv_shapes as check_conv_shapes
-from ._products import check_dense_general_shapes as check_dense_general_shapes
-from ._products import check_dense_shapes as check_dense_shapes
-from ._products import check_einsum_str as check_einsum_str
-from ._products import check_equation as check_equation
-from ._products import check_kernel_size as check_kernel_size
-from ._products import check_own_masks as check_own_masks
-from ._products import check_padding as check_padding
-from ._products import check_parameters as check_parameters
-from ._products import check_prefix_tokens as check_prefix_tokens
-from ._products import check_window as check_window
-from ._rates import check_bias_rate as check_bias_rate
-from ._rates import check_host_rate as check_host_rate
-from ._rates import check_inner_rate as check_inner_rate
-from ._rates import check_keep as check_keep
-from ._rates import check_logit as check_logit
-from ._rates import check_noise_rate as check_noise_rate
-from ._rates import check_rate as check_rate
-from ._rates import check_rate_shape as check_rate_shape
-from ._rates import check_scalar_rate as check_scalar_rate
-from ._rates import check_stddev as check_stddev
-from ._rates import check_stddev_shape as check_stddev_shape
-from ._rates import check_target as check_target
-from ._trees import check_block_fits as check_block_fits
-from ._trees import check_examples as check_examples
-from ._trees import check_inexact_tree as check_inexact_tree
-from ._trees import check_information as check_information
-from ._trees import check_kernel as check_kernel
-from ._trees import check_layer_output as check_layer_output
-from ._trees import check_leaf as check_leaf
-from ._trees import check_pretrained as check_pretrained
-from ._trees import check_same_paths as check_same_paths
-from ._trees import check_selected as check_selected
-from ._trees import check_tree as check_tree
-from ._trees import check_where as check_where
-from ._trees import prefix_error as prefix_error
-from ._words import is_symbolic as is_symbolic
+from ._arrays import *
+from ._axes import *
+from ._installed import *
+from ._layers import *
+from ._made import *
+from ._options import *
+from ._products import *
+from ._rates import *
+from ._trees import *
+from ._words import *

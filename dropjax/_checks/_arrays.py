@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Key, Num
 
+from dropjax._checks._rates import check_broadcasts
 from dropjax._checks._words import (
-    broadcasts,
     describe,
     is_array,
     is_int,
@@ -28,41 +28,48 @@ from dropjax._types import KeyLike
 
 def check_array(x: Any, name: str = "x") -> Any:
     """A floating-point or complex array, of numpy or JAX."""
-    if not jnp.issubdtype(_check_is_array(x, name).dtype, jnp.inexact):
-        if is_key(x):
-            raise _key_error(x, name)
-        raise TypeError(
-            f"{name} must be a floating-point or complex array, got dtype {x.dtype}; "
-            f"cast it first, as in {name}.astype(jnp.float32)"
-        )
-    return x
+    rule = "a floating-point or complex array"
+    return _check_kind(x, name, jnp.inexact, rule, _cast(name, "float32"))
 
 
 def check_numbers(x: Any, name: str = "x") -> Any:
     """An array of numbers, integers among them: for what scales nothing."""
-    if not jnp.issubdtype(_check_is_array(x, name).dtype, jnp.number):
-        raise TypeError(
-            f"{name} must be an array of numbers, floating-point, complex or integer, "
-            f"got dtype {x.dtype}; cast it first, as in {name}.astype(jnp.uint8)"
-        )
-    return x
+    rule = "an array of numbers, floating-point, complex or integer"
+    return _check_kind(x, name, jnp.number, rule, _cast(name, "uint8"))
 
 
-def _check_is_array(x: Any, name: str) -> Any:
+def check_tokens(x: Any) -> Any:
+    """An array of integers."""
+    hint = "for embedded tokens use dropout with broadcast_dims=-1"
+    return _check_kind(x, "x", jnp.integer, "an array of integers, token ids", hint)
+
+
+def check_real(x: Any, name: str = "x") -> Any:
+    """A floating-point array, where complex numbers are not defined."""
+    hint = "take its real part, or make features of real and imaginary parts"
+    return _check_kind(
+        check_array(x, name), name, jnp.floating, "of a real dtype", hint
+    )
+
+
+def _cast(name: str, dtype: str) -> str:
+    return f"cast it first, as in {name}.astype(jnp.{dtype})"
+
+
+def _check_kind(x: Any, name: str, kind: Any, rule: str, hint: str) -> Any:
     if not is_array(x):
         raise TypeError(
             f"{name} must be an array, got {describe(x)}; {_way_out(x, name)}"
         )
-    if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
-        raise _key_error(x, name)
+    fits = jnp.issubdtype(x.dtype, kind)
+    if not fits and is_key(x):
+        raise TypeError(
+            f"{name} must be an array of numbers, got a PRNG key, {describe(x)}"
+            f"{misplaced(x, name)}"
+        )
+    if not fits:
+        raise TypeError(f"{name} must be {rule}, got dtype {x.dtype}; {hint}")
     return x
-
-
-def _key_error(key: Any, name: str) -> TypeError:
-    return TypeError(
-        f"{name} must be an array of numbers, got a PRNG key, {describe(key)}"
-        f"{misplaced(key, name)}"
-    )
 
 
 def _way_out(x: Any, name: str) -> str:
@@ -73,31 +80,27 @@ def _way_out(x: Any, name: str) -> str:
             f"{name}.todense()"
         )
     if is_tree(x):
-        return "dropjax.dropconnect drops from a tree of parameters"
+        return "use dropjax.dropconnect to drop from a tree of parameters"
     if name == "x" and isinstance(x, numbers.Real):
-        return "the order is key, x, rate, and jnp.asarray makes an array of a number"
+        return "the order is key, x, rate; wrap a number in jnp.asarray"
     return "wrap it in jnp.asarray, or use jax.eval_shape for shapes alone"
 
 
-def check_same_shape(first: Any, second: Any, names: str = "first and second") -> None:
-    """Two passes of the same examples, or two moments of the same numbers."""
-    if first.shape != second.shape or not same_dtype(first, second):
+def check_like(x: Any, other: Any, name: str, of: str = "x") -> Any:
+    """An array of x's shape and dtype."""
+    check = check_array if jnp.issubdtype(x.dtype, jnp.inexact) else _check_any
+    check(other, name)
+    if other.shape != x.shape or not same_dtype(other, x):
+        hint = "; cast one of them" if other.shape == x.shape else ""
         raise ValueError(
-            f"{names} must have one shape and dtype, got {describe(first)} and "
-            f"{describe(second)}; broadcast or cast one of them"
+            f"{name} must have the shape and dtype of {of}, {x.shape} and {x.dtype}, "
+            f"got {other.shape} and {other.dtype}{hint}"
         )
-    if jnp.iscomplexobj(first):
-        raise TypeError(f"{names} must be real, got {first.dtype}")
+    return other
 
 
-def check_real(x: Any, name: str = "x") -> Any:
-    """A floating-point array: a Gaussian's variance is that of real numbers."""
-    if jnp.issubdtype(check_array(x, name).dtype, jnp.complexfloating):
-        raise TypeError(
-            f"{name} must be a floating-point array for a Gaussian, got dtype "
-            f"{x.dtype}; its real and imaginary parts are Gaussians of their own"
-        )
-    return x
+def _check_any(x: Any, name: str) -> Any:
+    return _check_kind(x, name, np.generic, "an array", "wrap it in jnp.asarray")
 
 
 def check_mask(mask: Any, shape: tuple[int, ...]) -> Any:
@@ -109,10 +112,7 @@ def check_mask(mask: Any, shape: tuple[int, ...]) -> Any:
             f"mask must be boolean, True where x is kept, got dtype {mask.dtype}; "
             "compare it, as in mask != 0"
         )
-    if not broadcasts(np.shape(mask), shape):
-        raise ValueError(
-            f"mask of shape {np.shape(mask)} must broadcast to x of shape {shape}"
-        )
+    check_broadcasts(mask, shape, "mask")
     return mask
 
 
@@ -133,19 +133,17 @@ def check_channel_fill(
 
 def check_fill_kind(fill: Any) -> None:
     """A fill for an array that need not be known yet."""
+    each = fill if isinstance(fill, Sequence) else [fill]
     if isinstance(fill, str):
-        if fill == "random":
-            return
-    elif hasattr(fill, "dtype") or all(
-        isinstance(one, numbers.Complex) and not isinstance(one, bool)
-        for one in (fill if isinstance(fill, Sequence) else [fill])
-    ):
-        return
-    error = ValueError if isinstance(fill, str) else TypeError
-    raise error(
-        "fill must be a number, one for each channel, an array of the dtype of x, or "
-        f"'random' for noise, got {describe(fill)}"
-    )
+        known = fill == "random"
+    else:
+        known = hasattr(fill, "dtype") or all(map(_is_complex, each))
+    if not known:
+        error = ValueError if isinstance(fill, str) else TypeError
+        raise error(
+            "fill must be a number, one for each channel, an array of the dtype of x, "
+            f"or 'random' for noise, got {describe(fill)}"
+        )
 
 
 def _along_channels(fill: Array, x: Num[Array, "..."], channel_axis: int) -> Array:
@@ -165,10 +163,7 @@ def check_fill(fill: Any, x: Num[Array, "..."]) -> Array:
         return _check_number(fill, x.dtype)
     if not same_dtype(fill, x):
         raise TypeError(f"fill must have the dtype of x, {x.dtype}, got {fill.dtype}")
-    if not broadcasts(fill.shape, x.shape):
-        raise ValueError(
-            f"fill of shape {fill.shape} must broadcast to x of shape {x.shape}"
-        )
+    check_broadcasts(fill, x.shape, "fill")
     return fill
 
 
@@ -176,21 +171,23 @@ def _check_number(fill: Any, dtype: np.dtype) -> Array:
     if not _fits(fill, dtype):
         raise TypeError(
             f"fill must be a number that fits {dtype}, the dtype of x, or an array of "
-            f"it, got {describe(fill)}"
+            f"that dtype, got {describe(fill)}"
         )
     return jnp.asarray(fill, jax.dtypes.canonicalize_dtype(dtype))
 
 
+def _is_complex(number: Any) -> bool:
+    return isinstance(number, numbers.Complex) and not isinstance(number, bool)
+
+
 def _fits(number: Any, dtype: np.dtype) -> bool:
     """Whether a dtype has this number: integers have whole ones alone."""
-    if isinstance(number, bool):
+    real = isinstance(number, numbers.Real)
+    if not _is_complex(number) or not jnp.issubdtype(dtype, np.integer):
+        complex_dtype = jnp.issubdtype(dtype, np.complexfloating)
+        return _is_complex(number) and (real or complex_dtype)
+    if not real:
         return False
-    if jnp.issubdtype(dtype, np.complexfloating):
-        return isinstance(number, numbers.Complex)
-    if not isinstance(number, numbers.Real):
-        return False
-    if not jnp.issubdtype(dtype, np.integer):
-        return True
     limits = jnp.iinfo(jax.dtypes.canonicalize_dtype(dtype))
     exact = int(number) if isinstance(number, numbers.Integral) else float(number)
     return limits.min <= exact <= limits.max and float(exact).is_integer()
@@ -204,26 +201,32 @@ def check_key(key: KeyLike, name: str = "key") -> Key[Array, ""]:
             "as in jax.random.key(0), or deterministic=True"
         )
     if not isinstance(key, jax.Array | np.ndarray):
-        order = ", and give it first, before the tree" if is_tree(key) else ""
-        raise TypeError(
-            f"key must be a PRNG key, got {describe(key)}; make one with "
-            f"jax.random.key(seed){order}"
-        )
+        raise TypeError(f"{name} must be a PRNG key, got {_no_key(key)}")
     if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
-        key = _wrap(key)
+        key = _wrap(key, name)
     if key.shape:
         raise ValueError(
-            f"key must be one key, got a batch of keys of shape {key.shape}; "
+            f"{name} must be one key, got a batch of keys of shape {key.shape}; "
             "take one of them, or use jax.vmap"
         )
     return key
 
 
-def _wrap(raw: Any) -> Key[Array, "..."]:
+def _no_key(value: Any) -> str:
+    """What was got for a key, and how to get one; flax is not imported here."""
+    kind = type(value).__name__
+    if kind in ("Rngs", "RngStream") and type(value).__module__.startswith("flax"):
+        call = "rngs.dropout()" if kind == "Rngs" else "stream()"
+        return f"nnx.{kind}; call it for a key, as in {call}"
+    order = ", and pass it first, before the tree" if is_tree(value) else ""
+    return f"{describe(value)}; make one with jax.random.key(seed){order}"
+
+
+def _wrap(raw: Any, name: str) -> Key[Array, "..."]:
     words = jax.random.key_data(jax.random.key(0)).shape[-1]
     if raw.dtype != np.uint32 or raw.ndim == 0 or raw.shape[-1] != words:
         raise TypeError(
-            f"key must be a typed key or a raw uint32 key of shape ({words},), "
+            f"{name} must be a typed key or a raw uint32 key of shape ({words},), "
             f"got {describe(raw)}; make one with jax.random.key(seed)"
         )
     return jax.random.wrap_key_data(raw)
@@ -236,11 +239,10 @@ def check_shape(shape: Any, name: str = "shape") -> tuple[int, ...]:
             f"{name} must be a sequence of integers, got {describe(shape)}"
             f"{misplaced(shape, name)}"
         )
-    for size in shape:
-        if not is_size(size) or (is_int(size) and size < 0):
-            raise ValueError(
-                f"{name} must hold integers of 0 or more, got {shown(tuple(shape))}"
-            )
+    if not all(is_size(n) and not (is_int(n) and n < 0) for n in shape):
+        raise ValueError(
+            f"{name} must hold non-negative integers, got {shown(tuple(shape))}"
+        )
     return tuple(int(size) if is_int(size) else size for size in shape)
 
 
@@ -255,54 +257,32 @@ def check_known(size: int, decides: str) -> int:
     return size
 
 
+def check_rank(
+    shape: tuple[int, ...], least: int, form: str, name: str = "x", hint: str = ""
+) -> None:
+    """A shape of at least so many axes."""
+    if len(shape) < least:
+        raise ValueError(f"{name} must have shape {form}, got shape {shape}{hint}")
+
+
 def check_feature_maps(shape: tuple[int, ...]) -> None:
     """A shape with a spatial axis: a map of one place would be its own maximum."""
-    if len(shape) < 3:
-        raise ValueError(
-            "x must have at least one spatial axis, (batch, *spatial, channels), "
-            "unless broadcast_dims names the axes of a group, got shape "
-            f"{shape}; pass broadcast_dims=-1 to drop the greatest feature of each "
-            "example"
-        )
-
-
-def check_like(x: Array, other: Any, name: str) -> Any:
-    """An array of x's shape and dtype."""
-    _check_is_array(other, name)
-    if jnp.issubdtype(x.dtype, jnp.inexact):
-        check_array(other, name)
-    if other.shape != x.shape or not same_dtype(other, x):
-        raise ValueError(
-            f"{name} must have the shape and dtype of x, {x.shape} and {x.dtype}, got "
-            f"{other.shape} and {other.dtype}"
-        )
-    return other
-
-
-def check_tokens(x: Any) -> Any:
-    """An array of integers."""
-    if not is_array(x):
-        raise TypeError(
-            f"x must be an array of token ids, got {describe(x)}; "
-            "wrap it in jnp.asarray"
-        )
-    if not jnp.issubdtype(x.dtype, jnp.integer):
-        raise TypeError(
-            f"x must be an array of integers, the ids of tokens, got dtype {x.dtype}; "
-            "for embedded tokens use dropout with broadcast_dims=-1"
-        )
-    return x
+    form = "(batch, *spatial, channels) with at least one spatial axis, unless "
+    form += "broadcast_dims names the axes of a group"
+    hint = "; pass broadcast_dims=-1 to drop the greatest feature of each example"
+    check_rank(shape, 3, form, hint=hint)
 
 
 def check_id(one: Any, dtype: np.dtype | None, name: str) -> int:
     """An integer that the tokens' dtype can hold, unless that is not known yet."""
     if not is_int(one):
         raise TypeError(f"{name} must be an integer, got {describe(one)}")
-    if dtype is None:
-        return int(one)
-    dtype = jax.dtypes.canonicalize_dtype(dtype)
-    if not jnp.iinfo(dtype).min <= one <= jnp.iinfo(dtype).max:
-        raise ValueError(f"{name} must fit the dtype of x, {dtype}, got {one}")
+    if dtype is not None:
+        limits = jnp.iinfo(jax.dtypes.canonicalize_dtype(dtype))
+        if not limits.min <= one <= limits.max:
+            raise ValueError(
+                f"{name} must fit the dtype of x, {limits.dtype}, got {shown(one)}"
+            )
     return int(one)
 
 
@@ -319,7 +299,7 @@ def check_classes(y: Array, outputs: str) -> Array:
         raise ValueError(
             f"outputs={outputs!r} is for real numbers with the classes along the last "
             f"axis, but apply_fn returns shape {y.shape[1:]}, dtype {y.dtype}; use "
-            "outputs='values' for what is not of classes"
+            "outputs='values' for outputs without classes"
         )
     return y
 
@@ -332,10 +312,10 @@ def check_probabilities(mean: Array) -> Bool[Array, "..."]:
     if not isinstance(wrong, jax.core.Tracer) and wrong.any():
         first = jnp.argmax(wrong.ravel())
         raise ValueError(
-            "outputs='probabilities' is for rows of 0 or more that sum to 1 along the "
+            "outputs='probabilities' is for non-negative rows that sum to 1 along the "
             f"last axis, got a row with the sum {sums.ravel()[first]:.4g} and the "
             f"least element {mean.min(-1).ravel()[first]:.4g}; use outputs='logits' "
-            "for logits, or outputs='values' for what is not of classes"
+            "for logits, or outputs='values' for outputs without classes"
         )
     return ~wrong
 
@@ -343,9 +323,9 @@ def check_probabilities(mean: Array) -> Bool[Array, "..."]:
 def warn_of_equal_passes(num_samples: int) -> None:
     """Passes that do not depend on their keys say nothing about uncertainty."""
     warnings.warn(
-        f"apply_fn does not depend on its key, so that all {num_samples} passes are "
-        "equal and have no variance; switch dropping on, with deterministic=False in "
-        "Linen and nnx.view(model, deterministic=False) in NNX, and give the key to "
-        "the layers, with rngs={'dropout': key} in Linen and nnx.reseed in NNX",
+        f"apply_fn does not depend on its key, so all {num_samples} passes are equal "
+        "and have no variance; switch dropping on, with deterministic=False in Linen "
+        "and nnx.view(model, deterministic=False) in NNX, and pass the key to the "
+        "layers, with rngs={'dropout': key} in Linen and nnx.reseed in NNX",
         stacklevel=3,
     )

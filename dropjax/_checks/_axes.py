@@ -1,11 +1,11 @@
-"""Axes, and who shares a coin along them."""
+"""Axes, sizes along them, and who shares a mask entry."""
 
 from collections.abc import Sequence
 from typing import Any
 
 from jaxtyping import Array
 
-from dropjax._checks._words import cut, describe, is_int, is_size, shown
+from dropjax._checks._words import are_positive, cut, describe, is_int, is_size, shown
 from dropjax._types import Axes
 
 
@@ -32,11 +32,11 @@ def check_axes(axes: Axes, ndim: int | None, name: str) -> tuple[int, ...]:
 
 
 def check_axis(axis: int, ndim: int | None, name: str) -> tuple[int, ...]:
-    """One axis, counted from 0: none would be taken for all, and change the coins."""
+    """One axis, counted from 0: none would be taken for all, and change the mask."""
     if not is_int(axis):
         raise TypeError(
-            f"{name} must be one axis, an integer, got {describe(axis)}; where several "
-            "axes are meant, dropout has broadcast_dims"
+            f"{name} must be one axis, an integer, got {describe(axis)}; to share mask "
+            "values along several axes, use dropout with broadcast_dims"
         )
     return check_axes(axis, ndim, name)
 
@@ -52,13 +52,13 @@ def check_channel_and_batch(
     ndim: int | None,
     name: str = "channel_axis",
 ) -> tuple[int, ...]:
-    """The axes that have coins of their own: the channels', and the batch's if any."""
+    """The axes along which the mask varies: the channels', and the batch's if any."""
     own = check_axis(channel_axis, ndim, name) + check_batch(batch_axis, ndim)
     if len(set(own)) < len(own):
         array = "" if channel_axis == batch_axis else f" for an array with {ndim} axes"
         raise ValueError(
             f"{name} and batch_axis must be different axes, got {channel_axis} and "
-            f"{batch_axis}{array}; batch_axis=None is for an array without a batch"
+            f"{batch_axis}{array}; use batch_axis=None for an array without a batch"
         )
     return own
 
@@ -72,7 +72,7 @@ def check_spatial_axes(
         batch = "no batch axis" if batch_axis is None else "a batch axis"
         raise ValueError(
             f"{name}{spatial}D with {batch} needs inputs of {wanted} axes, "
-            f"{spatial} of them spatial, got shape {x.shape}; batch_axis=None is for "
+            f"{spatial} of them spatial, got shape {x.shape}; use batch_axis=None for "
             "inputs without a batch"
         )
 
@@ -80,20 +80,20 @@ def check_spatial_axes(
 def check_noise_shape(
     noise_shape: Sequence[int | None], shape: tuple[int, ...]
 ) -> tuple[int, ...]:
-    """Keras's way to say who shares a coin: 1 is shared, None or the size is not."""
+    """Keras's way to share mask values: 1 is shared, None or the size is not."""
     check_noise_sizes(noise_shape)
+    given = shown(tuple(noise_shape))
     if len(noise_shape) != len(shape):
         raise ValueError(
             f"noise_shape must have one entry for each of the {len(shape)} axes of x, "
-            f"got {shown(tuple(noise_shape))}"
+            f"got {given}"
         )
-    for wanted, size in zip(noise_shape, shape, strict=True):
-        if wanted not in (None, 1, size):
-            raise ValueError(
-                "each entry of noise_shape must be 1 (shared), or None or the axis's "
-                f"size (not shared), got {shown(tuple(noise_shape))} for shape {shape}"
-            )
-    pairs = zip(noise_shape, shape, strict=True)
+    pairs = list(zip(noise_shape, shape, strict=True))
+    if not all(wanted in (None, 1, size) for wanted, size in pairs):
+        raise ValueError(
+            "each entry of noise_shape must be 1 (shared), or None or the axis's size "
+            f"(not shared), got {given} for shape {shape}"
+        )
     return tuple(1 if wanted == 1 else size for wanted, size in pairs)
 
 
@@ -102,7 +102,7 @@ def check_noise_sizes(noise_shape: Any) -> None:
     listed = isinstance(noise_shape, Sequence) and not isinstance(noise_shape, str)
     if not listed or not all(n is None or is_size(n) for n in noise_shape):
         raise TypeError(
-            "noise_shape must be a sequence of sizes, integers or None, got "
+            "noise_shape must be a sequence of integers or None, got "
             f"{describe(noise_shape)}"
         )
 
@@ -111,45 +111,41 @@ def check_one_sharing(broadcast_dims: Axes, noise_shape: object) -> None:
     """`broadcast_dims` and `noise_shape` say the same thing: take one of them."""
     if noise_shape is not None and broadcast_dims != () and broadcast_dims != []:
         raise ValueError(
-            "give broadcast_dims or noise_shape, not both: "
+            "pass broadcast_dims or noise_shape, not both: "
             f"got broadcast_dims={broadcast_dims} and noise_shape={noise_shape}"
         )
 
 
-def check_block(sizes: Any, rank: int, name: str) -> tuple[int, ...]:
-    """A side for each spatial axis, of which there is at least one."""
-    check_sides(sizes, name)
-    if rank < 1:
+def check_sizes(sizes: Any, name: str, rank: int | None = None) -> tuple[int, ...]:
+    """A positive integer for each spatial axis; a lone one stands for all of them."""
+    each = (sizes,) * (rank or 1) if is_int(sizes) else sizes
+    positive = are_positive(each) and len(each) > 0
+    if not positive or len(each) != (rank or len(each)):
+        axes = f"of the {rank} spatial axes" if positive else "spatial axis"
         raise ValueError(
-            f"x must have at least one spatial axis for {name} to act on, got none; "
-            "batch_axis=None is for an x without a batch"
+            f"{name} must be one positive integer, or one for each {axes}, got "
+            f"{shown(sizes)}"
         )
-    each = (sizes,) * rank if is_int(sizes) else sizes
-    if len(each) != rank:
+    if rank == 0:
         raise ValueError(
-            f"{name} must be one positive integer, or one for each of the {rank} "
-            f"spatial axes, got {shown(sizes)}"
+            f"x must have at least one spatial axis for {name}, got none; use "
+            "batch_axis=None for an x without a batch"
         )
     return tuple(int(size) for size in each)
 
 
-def check_sides(sizes: Any, name: str) -> None:
-    """A side, or several of them, for an array that need not be known yet."""
-    each = (sizes,) if is_int(sizes) else sizes
-    if not isinstance(each, Sequence) or not all(is_int(n) and n > 0 for n in each):
-        raise ValueError(
-            f"{name} must be one positive integer, or one for each spatial axis, got "
-            f"{shown(sizes)}"
-        )
+def check_window(sizes: Any, name: str, rank: int) -> tuple[int, ...]:
+    """Sizes of which None stands for 1, as in flax."""
+    return check_sizes(1 if sizes is None else sizes, name, rank)
 
 
 def check_weight_block(sizes: Any) -> tuple[int, ...]:
     """The sides of a block along the last axes of weights; none for no blocks."""
     each = (sizes, 1) if is_int(sizes) else () if sizes is None else sizes
-    if not isinstance(each, Sequence) or not all(is_int(n) and n > 0 for n in each):
+    if not are_positive(each):
         raise ValueError(
-            "block_size must be a positive integer, for so many inputs of one output, "
-            "or a tuple of them, one for each of the last axes, or None, got "
+            "block_size must be None, a positive integer n, which stands for (n, 1), "
+            "or a tuple of them, one for each of the last axes of a leaf, got "
             f"{shown(sizes)}"
         )
     return () if is_int(sizes) and sizes == 1 else tuple(int(size) for size in each)

@@ -1,6 +1,6 @@
 """What only layers are given."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from jaxtyping import Array
@@ -22,9 +22,9 @@ def check_own_einsum(einsum: object, name: str) -> None:
     """Flax's layers can be given other products, which are not used here."""
     if einsum is not None:
         raise ValueError(
-            f"{name} must be None, as dropjax.dot_product_attention makes the products "
-            f"itself, got {describe(einsum)}; leave {name}_cls off the layer, or write "
-            "the attention with these products and dropjax.attention_dropout"
+            f"{name} must be None, because dropjax.dot_product_attention makes the "
+            f"products itself, got {describe(einsum)}; leave {name}_cls off the layer, "
+            "or write the attention with these products and dropjax.attention_dropout"
         )
 
 
@@ -48,8 +48,8 @@ def check_module(module: object, kind: type) -> None:
     """What shares its scope with a wrapper is a Linen module."""
     if not isinstance(module, kind):
         raise TypeError(
-            f"module must be a Linen module, got {describe(module)}; make one of a "
-            "function with nn.Sequential([function])"
+            f"module must be a Linen module, got {describe(module)}; wrap a function "
+            "in nn.Sequential([function])"
         )
 
 
@@ -58,8 +58,8 @@ def check_own_params(variables: Mapping[str, PyTree], module: object) -> PyTree:
     if "params" not in variables:
         raise ValueError(
             "module has no parameters of its own to drop, got "
-            f"{type(module).__name__}; what is made inside of a compact module belongs "
-            "to that one: make it with parent=None, as in "
+            f"{type(module).__name__}; a submodule that is made in a compact method "
+            "belongs to that method's module: make it with parent=None, as in "
             "nn.RNN(nn.LSTMCell(8, parent=None))"
         )
     return variables["params"]
@@ -92,27 +92,15 @@ def missing_rngs_error(layer: object) -> ValueError:
     )
 
 
-def check_layers(paths: Sequence[str], where: object) -> None:
+def check_layers(found: Collection[Any], where: object, hint: str = "") -> None:
     """A rate that is set nowhere is a mistake."""
-    if not paths:
+    if not found:
         how = "module has no layer" if where is None else "where selects no layer"
         raise ValueError(
-            f"{how} of dropjax whose rate could be set; layers of other libraries are "
-            "left alone, and dropjax.linen.Dropout and dropjax.nnx.Dropout are "
-            "drop-ins for flax's"
+            f"{how} of dropjax with a rate to be set; layers of other libraries are "
+            "not changed: replace flax's Dropout with dropjax.linen.Dropout or "
+            f"dropjax.nnx.Dropout{hint}"
         )
-
-
-def check_any_rates(rates: dict[str, Any]) -> dict[str, Any]:
-    """A model without rates has none to be changed."""
-    if not rates:
-        raise ValueError(
-            "module has no layer of dropjax whose rate could be set; layers of other "
-            "libraries are left alone, and dropjax.linen.Dropout is a drop-in for "
-            "flax's. Layers in nn.scan, nn.vmap and nn.RNN have theirs where these "
-            "hand on the collection, as with variable_broadcast='rates'"
-        )
-    return rates
 
 
 def check_wrapped_kernel(module: object, kernel: Any) -> Any:

@@ -6,7 +6,6 @@ made as it would when it is called.
 
 import functools
 import inspect
-import math
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
@@ -22,46 +21,42 @@ from dropjax._checks._axes import (
     check_axes,
     check_axis,
     check_batch,
-    check_block,
     check_channel_and_batch,
     check_noise_sizes,
     check_one_sharing,
-    check_sides,
+    check_sizes,
     check_weight_block,
+    check_window,
 )
 from dropjax._checks._options import (
     check_all_features,
-    check_ascending,
+    check_choice,
     check_count,
     check_deterministic,
     check_features,
     check_flag,
     check_function,
     check_inference,
+    check_inner_rate,
     check_mask_per,
-    check_mode,
     check_noise,
     check_path_scaling,
     check_positive,
     check_range,
-    check_scaling,
-    check_size,
+    check_where,
 )
 from dropjax._checks._products import (
     check_batch_sizes,
     check_einsum_str,
-    check_kernel_size,
     check_padding,
-    check_window,
 )
 from dropjax._checks._rates import (
     check_host_rate,
-    check_inner_rate,
     check_noise_rate,
     check_rate,
     check_stddev,
 )
-from dropjax._checks._trees import check_where
+from dropjax._checks._words import path_name
 
 # Of an option's value and of the layer, for what the option is to go with.
 Check: TypeAlias = Callable[[Any, Any], object]
@@ -112,15 +107,16 @@ def _axis_beside_batch(name: str) -> Check:
 
 
 def _window(name: str) -> Check:
-    def check(sizes: Any, layer: Any) -> tuple[int, ...]:
-        return check_window(sizes, len(check_kernel_size(layer.kernel_size)), name)
+    return lambda sizes, layer: check_window(sizes, name, _rank(layer))
 
-    return check
+
+def _rank(layer: Any) -> int:
+    return len(check_sizes(layer.kernel_size, "kernel_size"))
 
 
 def _padding(padding: Any, layer: Any) -> None:
-    rank = len(check_kernel_size(layer.kernel_size))
-    spread = check_window(layer.input_dilation, rank, "input_dilation")
+    rank = _rank(layer)
+    spread = check_window(layer.input_dilation, "input_dilation", rank)
     check_padding(padding, rank, spread)
 
 
@@ -130,67 +126,62 @@ def _check_noise_shape(noise_shape: Any, layer: Any) -> None:
 
 
 def _check_tree(rates: Any, layer: Any) -> None:
-    for rate in jax.tree.leaves(rates):
-        check_rate(rate)
+    for path, rate in jax.tree_util.tree_leaves_with_path(rates):
+        check_rate(rate, f"rate at {path_name(path)!r}" if path else "rate")
 
 
 _AXES = _plain(check_axes, None, "broadcast_dims")
 
+# Checks that are given an option's name.
+_NAMED: Mapping[Callable[[Any, str], object], str] = {
+    check_rate: "input_rate selected_rate",
+    check_inner_rate: "init_rate",
+    check_flag: "inside per_channel scale_by_keep broadcast_dropout renormalize "
+    "ordered",
+    check_range: "forward_range backward_range",
+    check_choice: "scaling mode",
+    check_count: "samples feature_group_count num_samples examples",
+    check_positive: "gamma_scale temperature length_scale",
+    check_sizes: "size kernel_size",
+    check_features: "features",
+    check_shape: "shape",
+}
 _CHECKS: Mapping[str, Check] = {
+    **{
+        name: _plain(check, name)
+        for check, names in _NAMED.items()
+        for name in names.split()
+    },
     "rate": _rate("rate"),
-    "input_rate": _plain(check_rate, "input_rate"),
     "memory_rate": _rate("memory_rate"),
-    "selected_rate": _plain(check_rate, "selected_rate"),
     "bias_rate": _rate("bias_rate"),
-    "init_rate": _plain(check_inner_rate, "init_rate"),
     "stddev": _unless_none(_plain(check_stddev)),
     "deterministic": _unless_none(_plain(check_deterministic)),
-    "scaling": _plain(check_scaling),
     "broadcast_dims": _AXES,
     "noise_shape": _unless_none(_check_noise_shape),
     "batch_axis": lambda axis, layer: check_batch(axis, _ndim(layer)),
     "channel_axis": _axis_beside_batch("channel_axis"),
     "head_axis": _axis_beside_batch("head_axis"),
     "time_axis": _plain(check_axis, None, "time_axis"),
-    "block_size": lambda n, layer: check_block(n, layer.spatial_axes, "block_size"),
-    "size": _plain(check_sides, "size"),
+    "block_size": lambda n, layer: check_sizes(n, "block_size", layer.spatial_axes),
     "fill": _plain(check_fill_kind),
-    "gamma_scale": _plain(check_positive, "gamma_scale"),
-    "inside": _plain(check_flag, "inside"),
-    "per_channel": _plain(check_flag, "per_channel"),
-    "scale_by_keep": _plain(check_flag, "scale_by_keep"),
-    "area": _plain(check_range, 0, 1, "area"),
-    "ratio": _plain(check_range, 0, math.inf, "ratio"),
-    "forward_range": _plain(check_ascending, "forward_range"),
-    "backward_range": _plain(check_ascending, "backward_range"),
-    "broadcast_dropout": _plain(check_flag, "broadcast_dropout"),
-    "renormalize": _plain(check_flag, "renormalize"),
-    "mode": _plain(check_mode),
-    "samples": _plain(check_count, "samples"),
-    "prefix_tokens": _plain(check_size, "prefix_tokens"),
-    "ordered": _plain(check_flag, "ordered"),
+    "area": _plain(check_range, "area", 0, 1),
+    "ratio": _plain(check_range, "ratio", 0),
+    "prefix_tokens": _plain(check_count, "prefix_tokens", 0),
     "unknown_id": _plain(check_id, None, "unknown_id"),
     "protected": _plain(check_ids, None, "protected"),
     "where": _plain(check_where),
-    "features": _plain(check_features),
     "axis": _plain(check_axes, None, "axis"),
     "einsum_str": _unless_none(_plain(check_einsum_str)),
-    "shape": _plain(check_shape),
     "batch_dims": _plain(check_axes, None, "batch_dims"),
-    "kernel_size": _plain(check_kernel_size),
     "strides": _window("strides"),
     "input_dilation": _window("input_dilation"),
     "kernel_dilation": _window("kernel_dilation"),
     "padding": _padding,
-    "feature_group_count": _plain(check_count, "feature_group_count"),
     "mask_per": _plain(check_mask_per),
     "noise": lambda noise, layer: check_noise(noise, layer.mask_per),
     "inference": lambda inference, layer: check_inference(inference, layer.activation),
     "activation": _unless_none(_plain(check_function, "activation")),
-    "num_samples": _plain(check_count, "num_samples"),
-    "examples": _plain(check_count, "examples"),
-    "temperature": _plain(check_positive, "temperature"),
-    "length_scale": _plain(check_positive, "length_scale"),
 }
 
 # What some layers ask more, or less, of.

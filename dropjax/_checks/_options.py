@@ -1,42 +1,74 @@
 """Flags, words and numbers."""
 
-import numbers
-from collections.abc import Callable, Sequence
-from typing import Any, get_args
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from dropjax._checks._words import cut, describe, is_int, is_real, is_truth, shown
-from dropjax._types import DropPathMode, Inference, Noise, Scaling
+from dropjax._checks._words import describe, is_int, is_number, is_truth, shown
+from dropjax._types import Inference
+
+# What each word means, where that needs to be said.
+_CHOICES: Mapping[str, Mapping[str, str]] = {
+    "scaling": {
+        "inverted": "what is kept is scaled up in training",
+        "standard": "everything is scaled down at inference",
+    },
+    "mode": {"row": "a mask entry for each example", "batch": "one for all examples"},
+    "by": {
+        "weights": "the smallest weights of each unit are targeted",
+        "units": "the units of the smallest norm are targeted",
+    },
+    "noise": {
+        "bernoulli": "weights are masked",
+        "gaussian": "outputs get Gaussian noise of the same mean and variance",
+    },
+    "inference": {
+        "mean": "the mean network",
+        "gaussian": "activations averaged over Gaussian samples",
+        "monte_carlo": "activations averaged over sampled masks",
+    },
+    "outputs": {"values": "", "probabilities": "", "logits": ""},
+}
 
 
-def check_ascending(limits: Any, name: str) -> tuple[float, float]:
-    """The lowest and the highest of some numbers."""
-    if isinstance(limits, Sequence) and len(limits) == 2:
-        low, high = limits
-        if all(is_real(limit) for limit in limits) and -np.inf < low <= high < np.inf:
-            return float(low), float(high)
-    raise ValueError(
-        f"{name} must be two numbers, (lowest, highest), got {shown(limits)}"
-    )
-
-
-def check_target_by(by: Any) -> None:
-    """Weights or units."""
-    if by not in ("weights", "units"):
-        raise ValueError(
-            "by must be 'weights' (the smallest of each unit are targeted) or 'units' "
-            f"(those of the smallest norm are), got {shown(by)}"
+def check_choice(value: Any, name: str, others: Mapping[str, str] = {}) -> None:
+    """One of a few words: those that the option of this name has, and others."""
+    choices = {**_CHOICES.get(name, {}), **others}
+    if not isinstance(value, str) or value not in choices:
+        *first, last = (
+            repr(word) + (f" ({meaning})" if meaning else "")
+            for word, meaning in choices.items()
         )
+        raise ValueError(
+            f"{name} must be {', '.join(first)} or {last}, got {shown(value)}"
+        )
+
+
+def check_scaling(scaling: Any) -> None:
+    """Inverted or standard."""
+    check_choice(scaling, "scaling")
+
+
+def check_path_scaling(scaling: Any) -> None:
+    """Inverted, standard or none."""
+    check_choice(scaling, "scaling", {"none": "nothing is scaled"})
 
 
 def check_function(
     function: Any, name: str, of: str = "an array, such as jax.nn.relu"
 ) -> Callable[..., Any]:
-    """What is called with an array, or with something else."""
-    if not callable(function):
+    """What is called with an array, or with something else: a class is not."""
+    if not callable(function) or isinstance(function, type):
         raise TypeError(f"{name} must be a function of {of}, got {describe(function)}")
     return function
+
+
+def check_where(where: Any) -> None:
+    """A selection is a function, or none."""
+    if where is not None:
+        check_function(where, "where", "a leaf's path and the leaf, or None")
 
 
 def check_flag(
@@ -71,54 +103,17 @@ def check_flag_given(layer: object, *flags: bool | None) -> bool:
     return check_deterministic(given[0])
 
 
-def check_scaling(scaling: Any) -> None:
-    """Inverted or standard."""
-    if not isinstance(scaling, str) or scaling not in get_args(Scaling):
-        raise ValueError(
-            "scaling must be 'inverted' (survivors are scaled in training) or "
-            f"'standard' (everything is scaled after it), got {shown(scaling)}"
-        )
-
-
-def check_path_scaling(scaling: Any) -> None:
-    """Inverted, standard or none."""
-    if scaling not in ("inverted", "standard", "none"):
-        raise ValueError(
-            "scaling must be 'inverted' (survivors are scaled in training), 'standard' "
-            "(everything is scaled after it) or 'none' (nothing is scaled), got "
-            f"{shown(scaling)}"
-        )
-
-
-def check_choice(value: Any, choices: tuple[str, ...], name: str) -> None:
-    """One of a few words."""
-    if not isinstance(value, str) or value not in choices:
-        words = ", ".join(map(repr, choices))
-        raise ValueError(f"{name} must be one of {words}, got {shown(value)}")
-
-
-def check_count(value: Any, name: str) -> int:
-    """A positive integer."""
-    if not is_int(value) or value < 1:
-        raise ValueError(f"{name} must be a positive integer, got {shown(value)}")
-    return int(value)
-
-
-def check_size(value: Any, name: str) -> int:
-    """An integer that is not negative."""
-    if not is_int(value) or value < 0:
-        raise ValueError(f"{name} must be an integer of 0 or more, got {shown(value)}")
+def check_count(value: Any, name: str, least: int = 1, hint: str = "") -> int:
+    """An integer that is positive, or only not negative."""
+    if not is_int(value) or value < least:
+        kind = "positive" if least else "non-negative"
+        raise ValueError(f"{name} must be a {kind} integer, got {shown(value)}{hint}")
     return int(value)
 
 
 def check_features(features: Any, name: str = "features") -> int:
-    """How many outputs a layer has, which comes before its rate."""
-    if not is_int(features) or features < 0:
-        raise ValueError(
-            f"{name} must be an integer of 0 or more, got {shown(features)}; it comes "
-            "before the rate"
-        )
-    return int(features)
+    """How many inputs or outputs a layer has."""
+    return check_count(features, name, 0, "; it comes before the rate")
 
 
 def check_all_features(features: Any, name: str = "features") -> tuple[int, ...]:
@@ -129,32 +124,36 @@ def check_all_features(features: Any, name: str = "features") -> tuple[int, ...]
 
 def check_positive(value: Any, name: str) -> float:
     """A positive, finite number."""
-    number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if not number or not 0 < float(value) < float("inf"):
+    if not is_number(value) or not 0 < float(value) < math.inf:
         raise ValueError(f"{name} must be a positive number, got {shown(value)}")
     return float(value)
 
 
-def check_mode(mode: Any) -> None:
-    """A coin per example, or one for the batch."""
-    if mode not in get_args(DropPathMode):
+def check_inner_rate(rate: Any, name: str) -> float:
+    """A rate whose logit is finite."""
+    if not is_number(rate) or not 0 < float(rate) < 1:
         raise ValueError(
-            "mode must be 'row' (a coin per example) or 'batch' (one coin), "
-            f"got {shown(mode)}"
+            f"{name} must be a number above 0 and below 1, where its logit is finite, "
+            f"got {shown(rate)}"
         )
+    return float(rate)
 
 
-def check_range(limits: Any, low: float, high: float, name: str) -> tuple[float, float]:
+def check_range(
+    limits: Any, name: str, low: float = -math.inf, high: float = math.inf
+) -> tuple[float, float]:
     """Two numbers in order within bounds, the lower one excluded."""
     pair = isinstance(limits, Sequence) and len(limits) == 2
-    if not pair or not all(isinstance(limit, numbers.Real) for limit in limits):
-        raise TypeError(f"{name} must be a pair of numbers, got {shown(limits)}")
-    if not low < limits[0] <= limits[1] <= high or not np.isfinite(limits[1]):
-        raise ValueError(
-            f"{name} must be (least, most), above {low} and up to {high}, got "
-            f"{cut(limits)}"
-        )
-    return float(limits[0]), float(limits[1])
+    if pair and all(map(is_number, limits)):
+        first, last = map(float, limits)
+        if low < first <= last <= high and last < math.inf:
+            return first, last
+    above = f" above {low}" if low > -math.inf else ""
+    most = f" and at most {high}" if high < math.inf else ""
+    raise ValueError(
+        f"{name} must be (lowest, highest), two finite numbers{above}{most}, got "
+        f"{shown(limits)}"
+    )
 
 
 def check_mask_per(mask_per: Any) -> int | None:
@@ -165,40 +164,32 @@ def check_mask_per(mask_per: Any) -> int | None:
         return 1
     if not is_int(mask_per) or mask_per < 1:
         raise ValueError(
-            "mask_per must be 'batch', 'example' or the number of examples that share "
-            f"a mask, a positive integer, got {shown(mask_per)}"
+            "mask_per must be 'batch', 'example' or a positive integer, the number of "
+            f"examples that share a mask, got {shown(mask_per)}"
         )
     return int(mask_per)
 
 
 def check_noise(noise: Any, mask_per: Any) -> None:
     """Masks or a Gaussian, which has no masks to share."""
-    if noise not in get_args(Noise):
-        raise ValueError(
-            "noise must be 'bernoulli' (weights are masked) or 'gaussian' (outputs get "
-            f"the noise that many masks come to), got {shown(noise)}"
-        )
+    check_choice(noise, "noise")
     check_mask_per(mask_per)
     if noise == "gaussian" and is_int(mask_per):
         raise ValueError(
-            "noise='gaussian' draws no mask that examples could share, each has noise "
-            f"of its own: leave mask_per away, got {cut(mask_per)}"
+            "mask_per must not be a number with noise='gaussian', which draws no mask "
+            f"that examples could share, got {shown(mask_per)}; leave it out"
         )
 
 
 def check_inference(inference: Any, activation: Any) -> Inference:
     """The mean network, or a mean of activations, which must then be known."""
-    if inference not in get_args(Inference):
-        raise ValueError(
-            "inference must be 'mean' (the mean network), 'gaussian' or 'monte_carlo' "
-            f"(activations averaged over samples), got {shown(inference)}"
-        )
+    check_choice(inference, "inference")
     if activation is not None:
         check_function(activation, "activation")
     elif inference != "mean":
         raise ValueError(
             f"inference={inference!r} averages the layer's activation over samples, "
-            "but activation is None; give it to the layer, as in "
+            "but activation is None; pass it to the layer, as in "
             "activation=jax.nn.relu, or use inference='mean', which is exact for a "
             "layer without an activation"
         )

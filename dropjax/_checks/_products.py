@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from dropjax._checks._arrays import check_array
+from dropjax._checks._arrays import check_array, check_rank, check_real
 from dropjax._checks._axes import check_axes
-from dropjax._checks._options import check_count, check_size
+from dropjax._checks._options import check_count
+from dropjax._checks._rates import check_broadcasts
 from dropjax._checks._words import (
-    broadcasts,
     cut,
     describe,
     is_int,
@@ -26,24 +26,10 @@ from dropjax._types import Axes
 _PADDINGS = ("SAME", "VALID", "CIRCULAR", "REFLECT", "CAUSAL")
 
 
-def check_attention_weights(shape: tuple[int, ...]) -> None:
-    """Attention weights have an axis of queries and one of keys."""
-    if len(shape) < 2:
-        raise ValueError(
-            "attention weights must have shape (*batch, heads, queries, keys), with "
-            f"two axes or more, got shape {shape}"
-        )
-
-
 def check_attention(query: Any, key: Any, value: Any) -> None:
     """Queries, keys and values whose products exist, of one floating dtype."""
     for name, x in (("query", query), ("key", key), ("value", value)):
-        if not jnp.issubdtype(check_array(x, name).dtype, jnp.floating):
-            raise TypeError(
-                f"{name} must be of a real dtype, got {x.dtype}; take real and "
-                "imaginary parts for features, as in "
-                "jnp.concatenate([x.real, x.imag], -1)"
-            )
+        check_real(x, name)
     shapes = query.shape, key.shape, value.shape
     fits = all(len(shape) >= 3 for shape in shapes) and (
         query.shape[:-3] == key.shape[:-3] == value.shape[:-3]
@@ -67,9 +53,7 @@ def check_attention(query: Any, key: Any, value: Any) -> None:
 
 def check_attention_bias(bias: Any, shape: tuple[int, ...]) -> Array:
     """What is added to the logits: real, and of a shape that broadcasts to theirs."""
-    if not jnp.issubdtype(check_array(bias, "bias").dtype, jnp.floating):
-        raise TypeError(f"bias must be of a real dtype, got {bias.dtype}")
-    _check_fits_logits(bias.shape, shape, "bias")
+    _check_fits_logits(check_real(bias, "bias"), shape, "bias")
     return bias
 
 
@@ -82,28 +66,19 @@ def check_attention_mask(mask: Any, shape: tuple[int, ...]) -> Any:
             "mask must be an array, True where a query sees a key, got "
             f"{describe(mask)}; wrap it in jnp.asarray"
         )
-    _check_fits_logits(np.shape(mask), shape, "mask")
+    _check_fits_logits(mask, shape, "mask")
     return mask
 
 
-def _check_fits_logits(
-    given: tuple[int, ...], shape: tuple[int, ...], name: str
-) -> None:
-    if not broadcasts(given, shape):
-        raise ValueError(
-            f"{name} must broadcast to the shape of the attention weights, (*batch, "
-            f"heads, queries, keys), here {shape}, got shape {given}; give it axes of "
-            "size 1 where these share it"
-        )
+def _check_fits_logits(x: Any, shape: tuple[int, ...], name: str) -> None:
+    wanted = "the shape of the attention weights, (*batch, heads, queries, keys), here"
+    check_broadcasts(x, shape, name, wanted, "; use axes of size 1 to share it")
 
 
 def check_prefix_tokens(shape: tuple[int, ...], prefix_tokens: Any) -> int:
     """How many tokens may be dropped: all after the prefix."""
-    if len(shape) < 2:
-        raise ValueError(
-            f"x must have shape (*batch, tokens, features), got shape {shape}"
-        )
-    check_size(prefix_tokens, "prefix_tokens")
+    check_rank(shape, 2, "(*batch, tokens, features)")
+    check_count(prefix_tokens, "prefix_tokens", 0)
     if not is_symbolic(shape[-2]) and prefix_tokens > shape[-2]:
         raise ValueError(
             "prefix_tokens must be a number of tokens from 0 to the sequence's "
@@ -160,9 +135,9 @@ def check_own_masks(known: bool, x: Array, kernel: Array) -> None:
     """Examples with masks of their own lie along the first axis of x and of y."""
     if not known:
         raise ValueError(
-            "mask_per must be 'batch' where the first axis of x is contracted, is an "
-            "axis of the kernel or is not the output's first, since its entries are no "
-            f"examples then, got x of shape {x.shape}, kernel of shape {kernel.shape}"
+            "mask_per must be 'batch' unless the first axis of x is one of examples: "
+            "not contracted, not an axis of the kernel, and the output's first, got x "
+            f"of shape {x.shape}, kernel of shape {kernel.shape}"
         )
 
 
@@ -204,14 +179,14 @@ def check_equation(
     lengths = (len(of_x), len(of_kernel)) == (len(inputs), len(kernel))
     if not lengths or len(sizes) > len({*of_x, *of_kernel}):
         raise ValueError(
-            "einsum_str must have a letter for each axis of x and of the kernel, the "
-            f"same for axes of one size alone, got {shown(equation)} for x of shape "
-            f"{inputs}, kernel of shape {kernel}"
+            "einsum_str must have one letter for each axis of x and of the kernel, and "
+            "axes with the same letter must have the same size, got "
+            f"{shown(equation)} for x of shape {inputs}, kernel of shape {kernel}"
         )
     if set(of_x) - set(of_kernel) - set(of_y):
         raise ValueError(
             "einsum_str must have each axis of x in the kernel or in the output, got "
-            f"{shown(equation)}; sum x over the others first"
+            f"{shown(equation)}; sum x over the other axes first"
         )
     return of_x, of_kernel, of_y
 
@@ -232,9 +207,9 @@ def check_conv_shapes(x: Array, kernel: Array, bias: Any, groups: int) -> None:
     fits = kernel.shape[-1] % check_count(groups, "feature_group_count") == 0
     if not fits or x.shape[-1] != kernel.shape[-2] * groups:
         raise ValueError(
-            "feature_group_count must divide the kernel's features_out, and times its "
-            f"features_in be x's, got {cut(groups)} for kernel of shape "
-            f"{kernel.shape}, x of shape {x.shape}"
+            "feature_group_count must divide the kernel's features_out, and times the "
+            f"kernel's features_in it must equal x's, got {cut(groups)} for kernel of "
+            f"shape {kernel.shape}, x of shape {x.shape}"
         )
     check_parameters(x, kernel, bias, kernel.shape[-1:])
 
@@ -248,41 +223,13 @@ def check_parameters(
             f"x and kernel must have one dtype, got {x.dtype} and {kernel.dtype}; "
             "cast one of them"
         )
-    if bias is None:
-        return
-    if check_array(bias, "bias").shape != shape:
+    if bias is not None and check_array(bias, "bias").shape != shape:
         raise ValueError(f"bias must have shape {shape}, got {bias.shape}")
-    if not same_dtype(bias, kernel):
+    if bias is not None and not same_dtype(bias, kernel):
         raise TypeError(
             f"bias must have the kernel's dtype, got {bias.dtype} and {kernel.dtype}; "
             "cast one of them"
         )
-
-
-def check_kernel_size(size: Any) -> tuple[int, ...]:
-    """The window of a layer that is yet to be made: its rank is that of the size."""
-    sizes = (size,) if is_int(size) else size
-    whole = isinstance(sizes, Sequence) and all(is_int(n) and n > 0 for n in sizes)
-    if not whole or not sizes:
-        raise ValueError(
-            "kernel_size must be one positive integer, for one spatial axis, or one "
-            f"for each, got {shown(size)}"
-        )
-    return tuple(int(n) for n in sizes)
-
-
-def check_window(sizes: Any, rank: int, name: str) -> tuple[int, ...]:
-    """A number for each spatial axis; one for all, and None is 1, as in flax."""
-    each = (1 if sizes is None else sizes,) * rank
-    if is_int(sizes) or sizes is None:
-        sizes = each
-    whole = isinstance(sizes, Sequence) and all(is_int(n) and n > 0 for n in sizes)
-    if not whole or len(sizes) != rank:
-        raise ValueError(
-            f"{name} must be one positive integer, or one for each of the {rank} "
-            f"spatial axes, got {shown(sizes)}"
-        )
-    return tuple(int(size) for size in sizes)
 
 
 def check_padding(
@@ -293,14 +240,14 @@ def check_padding(
         raise ValueError(
             f"padding='CAUSAL' is for one spatial axis, got {rank}; pad x instead"
         )
-    if isinstance(padding, str) and padding in _PADDINGS:
-        if max(input_dilation) > 1:
-            raise ValueError(
-                "padding must be a number, or (low, high) pairs, where input_dilation "
-                f"spreads x, got {shown(padding)} and input_dilation={input_dilation}; "
-                "'VALID' is 0"
-            )
-        return padding
+    named = isinstance(padding, str) and padding in _PADDINGS
+    if named and max(input_dilation) > 1:
+        raise ValueError(
+            "padding must be a number, or (low, high) pairs, with input_dilation above "
+            f"1, got {shown(padding)} and input_dilation={input_dilation}; 'VALID' is 0"
+        )
+    if named:
+        return str(padding)
     sides = [padding] * rank if is_int(padding) else padding
     if isinstance(sides, Sequence) and len(sides) == rank:
         pairs = [(side, side) if is_int(side) else side for side in sides]

@@ -5,38 +5,29 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.tree_util import keystr, tree_leaves_with_path
+from jax.tree_util import tree_leaves_with_path
 from jaxtyping import Array
 
-from dropjax._checks._arrays import check_array, check_like
+from dropjax._checks._arrays import check_array, check_like, check_rank, check_real
 from dropjax._checks._words import (
     cut,
     describe,
     is_array,
+    leaves,
     listed,
     misplaced,
-    same_dtype,
+    path_name,
     shown,
 )
 from dropjax._types import PyTree
 
 
-def check_information(leaves: Sequence[Any]) -> None:
+def check_information(information: Sequence[Any]) -> None:
     """Real arrays, and at least one."""
-    if not leaves:
-        raise ValueError("information must have a leaf or more, got an empty tree")
-    for leaf in leaves:
-        if jnp.iscomplexobj(check_array(leaf, "information")):
-            raise TypeError(f"information must be real, got dtype {leaf.dtype}")
-
-
-def check_where(where: Any) -> None:
-    """A selection is a function, or none."""
-    if where is not None and not callable(where):
-        raise TypeError(
-            "where must be a function of a leaf's path and the leaf, or None, got "
-            f"{describe(where)}"
-        )
+    if not information:
+        raise ValueError("information must have at least one leaf, got an empty tree")
+    for leaf in information:
+        check_real(leaf, "information")
 
 
 def check_same_paths(mask: Collection[str], updates: Collection[str]) -> None:
@@ -45,22 +36,22 @@ def check_same_paths(mask: Collection[str], updates: Collection[str]) -> None:
     if odd:
         where = "mask" if odd[0] in mask else "the updates"
         raise ValueError(
-            "mask must have a leaf for each of the updates, at its path, and no other, "
-            f"got {shown(odd[0])} in {where} alone"
+            "mask must have leaves at the same paths as the updates, got "
+            f"{shown(odd[0])} in {where} alone"
         )
 
 
-def check_selected(leaves: Sequence[Any], where: object) -> None:
+def check_selected(selected: Sequence[Any], where: object) -> None:
     """Training on silently unmasked weights is the worst outcome: refuse it."""
-    if any(leaf.selected for leaf in leaves):
+    if any(leaf.selected for leaf in selected):
         return
-    if leaves and all(leaf.rate is None for leaf in leaves):
+    if selected and all(leaf.rate is None for leaf in selected):
         raise ValueError(
-            "rate is None for every leaf of params, so nothing would be dropped; give "
+            "rate is None for every leaf of params, so nothing would be dropped; pass "
             "a rate, or deterministic=True to switch dropping off"
         )
     how = "the default selection" if where is None else "where"
-    paths = [leaf.path for leaf in leaves]
+    paths = [leaf.path for leaf in selected]
     found = f"leaves {listed(paths)}" if paths else "an empty tree"
     raise ValueError(
         f"{how} selects no leaf of params, so nothing would be dropped, got {found}; "
@@ -97,66 +88,47 @@ def check_pretrained(known: dict[str, Any], path: str, leaf: Array) -> Array:
             f"pretrained has no leaf {path!r}, which is selected in params; leave it "
             "out with where=lambda path, leaf: ..."
         )
-    found = check_array(known[path], f"pretrained leaf {path!r}")
-    if found.shape != leaf.shape:
-        raise ValueError(
-            f"pretrained leaf {path!r} must have the shape of params', {leaf.shape}, "
-            f"got {found.shape}"
-        )
-    if not same_dtype(found, leaf):
-        raise TypeError(
-            f"pretrained leaf {path!r} must have the dtype of params', {leaf.dtype}, "
-            f"got {found.dtype}; cast it first"
-        )
-    return found
+    name = f"pretrained leaf {path!r}"
+    return check_like(leaf, check_array(known[path], name), name, "the leaf of params")
 
 
 def check_kernel(kernel: Any) -> Array:
     """A layer's weights: features_in in the last axis but one."""
-    if check_array(kernel, "kernel").ndim < 2:
-        raise ValueError(
-            "kernel must have shape (*window, features_in, features_out), got shape "
-            f"{kernel.shape}"
-        )
+    form = "(*window, features_in, features_out)"
+    check_rank(check_array(kernel, "kernel").shape, 2, form, "kernel")
     return kernel
 
 
-def check_tree(x: Any) -> None:
-    """A floating-point or complex array, or a tree of arrays with one among them."""
-    leaves = tree_leaves_with_path(x)
-    if all(path == () for path, _ in leaves) and leaves:
+def check_tree(x: Any, *, inexact: bool = False) -> None:
+    """An array, or a tree of arrays, all or some of them floating-point or complex."""
+    located = tree_leaves_with_path(x)
+    if [path for path, _ in located] == [()]:
         check_array(x)
-        return
-    for path, leaf in leaves:
-        if not is_array(leaf):
-            raise TypeError(
-                "x must be an array or a tree of arrays, got "
-                f"{describe(leaf)} at {at(path)!r}; wrap it in jnp.asarray, or let the "
-                "layer close over it"
+    are_inexact = []
+    for path, leaf in located:
+        fits = is_array(leaf) and jnp.issubdtype(leaf.dtype, jnp.inexact)
+        if not is_array(leaf) or (inexact and not fits):
+            kind, hint = (
+                "arrays",
+                "wrap it in jnp.asarray, or let the layer close over it",
             )
-    if not any(jnp.issubdtype(leaf.dtype, jnp.inexact) for _, leaf in leaves):
+            if inexact:
+                kind, hint = "floating-point or complex arrays", "leave it out of x"
+            raise TypeError(
+                f"x must be an array or a tree of {kind}, got {describe(leaf)} at "
+                f"{path_name(path)!r}; {hint}"
+            )
+        are_inexact.append(fits)
+    if not any(are_inexact):
         raise TypeError(
             "x must have a floating-point or complex array among its leaves, got "
             f"{structure(x)}"
         )
 
 
-def check_inexact_tree(x: Any) -> None:
-    """A tree of floating-point or complex arrays, and at least one."""
-    leaves = tree_leaves_with_path(x)
-    if not leaves:
-        raise TypeError(f"x must be an array or a tree of arrays, got {structure(x)}")
-    for path, leaf in leaves:
-        if not is_array(leaf) or not jnp.issubdtype(leaf.dtype, jnp.inexact):
-            raise TypeError(
-                "x must be a tree of floating-point or complex arrays, got "
-                f"{describe(leaf)} at {at(path)!r}; leave it out of the tree"
-            )
-
-
 def check_examples(x: Any, sizes: Sequence[int], batch_axis: int) -> int:
     """The number of examples, which is the same in every leaf."""
-    paths = [at(path) for path, _ in tree_leaves_with_path(x)]
+    paths = [path_name(path) for path, _ in tree_leaves_with_path(x)]
     for path, size in zip(paths, sizes, strict=True):
         if size != sizes[0]:
             raise ValueError(
@@ -174,31 +146,33 @@ def check_layer_output(x: Any, y: Any) -> Any:
     like_x = y if wanted == jax.tree.structure(y) or not longer else y[0]
     if wanted != jax.tree.structure(like_x):
         raise ValueError(
-            "layer(x) must have the structure of x, or be a tuple with that structure "
-            f"first, got {structure(y)} for {structure(x)}; pass a function that "
-            "returns what takes the place of x"
+            "layer(x) must have the structure of x, or be a tuple whose first element "
+            f"has it, got {structure(y)} for {structure(x)}; pass a function that "
+            "returns what replaces x"
         )
     pairs = zip(tree_leaves_with_path(x), jax.tree.leaves(like_x), strict=True)
     for (path, own), other in pairs:
-        check_like(own, other, f"layer(x) at {at(path)!r}" if path else "layer(x)")
+        at = f" at {path_name(path)!r}" if path else ""
+        check_like(own, other, f"layer(x){at}")
     return y
-
-
-def at(path: Any) -> str:
-    """The path of a leaf, as "layer/kernel"."""
-    return keystr(path, simple=True, separator="/")
 
 
 def structure(tree: PyTree) -> str:
     """What kind of tree it is, in a few words, however large it is."""
-    if is_array(tree):
-        return "one array"
-    return f"{type(tree).__name__} with {len(jax.tree.leaves(tree))} leaves"
+    kind = type(tree).__name__
+    return "one array" if is_array(tree) else f"{kind} with {leaves(tree)}"
 
 
-def prefix_error(error: ValueError) -> ValueError:
+def prefix_error(error: ValueError, rate: PyTree, params: PyTree) -> ValueError:
     """The error of a tree of rates that is no prefix of the params."""
-    return ValueError(
-        "rate must be one rate or a tree prefix of params: "
-        f"{str(error).splitlines()[0]}"
-    )
+    located = tree_leaves_with_path(rate, is_leaf=lambda node: node is None)
+    rates = [path for path, _ in located]
+    own = [path for path, _ in tree_leaves_with_path(params)]
+    odd = [r for r in rates if not any(path[: len(r)] == r for path in own)]
+    bare = [path for path in own if not any(path[: len(r)] == r for r in rates)]
+    got = str(error).splitlines()[0]  # Containers of other types: in JAX's words.
+    if odd:
+        got = f"a rate at {cut(repr(path_name(odd[0])))}, where params has no leaf"
+    elif bare:
+        got = f"no rate for the leaf {cut(repr(path_name(bare[0])))}"
+    return ValueError(f"rate must be one rate or a tree prefix of params, got {got}")

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import export
+from jax.tree_util import keystr
 
 # How much of what was got a message shows.
 _LONGEST = 100
@@ -20,10 +21,15 @@ def is_array(value: object) -> bool:
 
 
 def is_real(value: object) -> bool:
-    """A number, or an array of floating-point numbers."""
+    """A number that is no truth value, or an array of floating-point numbers."""
     if isinstance(value, jax.Array | np.ndarray):
         return jnp.issubdtype(value.dtype, jnp.floating)
-    return isinstance(value, numbers.Real)
+    return is_number(value)
+
+
+def is_number(value: object) -> bool:
+    """A real number of Python or numpy, and no truth value."""
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
 def values_of(value: Any) -> np.ndarray | None:
@@ -59,6 +65,11 @@ def is_pair(pair: Any) -> bool:
     return isinstance(pair, Sequence) and len(pair) == 2 and all(map(is_int, pair))
 
 
+def are_positive(sizes: Any) -> bool:
+    """A sequence of positive integers."""
+    return isinstance(sizes, Sequence) and all(is_int(n) and n > 0 for n in sizes)
+
+
 def is_int(value: object) -> bool:
     """An integer of Python or numpy, and no truth value."""
     return isinstance(value, numbers.Integral) and not isinstance(value, bool)
@@ -84,6 +95,8 @@ def is_symbolic(size: Any) -> bool:
 
 def describe(value: Any) -> str:
     """What was got, in a few words."""
+    if isinstance(value, type):
+        return f"the class {value.__name__}, not an instance of it"
     if hasattr(value, "shape") and hasattr(value, "dtype"):
         name = type(value).__name__
         return f"{name} of shape {cut(value.shape)}, dtype {value.dtype}"
@@ -92,9 +105,13 @@ def describe(value: Any) -> str:
 
 def shown(value: Any) -> str:
     """A value as Python shows it, cut off where that is long."""
-    if is_tree(value):
-        return f"a tree of {len(jax.tree.leaves(value))} leaves"
-    return cut(repr(value))
+    return f"a tree of {leaves(value)}" if is_tree(value) else cut(repr(value))
+
+
+def leaves(tree: Any) -> str:
+    """How many leaves a tree has."""
+    count = len(jax.tree.leaves(tree))
+    return f"{count} leaf" if count == 1 else f"{count} leaves"
 
 
 def cut(value: Any) -> str:
@@ -110,18 +127,27 @@ def listed(names: Sequence[str]) -> str:
     return f"{first} and {more} more" if more > 0 else first
 
 
+def path_name(path: Any) -> str:
+    """The path of a leaf, as "layer/kernel"."""
+    return keystr(path, simple=True, separator="/")
+
+
 def is_tree(value: Any) -> bool:
     """A container with arrays in it, which nobody wants to see printed."""
     try:
-        leaves = jax.tree.leaves(value)
+        found = jax.tree.leaves(value)
     except (TypeError, ValueError):  # JAX cannot sort the keys of every dict.
         return False
-    return any(leaf is not value and hasattr(leaf, "dtype") for leaf in leaves)
+    return any(leaf is not value and hasattr(leaf, "dtype") for leaf in found)
 
 
 def misplaced(value: Any, name: str) -> str:
-    """What to say where a key was given for another argument."""
-    return f"; the key comes first, before {name}" if is_key(value) else ""
+    """What to say where a PRNG key was given for another argument."""
+    if not is_key(value):
+        return ""
+    if name in ("query", "key", "value"):
+        return "; pass a PRNG key as dropout_rng"
+    return f"; the key comes first, before {name}"
 
 
 def is_key(value: Any) -> bool:

@@ -7,7 +7,7 @@ from jax.scipy.stats import norm
 from jaxtyping import Array, Bool, Float
 
 from dropjax._apply import single_or_wider
-from dropjax._checks import check_real, check_same_shape
+from dropjax._checks import check_like, check_real
 
 Moment = Float[Array, "*shape"]
 
@@ -156,9 +156,7 @@ def tanh_mean(mean: Moment, variance: Moment) -> Moment:
 
 def _widened(mean: Moment, variance: Moment) -> tuple[Moment, Moment, np.dtype]:
     """The moments in float32 or better, and the dtype to round to."""
-    check_real(mean, "mean")
-    check_real(variance, "variance")
-    check_same_shape(mean, variance, "mean and variance")
+    check_like(check_real(mean, "mean"), variance, "variance", "mean")
     mean, variance = jnp.asarray(mean), jnp.asarray(variance)
     wide = single_or_wider(mean.dtype)
     return mean.astype(wide), variance.astype(wide), mean.dtype

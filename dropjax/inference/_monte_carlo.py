@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any, Generic, Literal, NamedTuple, get_args, overload
+from typing import Any, Generic, Literal, NamedTuple, overload
 
 import jax
 import jax.numpy as jnp
@@ -167,7 +167,7 @@ def monte_carlo(
       The American Statistician 37, for the merging.
     """
     check_function(apply_fn, "apply_fn", "a key and of what else it is called with")
-    check_choice(outputs, get_args(Outputs), "outputs")
+    check_choice(outputs, "outputs")
     keep_samples = check_flag(keep_samples, "keep_samples")
     num_samples = check_count(num_samples, "num_samples")
     size = min(check_count(batch_size, "batch_size"), num_samples)

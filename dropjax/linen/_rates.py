@@ -9,13 +9,18 @@ import jax
 import jax.numpy as jnp
 from flax.core import DenyList
 
-from dropjax._checks import check_any_rates, check_rate
+from dropjax._checks import check_layers, check_rate
 from dropjax._types import PyTree
 
 RATES = "rates"
 # What `init` may write. "listing" names no collection: it makes the filter another one,
 # for which `nn.jit` does not reuse what it traced in an `init`.
 MUTABLE = DenyList(("intermediates", "listing"))
+
+_LIFTED = (
+    "; inside nn.scan, nn.vmap and nn.RNN, rates need variable_broadcast='rates' or "
+    "variable_axes={'rates': 0}"
+)
 
 _LISTING: ContextVar[bool] = ContextVar("_LISTING", default=False)
 
@@ -89,7 +94,9 @@ def rates(
             _LISTING.reset(token)
         return found.get(RATES, {})
 
-    return check_any_rates(run(given if rngs is None else rngs))
+    found = run(given if rngs is None else rngs)
+    check_layers(found, None, _LIFTED)
+    return found
 
 
 def rate_of(layer: Any) -> Any:

@@ -56,7 +56,7 @@ def set_rates(
         if isinstance(layer, Drop) and hasattr(layer, "rate")
     ]
     chosen = [it for it in layers if where is None or where(*it)]
-    check_layers([path for path, _ in chosen], where)
+    check_layers(chosen, where)
     rates = [_checked(rate(*it) if callable(rate) else rate) for it in chosen]
     for (_, layer), new in zip(chosen, rates, strict=True):
         layer.rate = held(new)

@@ -57,10 +57,9 @@ def mixout(
       A tree of the same structure; `params` itself if there is nothing to do.
 
     Raises:
-      ValueError: a selected leaf is not in `pretrained` or has a different shape there;
-        otherwise as for `dropconnect`.
-      TypeError: a pretrained leaf has a different dtype; otherwise as for
-        `dropconnect`.
+      ValueError: a selected leaf is not in `pretrained` or has a different shape or
+        dtype there; otherwise as for `dropconnect`.
+      TypeError: a pretrained leaf is not an array; otherwise as for `dropconnect`.
 
     Example:
       >>> params, old = {"kernel": jnp.ones((9, 9))}, {"kernel": jnp.zeros((9, 9))}

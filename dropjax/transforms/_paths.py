@@ -3,8 +3,9 @@
 from typing import Any
 
 import jax
-from jax.tree_util import GetAttrKey, keystr
+from jax.tree_util import GetAttrKey
 
+from dropjax._checks import path_name
 from dropjax._types import PyTree
 
 _BOXED = (GetAttrKey("value"),)
@@ -17,7 +18,7 @@ def named(tree: PyTree) -> list[tuple[str, Any]]:
     for location, part in parts:
         for inner, leaf in jax.tree_util.tree_leaves_with_path(part):
             names = location if inner == _BOXED else location + inner
-            leaves.append((keystr(names, simple=True, separator="/"), leaf))
+            leaves.append((path_name(names), leaf))
     return leaves
 
 

@@ -7,7 +7,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Inexact, Key
 
 from dropjax._apply import apply_mask, nan_seen, redrawn, widened, working_dtype
-from dropjax._checks import check_array, check_target, check_target_by
+from dropjax._checks import check_array, check_choice, check_target
 from dropjax._masks import keep_probability, prepare, toss
 from dropjax._types import KeyLike, PyTree, RateLike, Tree
 from dropjax.transforms._trees import Leaf, Where, map_selected, unless_same
@@ -81,7 +81,7 @@ def targeted_dropout(
       networks using targeted dropout".
     """
     target = check_target(target)
-    check_target_by(by)
+    check_choice(by, "by")
 
     def drop_leaf(key: KeyLike, leaf: Leaf) -> Any:
         x = check_array(leaf.value)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, TypeAlias
 import jax
 
 from dropjax._checks import (
+    check_deterministic,
     check_key,
     check_leaf,
     check_rate,
@@ -14,7 +15,7 @@ from dropjax._checks import (
     check_where,
     prefix_error,
 )
-from dropjax._masks import is_drawn
+from dropjax._masks import foregone
 from dropjax._random import leaf_keys
 from dropjax._types import KeyLike, PyTree, RateLike, Tree
 from dropjax.transforms._paths import named
@@ -93,7 +94,8 @@ def _leaves(params: PyTree, rate: RateLike | PyTree, where: Where | None) -> lis
 
 
 def _is_tossed(leaf: Leaf, deterministic: bool) -> bool:
-    return leaf.selected and is_drawn(leaf.rate, deterministic)
+    off = check_deterministic(deterministic)
+    return leaf.selected and foregone(leaf.rate, off) is None
 
 
 def _spread(rate: RateLike | PyTree, params: PyTree) -> list[RateLike | None]:
@@ -106,5 +108,10 @@ def _spread(rate: RateLike | PyTree, params: PyTree) -> list[RateLike | None]:
     try:
         jax.tree.map(spread, rate, params, is_leaf=lambda node: node is None)
     except ValueError as error:
-        raise prefix_error(error) from None
-    return [None if rate is None else check_rate(rate) for rate in rates]
+        raise prefix_error(error, rate, params) from None
+    if jax.tree_util.all_leaves([rate]):
+        return [check_rate(rate)] * len(rates)
+    return [
+        None if own is None else check_rate(own, f"rate at {path!r}")
+        for own, (path, _) in zip(rates, named(params), strict=True)
+    ]

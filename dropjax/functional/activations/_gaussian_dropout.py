@@ -7,11 +7,11 @@ from jaxtyping import Array, Float, Inexact, Key
 from dropjax._apply import are_stored, redrawn, scale, widened, working_dtype
 from dropjax._checks import (
     check_array,
+    check_broadcasts,
     check_deterministic,
     check_key,
     check_noise_rate,
     check_stddev,
-    check_stddev_shape,
 )
 from dropjax._masks import coin_shape, prepare
 from dropjax._random import normals
@@ -115,7 +115,7 @@ def gaussian_noise(
     """
     x, stddev = check_array(x), check_stddev(stddev)
     coins = coin_shape(x.shape, broadcast_dims)
-    check_stddev_shape(stddev, coins)
+    check_broadcasts(stddev, coins, "stddev", "the noise's shape")
     if not is_noisy(stddev, check_deterministic(deterministic)):
         return x
     wide = lax.stop_gradient(jnp.asarray(stddev, working_dtype(x)))

@@ -12,14 +12,14 @@ from dropjax._apply import apply_coins, drop, working_dtype
 from dropjax._checks import (
     check_array,
     check_axis,
+    check_choice,
     check_deterministic,
     check_examples,
-    check_inexact_tree,
-    check_mode,
     check_path_scaling,
     check_rate,
     check_rate_shape,
     check_shape,
+    check_tree,
 )
 from dropjax._masks import coins_along, is_drawn, keep_mask, keep_probability
 from dropjax._types import (
@@ -111,7 +111,7 @@ def _drop_tree(
     deterministic: bool,
 ) -> Tree:
     """`drop_path` of a tree: draws one mask, and reshapes it for each leaf."""
-    check_inexact_tree(x)
+    check_tree(x, inexact=True)
     leaves, structure = jax.tree.flatten(x)
     coins = [_coins(leaf.shape, mode, batch_axis) for leaf in leaves]
     sizes = [math.prod(own) for own in coins]
@@ -171,6 +171,6 @@ def drop_path_mask(
 def _coins(
     shape: tuple[int, ...], mode: DropPathMode, batch_axis: int
 ) -> tuple[int, ...]:
-    check_mode(mode)
+    check_choice(mode, "mode")
     own = check_axis(batch_axis, len(shape), "batch_axis") if mode == "row" else ()
     return coins_along(shape, own)

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float, Inexact, Key
 
 from dropjax._apply import are_stored, nan_seen, redrawn, scale, working_dtype
-from dropjax._checks import check_array, check_ascending
+from dropjax._checks import check_array, check_range
 from dropjax._masks import coin_shape, prepare, toss
 from dropjax._random import random_uniform
 from dropjax._types import Axes, KeyLike, RateLike
@@ -73,8 +73,8 @@ def shake_drop(
     x = check_array(x)
     coins = _coins(x.shape, broadcast_dims)
     ranges = (
-        check_ascending(forward_range, "forward_range"),
-        check_ascending(backward_range, "backward_range"),
+        check_range(forward_range, "forward_range"),
+        check_range(backward_range, "backward_range"),
     )
     key, keep, certain = prepare(
         key,

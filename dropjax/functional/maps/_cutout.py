@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Num
 
-from dropjax._checks import check_block, check_flag, check_numbers, check_shape
+from dropjax._checks import check_flag, check_numbers, check_shape, check_sizes
 from dropjax._masks import spatial_axes
 from dropjax._types import Fill, KeyLike, RateLike
 from dropjax.functional.maps._boxes import box_mask, erase, place
@@ -154,4 +154,4 @@ class _Square:
 
 
 def _square(size: int | Sequence[int], inside: bool, rank: int) -> _Square:
-    return _Square(check_block(size, rank, "size"), check_flag(inside, "inside"))
+    return _Square(check_sizes(size, "size", rank), check_flag(inside, "inside"))

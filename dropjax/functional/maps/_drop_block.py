@@ -13,13 +13,13 @@ from dropjax._checks import (
     check_array,
     check_axis,
     check_batch,
-    check_block,
     check_channel_and_batch,
     check_channel_fill,
     check_flag,
     check_numbers,
     check_positive,
     check_shape,
+    check_sizes,
     is_symbolic,
 )
 from dropjax._masks import prepare
@@ -210,7 +210,7 @@ def _window(
 ) -> tuple[int, ...]:
     """The side of the block along each axis, clipped to the map; 0 for other axes."""
     own = check_channel_and_batch(channel_axis, batch_axis, len(shape))
-    sides = iter(check_block(block_size, len(shape) - len(own), "block_size"))
+    sides = iter(check_sizes(block_size, "block_size", len(shape) - len(own)))
     return tuple(
         0 if axis in own else _side(next(sides), n) for axis, n in enumerate(shape)
     )

@@ -1,6 +1,5 @@
 """Random erasing: drops one rectangle of random size and shape per example."""
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -151,8 +150,8 @@ def _rectangle(
     area: tuple[float, float], ratio: tuple[float, float], spatial: tuple[int, ...]
 ) -> "_Rectangle":
     check_two_axes(len(spatial))
-    area = check_range(area, 0, 1, "area")
-    return _Rectangle(area, check_range(ratio, 0, math.inf, "ratio"))
+    area = check_range(area, "area", 0, 1)
+    return _Rectangle(area, check_range(ratio, "ratio", 0))
 
 
 @dataclass(frozen=True)

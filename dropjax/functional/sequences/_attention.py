@@ -16,10 +16,10 @@ from dropjax._checks import (
     check_attention,
     check_attention_bias,
     check_attention_mask,
-    check_attention_weights,
     check_flag,
     check_key,
     check_own_einsum,
+    check_rank,
     check_rate,
     check_rate_shape,
     check_shape,
@@ -202,15 +202,14 @@ def dot_product_attention(
     check_own_einsum(qk_attn_weights_einsum, "qk_attn_weights_einsum")
     check_own_einsum(attn_weights_value_einsum, "attn_weights_value_einsum")
     rate = check_rate(dropout_rate, "dropout_rate")
-    if is_drawn(rate, deterministic):
-        # In this signature, `key` is what queries are compared with.
-        dropout_rng = check_key(dropout_rng, "dropout_rng")
     if dtype is not None:
         arrays = {"query": query, "key": key, "value": value}
         query, key, value = (
             check_array(x, name).astype(dtype) for name, x in arrays.items()
         )
     check_attention(query, key, value)
+    if is_drawn(rate, deterministic):
+        dropout_rng = check_key(dropout_rng, "dropout_rng")
     query, key, value = jnp.asarray(query), jnp.asarray(key), jnp.asarray(value)
     exponentials = _exponentials(query, key, bias, mask, is_causal, precision)
     coins = _coins(exponentials.shape, broadcast_dropout)
@@ -238,7 +237,7 @@ def dot_product_attention(
 
 
 def _coins(shape: tuple[int, ...], broadcast_dropout: bool) -> tuple[int, ...]:
-    check_attention_weights(shape)
+    check_rank(shape, 2, "(..., queries, keys)", "attention weights")
     shared = check_flag(broadcast_dropout, "broadcast_dropout")
     return (1,) * (len(shape) - 2) + shape[-2:] if shared else shape
 

@@ -38,10 +38,10 @@ class Conv(Linear):
         y = (self.function or lax.conv_general_dilated)(
             padded,
             kernel,
-            check_window(self.strides, rank, "strides"),
+            check_window(self.strides, "strides", rank),
             left,
-            lhs_dilation=check_window(self.input_dilation, rank, "input_dilation"),
-            rhs_dilation=check_window(self.dilation, rank, "dilation"),
+            lhs_dilation=check_window(self.input_dilation, "input_dilation", rank),
+            rhs_dilation=check_window(self.dilation, "dilation", rank),
             dimension_numbers=_channels_last(rank),
             feature_group_count=self.feature_group_count,
             **self.options,
@@ -64,8 +64,8 @@ class Conv(Linear):
     ) -> tuple[Array, str | list[tuple[int, int]]]:
         """X with one batch axis and padded, and the padding that is left to do."""
         window = kernel.shape[:-2]
-        dilation = check_window(self.dilation, len(window), "dilation")
-        spread = check_window(self.input_dilation, len(window), "input_dilation")
+        dilation = check_window(self.dilation, "dilation", len(window))
+        spread = check_window(self.input_dilation, "input_dilation", len(window))
         batch = x.shape[: x.ndim - len(window) - 1]
         flat = x.reshape((math.prod(batch), *x.shape[len(batch) :]))
         return _pad(flat, window, dilation, self.padding, spread)
@@ -77,9 +77,9 @@ class _ByPatches(Conv):
     def __call__(self, x: Array, kernel: Array) -> Array:
         window = kernel.shape[:-2]
         rank = len(window)
-        steps = check_window(self.dilation, rank, "dilation")
-        jumps = check_window(self.strides, rank, "strides")
-        spread = check_window(self.input_dilation, rank, "input_dilation")
+        steps = check_window(self.dilation, "dilation", rank)
+        jumps = check_window(self.strides, "strides", rank)
+        spread = check_window(self.input_dilation, "input_dilation", rank)
         flat, left = self._padded(x, kernel)
         if isinstance(left, str):
             reach = [1 + (n - 1) * step for n, step in zip(window, steps, strict=True)]

@@ -10,7 +10,7 @@ from flax.linen.linear import default_kernel_init
 from flax.typing import Dtype, Initializer, PrecisionLike
 from jaxtyping import Array, Inexact
 
-from dropjax._checks import check_count, check_kernel_size
+from dropjax._checks import check_count, check_sizes
 from dropjax._types import Inference, KeyLike, MaskPer, Noise, RateLike, Scaling
 from dropjax.functional.weights._conv import Conv, Padding, Window
 from dropjax.functional.weights._inference import answer
@@ -122,7 +122,7 @@ class DropConnectConv(Drop):
           An array of shape (*batch, *spatial, features).
         """
         groups = check_count(self.feature_group_count, "feature_group_count")
-        window = check_kernel_size(self.kernel_size)
+        window = check_sizes(self.kernel_size, "kernel_size")
         shape = (*window, jnp.shape(inputs)[-1] // groups, self.features)
         inputs, kernel, bias = parameters(self, inputs, shape, shape[-1:], self.mask)
         key, rate, deterministic = resolve(self, rng, rate, deterministic)

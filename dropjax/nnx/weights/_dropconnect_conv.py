@@ -12,7 +12,7 @@ from flax.typing import Dtype, Initializer, PrecisionLike, PromoteDtypeFn
 from jax import lax
 from jaxtyping import Array, Inexact
 
-from dropjax._checks import check_count, check_features, check_kernel_size, check_size
+from dropjax._checks import check_count, check_features, check_sizes
 from dropjax._types import Inference, KeyLike, MaskPer, Noise, RateLike, Scaling
 from dropjax.functional.weights._conv import Conv, Padding, Window
 from dropjax.functional.weights._inference import answer
@@ -113,9 +113,9 @@ class DropConnectConv(Drop, nnx.Conv):
         rngs: nnx.Rngs,
     ) -> None:
         super().__init__(
-            check_size(in_features, "in_features"),
+            check_features(in_features, "in_features"),
             check_features(out_features, "out_features"),
-            check_kernel_size(kernel_size),
+            check_sizes(kernel_size, "kernel_size"),
             strides,
             padding=padding,
             input_dilation=input_dilation,

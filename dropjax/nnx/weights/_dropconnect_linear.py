@@ -12,7 +12,7 @@ from flax.typing import Dtype, Initializer, PrecisionLike, PromoteDtypeFn
 from jax import lax
 from jaxtyping import Array, Inexact
 
-from dropjax._checks import check_features, check_size
+from dropjax._checks import check_features
 from dropjax._types import Inference, KeyLike, MaskPer, Noise, RateLike, Scaling
 from dropjax.functional.weights._dense import Dense
 from dropjax.functional.weights._inference import answer
@@ -96,7 +96,7 @@ class DropConnectLinear(Drop, nnx.Linear):
         rngs: nnx.Rngs,
     ) -> None:
         super().__init__(
-            check_size(in_features, "in_features"),
+            check_features(in_features, "in_features"),
             check_features(out_features, "out_features"),
             use_bias=use_bias,
             dtype=dtype,
