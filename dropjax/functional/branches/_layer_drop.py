@@ -10,14 +10,11 @@ from jaxtyping import Array, Bool
 
 from dropjax._apply import nan_where
 from dropjax._checks import (
-    check_deterministic,
     check_function,
     check_layer_output,
-    check_rate,
-    check_rate_shape,
     check_tree,
 )
-from dropjax._masks import foregone, keep_mask
+from dropjax._masks import keep_mask, prepare
 from dropjax._types import KeyLike, PyTree, RateLike
 
 X = TypeVar("X")
@@ -90,10 +87,8 @@ def layer_drop(
 
 def is_kept(key: KeyLike, rate: RateLike, deterministic: bool) -> Coin:
     """Whether the layer runs: a bool if that is certain, or else a random draw."""
-    rate = check_rate(rate)
-    check_rate_shape(rate, ())
-    certain = foregone(rate, check_deterministic(deterministic))
-    return keep_mask(key, (), rate) if certain is None else certain
+    draw = prepare(key, rate, (), deterministic=deterministic)
+    return keep_mask(draw.key, (), rate) if draw.certain is None else draw.certain
 
 
 def run_or_skip(
