@@ -199,8 +199,8 @@ GOLDEN = {
     "rate per element where coins are shared": (
         lambda: dj.dropout(KEY, X, jnp.full((4, 6), 0.5), broadcast_dims=1),
         ValueError,
-        "rate of shape (4, 6) must broadcast to the coins' shape (4, 1): elements that "
-        "share a coin share a rate, so give it axes of size 1 there",
+        "rate of shape (4, 6) must broadcast to the coins' shape (4, 1): elements "
+        "that share a mask value share a rate, so use axes of size 1 there",
     ),
     "x a list": (
         lambda: dj.dropout(KEY, [1.0, 2.0], 0.5),
@@ -637,7 +637,7 @@ GOLDEN = {
         lambda: dense(bias=jnp.ones(3), bias_rate=jnp.ones(2)),
         ValueError,
         "bias_rate of shape (2,) must broadcast to the coins' shape (3,): elements "
-        "that share a coin share a rate, so give it axes of size 1 there",
+        "that share a mask value share a rate, so use axes of size 1 there",
     ),
     "dropout rates of a wrong shape": (
         lambda: dj.dot_product_attention(
@@ -645,7 +645,7 @@ GOLDEN = {
         ),
         ValueError,
         "dropout_rate of shape (7,) must broadcast to the coins' shape (2, 1, 3, 3): "
-        "elements that share a coin share a rate, so give it axes of size 1 there",
+        "elements that share a mask value share a rate, so use axes of size 1 there",
     ),
     "an id past JAX's integers": (
         lambda: dj.word_dropout(KEY, np.ones(3, np.int64), 0.5, unknown_id=2**40),
@@ -1241,8 +1241,8 @@ GOLDEN = {
     "a rate for each example of a layer": (
         lambda: dj.layer_drop(KEY, X, jnp.exp, jnp.full(4, 0.5)),
         ValueError,
-        "rate of shape (4,) must broadcast to the coins' shape (): elements that share "
-        "a coin share a rate, so give it axes of size 1 there",
+        "rate of shape (4,) must broadcast to the coins' shape (): elements that "
+        "share a mask value share a rate, so use axes of size 1 there",
     ),
     "an activation that changes the dtype": (
         lambda: dj.drop_activation(
@@ -1431,7 +1431,7 @@ GOLDEN = {
         lambda: dj.drop_block(KEY, IMAGE, jnp.full(IMAGE.shape, 0.5)),
         ValueError,
         "rate of shape (2, 8, 8, 4) must broadcast to the coins' shape (2, 1, 1, 4): "
-        "elements that share a coin share a rate, so give it axes of size 1 there",
+        "elements that share a mask value share a rate, so use axes of size 1 there",
     ),
     "a negative factor of gamma": (
         lambda: dj.drop_block(KEY, IMAGE, 0.5, gamma_scale=-1.0),

@@ -110,7 +110,9 @@ def check_rate_shape(
     rate: RateLike, coins: tuple[int, ...], name: str = "rate"
 ) -> None:
     """An array rate gives each coin one rate: it must broadcast to the coins."""
-    hint = ": elements that share a coin share a rate, so give it axes of size 1 there"
+    hint = (
+        ": elements that share a mask value share a rate, so use axes of size 1 there"
+    )
     check_broadcasts(rate, coins, name, "the coins' shape", hint)
 
 
