@@ -24,7 +24,7 @@ from dropjax._checks import (
     check_scaling,
     is_symbolic,
 )
-from dropjax._masks import over_blocks, prepare, toss
+from dropjax._masks import draw_mask, over_blocks, prepare
 from dropjax._types import KeyLike, RateLike, Scaling
 
 # Drawing a mask entry inside the loop that uses it takes about an eighth of the time of
@@ -181,7 +181,7 @@ def drop(
     key: KeyLike,
     x: Inexact[Array, "*shape"],
     rate: RateLike,
-    coins: tuple[int, ...],
+    mask_shape: tuple[int, ...],
     *,
     block: tuple[int, ...] = (),
     scaling: Scaling,
@@ -195,7 +195,7 @@ def drop(
     key, keep, certain = prepare(
         key,
         rate,
-        coins,
+        mask_shape,
         working_dtype(x),
         deterministic=deterministic,
         averages=scaling == "standard",
@@ -205,7 +205,9 @@ def drop(
     if key is None:
         keep = over_blocks(keep, block, x.shape)
         return x if is_one(keep) else _expect(None, x, keep)
-    return _toss_and_apply(key, x, keep, coins=coins, block=block, scaling=scaling)
+    return _draw_and_apply(
+        key, x, keep, mask_shape=mask_shape, block=block, scaling=scaling
+    )
 
 
 def drop_by(
@@ -213,35 +215,37 @@ def drop_by(
     key: KeyLike,
     x: Inexact[Array, "*shape"],
     rate: RateLike,
-    coins: tuple[int, ...],
+    mask_shape: tuple[int, ...],
     *,
     deterministic: bool,
     **options: object,
 ) -> Inexact[Array, "*shape"]:
     """X or zeros if that is certain, and `draw(key, x, keep)` otherwise."""
     dtype = working_dtype(x)
-    key, keep, certain = prepare(key, rate, coins, dtype, deterministic=deterministic)
+    key, keep, certain = prepare(
+        key, rate, mask_shape, dtype, deterministic=deterministic
+    )
     if certain is not None:
         return x if certain else jnp.zeros_like(x)
-    return draw(key, x, keep, coins=coins, **options)
+    return draw(key, x, keep, mask_shape=mask_shape, **options)
 
 
-@redrawn("coins", "block", "scaling")
-def _toss_and_apply(
+@redrawn("mask_shape", "block", "scaling")
+def _draw_and_apply(
     key: Key[Array, ""],
     x: Inexact[Array, "*shape"],
     keep: Float[Array, "..."],
     *,
-    coins: tuple[int, ...],
+    mask_shape: tuple[int, ...],
     block: tuple[int, ...],
     scaling: Scaling,
 ) -> Inexact[Array, "*shape"]:
-    mask = over_blocks(toss_for(x, key, keep, coins), block, x.shape)
+    mask = over_blocks(draw_mask_for(x, key, keep, mask_shape), block, x.shape)
     return _apply(x, mask, over_blocks(keep, block, x.shape), scaling)
 
 
 @redrawn("scaling")
-def apply_coins(
+def apply_drawn(
     key: None,
     x: Inexact[Array, "*shape"],
     mask: Bool[Array, "..."],
@@ -264,20 +268,24 @@ def _apply(
     return apply_mask(x, mask, keep=keep)
 
 
-def toss_for(
-    x: Array, key: Key[Array, ""], keep: Float[Array, "..."], coins: tuple[int, ...]
+def draw_mask_for(
+    x: Array,
+    key: Key[Array, ""],
+    keep: Float[Array, "..."],
+    mask_shape: tuple[int, ...],
 ) -> Bool[Array, "..."]:
     """Draws a mask that broadcasts to the shape of x."""
-    return toss(key, keep, coins, stored=are_stored(coins, x))
+    return draw_mask(key, keep, mask_shape, stored=are_stored(mask_shape, x))
 
 
-def are_stored(coins: tuple[int, ...], x: Array) -> bool:
+def are_stored(mask_shape: tuple[int, ...], x: Array) -> bool:
     """Whether so many elements share a mask entry that storing the mask is faster."""
-    shared = [(coin, n) for coin, n in zip(coins, x.shape, strict=True) if coin != n]
+    sizes = zip(mask_shape, x.shape, strict=True)
+    shared = [(own, n) for own, n in sizes if own != n]
     if any(is_symbolic(n) for _, n in shared):
         return True
-    tossed = math.prod(coin for coin, _ in shared)
-    return tossed * _SHARERS <= math.prod(n for _, n in shared)
+    drawn = math.prod(own for own, _ in shared)
+    return drawn * _SHARERS <= math.prod(n for _, n in shared)
 
 
 @redrawn()

@@ -62,7 +62,7 @@ def keep_mask(
     draw = prepare(key, rate, shape, deterministic=deterministic)
     if draw.certain is not None:
         return jnp.full(shape, draw.certain)
-    return _toss(draw.key, draw.keep, shape=shape)
+    return _draw_mask(draw.key, draw.keep, shape=shape)
 
 
 class Draw(NamedTuple):
@@ -135,7 +135,7 @@ def keep_probability(rate: RateLike, dtype: DTypeLike) -> Float[Array, "..."]:
     return jnp.clip(keep, 0, 1)
 
 
-def coin_shape(
+def mask_shape_of(
     shape: tuple[int, ...],
     broadcast_dims: Axes = (),
     noise_shape: Sequence[int | None] | None = None,
@@ -148,24 +148,26 @@ def coin_shape(
     return tuple(1 if axis in shared else n for axis, n in enumerate(shape))
 
 
-def coins_along(shape: tuple[int, ...], own: tuple[int, ...]) -> tuple[int, ...]:
+def mask_shape_along(shape: tuple[int, ...], own: tuple[int, ...]) -> tuple[int, ...]:
     """The shape of a mask with one entry for each index along the `own` axes."""
     return tuple(n if axis in own else 1 for axis, n in enumerate(shape))
 
 
-def coins_of_blocks(shape: tuple[int, ...], block: tuple[int, ...]) -> tuple[int, ...]:
+def mask_shape_of_blocks(
+    shape: tuple[int, ...], block: tuple[int, ...]
+) -> tuple[int, ...]:
     """The shape of a mask with one entry per block; sides are along the last axes."""
     sides = (1,) * (len(shape) - len(block)) + block
     return tuple(-(-n // side) for n, side in zip(shape, sides, strict=True))
 
 
 def over_blocks(
-    coins: Shaped[Array, "..."], block: tuple[int, ...], shape: tuple[int, ...]
+    values: Shaped[Array, "..."], block: tuple[int, ...], shape: tuple[int, ...]
 ) -> Shaped[Array, "..."]:
     """Repeats the value of each block for its elements; broadcasts to the shape."""
-    if not block or np.ndim(coins) == 0:
-        return coins
-    spread = lax.broadcast_to_rank(jnp.asarray(coins), len(shape))
+    if not block or np.ndim(values) == 0:
+        return values
+    spread = lax.broadcast_to_rank(jnp.asarray(values), len(shape))
     for axis, side in zip(range(-len(block), 0), block, strict=True):
         if side > 1 and spread.shape[axis] != 1:
             spread = jnp.repeat(spread, side, axis)
@@ -181,7 +183,7 @@ def spatial_axes(
     return tuple(axis for axis in range(ndim) if axis not in own)
 
 
-def toss(
+def draw_mask(
     key: Key[Array, ""],
     keep: Float[Array, "..."],
     shape: tuple[int, ...],
@@ -196,4 +198,4 @@ def toss(
     return words < lax.broadcast_to_rank(threshold, len(shape))
 
 
-_toss = jax.jit(toss, static_argnames="shape")
+_draw_mask = jax.jit(draw_mask, static_argnames="shape")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from dropjax._masks import toss
+from dropjax._masks import draw_mask
 from tests.battery import counts, statistics, streams
 from tests.battery.streams import draw
 
@@ -37,7 +37,7 @@ def test_every_statistic_of_every_generator(generator, keep):
 def test_the_words_examined_are_those_of_masks():
     key = jax.random.key(3)
     words = np.asarray(draw(key[None], (64, 64))[0])
-    mask = toss(key, jnp.float32(0.9), (64, 64))
+    mask = draw_mask(key, jnp.float32(0.9), (64, 64))
     np.testing.assert_array_equal(mask, words >> 9 < np.ceil(np.float32(0.9) * 2**23))
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import dropjax as dj
-from dropjax._masks import toss
+from dropjax._masks import draw_mask
 from dropjax.functional.maps._blocks import covers, solve_seedless
 from tests.methods import array
 from tests.methods._activations import alpha
@@ -178,7 +178,7 @@ def seeds(shape, size, maps):
     window = (0, *(size for _ in spatial), 0)
     seedless = solve_seedless(jnp.float32(1 - RATE), *covers(shape, window))
     places = (shape[0], *(n - size + 1 for n in spatial), maps)
-    return ~np.asarray(toss(KEY, seedless, places))
+    return ~np.asarray(draw_mask(KEY, seedless, places))
 
 
 @pytest.mark.parametrize("dimensions", [2, 3])

@@ -14,7 +14,7 @@ from dropjax._checks import (
     check_scaling,
     check_weight_block,
 )
-from dropjax._masks import coins_of_blocks, keep_mask, over_blocks
+from dropjax._masks import keep_mask, mask_shape_of_blocks, over_blocks
 from dropjax._types import KeyLike, PyTree, RateLike, Scaling, Tree
 from dropjax.transforms._trees import Leaf, Where, map_selected, unless_same
 
@@ -91,8 +91,8 @@ def dropconnect(
       >>> assert set(np.unique(masked["dense"]["kernel"])) == {0.0, 2.0}
       >>> assert masked["dense"]["bias"] is params["dense"]["bias"]
       >>> blocks = dropconnect(jax.random.key(0), params, 0.5, block_size=4)
-      >>> coins = blocks["dense"]["kernel"][::4]
-      >>> assert jnp.array_equal(blocks["dense"]["kernel"], jnp.repeat(coins, 4, 0))
+      >>> first = blocks["dense"]["kernel"][::4]
+      >>> assert jnp.array_equal(blocks["dense"]["kernel"], jnp.repeat(first, 4, 0))
 
     References:
       Wan, Zeiler, Zhang, LeCun and Fergus, 2013, "Regularization of neural networks
@@ -106,8 +106,8 @@ def dropconnect(
     )
 
     def mask_leaf(key: KeyLike, leaf: Leaf) -> Any:
-        coins = _coins(leaf, block)
-        return drop_blocks(key, check_array(leaf.value), leaf.rate, coins)
+        mask_shape = _mask_shape(leaf, block)
+        return drop_blocks(key, check_array(leaf.value), leaf.rate, mask_shape)
 
     masked = map_selected(
         mask_leaf, lambda leaf: leaf, key, params, rate, where, deterministic
@@ -152,8 +152,8 @@ def dropconnect_mask(
     block = check_weight_block(block_size)
 
     def draw(key: KeyLike, leaf: Leaf) -> Any:
-        coins, shape = _coins(leaf, block), leaf.value.shape
-        mask = keep_mask(key, coins, leaf.rate, deterministic=deterministic)
+        mask_shape, shape = _mask_shape(leaf, block), leaf.value.shape
+        mask = keep_mask(key, mask_shape, leaf.rate, deterministic=deterministic)
         return jnp.broadcast_to(over_blocks(mask, block, shape), shape)
 
     def whole(leaf: Any) -> Any:
@@ -162,6 +162,6 @@ def dropconnect_mask(
     return map_selected(draw, whole, key, params, rate, where, deterministic)
 
 
-def _coins(leaf: Leaf, block: tuple[int, ...]) -> tuple[int, ...]:
+def _mask_shape(leaf: Leaf, block: tuple[int, ...]) -> tuple[int, ...]:
     check_block_fits(block, leaf.value, leaf.path)
-    return coins_of_blocks(leaf.value.shape, block)
+    return mask_shape_of_blocks(leaf.value.shape, block)

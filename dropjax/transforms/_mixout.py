@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Inexact, Key
 
 from dropjax._apply import is_one, nan_where, redrawn, working_dtype
 from dropjax._checks import check_array, check_pretrained, check_scaling
-from dropjax._masks import prepare, toss
+from dropjax._masks import draw_mask, prepare
 from dropjax._types import KeyLike, PyTree, RateLike, Scaling, Tree
 from dropjax.transforms._paths import named
 from dropjax.transforms._trees import Leaf, Where, map_selected, unless_same
@@ -107,11 +107,11 @@ def _mix(
         return w if certain else u
     if key is None:
         return w if is_one(keep) else _average(None, w, u, keep)
-    return _toss_and_mix(key, w, u, keep, scaling=scaling)
+    return _draw_and_mix(key, w, u, keep, scaling=scaling)
 
 
 @redrawn("scaling")
-def _toss_and_mix(
+def _draw_and_mix(
     key: Key[Array, ""],
     w: Inexact[Array, "*shape"],
     u: Inexact[Array, "*shape"],
@@ -119,7 +119,7 @@ def _toss_and_mix(
     *,
     scaling: Scaling,
 ) -> Inexact[Array, "*shape"]:
-    mask = toss(key, keep, w.shape)
+    mask = draw_mask(key, keep, w.shape)
     if scaling == "standard":
         return nan_where(keep, lax.select(mask, w, u))
     gain = 1 / jnp.where(keep == 0, jnp.ones_like(keep), keep)

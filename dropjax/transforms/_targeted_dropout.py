@@ -8,7 +8,7 @@ from jaxtyping import Array, Bool, Float, Inexact, Key
 
 from dropjax._apply import apply_mask, nan_seen, redrawn, widened, working_dtype
 from dropjax._checks import check_array, check_choice, check_target
-from dropjax._masks import keep_probability, prepare, toss
+from dropjax._masks import draw_mask, keep_probability, prepare
 from dropjax._types import KeyLike, PyTree, RateLike, Tree
 from dropjax.transforms._trees import Leaf, Where, map_selected, unless_same
 
@@ -85,8 +85,8 @@ def targeted_dropout(
 
     def drop_leaf(key: KeyLike, leaf: Leaf) -> Any:
         x = check_array(leaf.value)
-        coins, dtype = _coins(x.shape, by), working_dtype(x)
-        draw = prepare(key, leaf.rate, coins, dtype, deterministic=deterministic)
+        mask_shape, dtype = _mask_shape(x.shape, by), working_dtype(x)
+        draw = prepare(key, leaf.rate, mask_shape, dtype, deterministic=deterministic)
         if draw.certain:
             return x
         share = 1 - keep_probability(target, dtype)
@@ -98,7 +98,7 @@ def targeted_dropout(
     return unless_same(dropped, params)
 
 
-def _coins(shape: tuple[int, ...], by: str) -> tuple[int, ...]:
+def _mask_shape(shape: tuple[int, ...], by: str) -> tuple[int, ...]:
     return shape if by == "weights" else (1,) * (len(shape) - 1) + shape[-1:]
 
 
@@ -113,7 +113,7 @@ def _drop_targets(
 ) -> Inexact[Array, "*shape"]:
     spared = ~_targets(lax.stop_gradient(x), target, by)
     if key is not None:
-        spared |= toss(key, keep, spared.shape)
+        spared |= draw_mask(key, keep, spared.shape)
     return apply_mask(x, spared, keep=nan_seen(nan_seen(1.0, keep), target))
 
 

@@ -51,11 +51,11 @@ def map_selected(
     """Applies `draw`, with a key each, to selected leaves, and `spare` to others."""
     leaves = _leaves(params, rate, where)
     check_selected(leaves, where)
-    tossed = [leaf for leaf in leaves if _is_tossed(leaf, deterministic)]
-    paths = [leaf.path for leaf in tossed]
-    own = iter(leaf_keys(check_key(key), paths) if tossed else ())
+    drawn_leaves = [leaf for leaf in leaves if _is_drawn(leaf, deterministic)]
+    paths = [leaf.path for leaf in drawn_leaves]
+    own = iter(leaf_keys(check_key(key), paths) if drawn_leaves else ())
     drawn = [
-        draw(next(own) if _is_tossed(leaf, deterministic) else None, leaf)
+        draw(next(own) if _is_drawn(leaf, deterministic) else None, leaf)
         if leaf.selected
         else spare(leaf.value)
         for leaf in leaves
@@ -93,7 +93,7 @@ def _leaves(params: PyTree, rate: RateLike | PyTree, where: Where | None) -> lis
     return leaves
 
 
-def _is_tossed(leaf: Leaf, deterministic: bool) -> bool:
+def _is_drawn(leaf: Leaf, deterministic: bool) -> bool:
     off = check_deterministic(deterministic)
     return leaf.selected and foregone(leaf.rate, off) is None
 

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Inexact, Key
 
-from dropjax._apply import apply_mask, drop_by, redrawn, scale, toss_for, widened
+from dropjax._apply import apply_mask, draw_mask_for, drop_by, redrawn, scale, widened
 from dropjax._checks import check_array, check_channel_and_batch, check_shape
-from dropjax._masks import coin_shape, coins_along, keep_mask
+from dropjax._masks import keep_mask, mask_shape_along, mask_shape_of
 from dropjax._types import Axes, KeyLike, RateLike
 from dropjax.functional.activations._dropout import dropout_mask
 
@@ -62,8 +62,8 @@ def alpha_dropout(
       Klambauer, Unterthiner, Mayr and Hochreiter, 2017, "Self-normalizing neural
       networks", NeurIPS.
     """
-    coins = coin_shape(check_array(x).shape, broadcast_dims, noise_shape)
-    return drop_by(_restore, key, x, rate, coins, deterministic=deterministic)
+    mask_shape = mask_shape_of(check_array(x).shape, broadcast_dims, noise_shape)
+    return drop_by(_restore, key, x, rate, mask_shape, deterministic=deterministic)
 
 
 def alpha_dropout_mask(
@@ -151,8 +151,8 @@ def feature_alpha_dropout(
       networks", NeurIPS. Tompson, Goroshin, Jain, LeCun and Bregler, 2015, "Efficient
       object localization using convolutional networks", CVPR.
     """
-    coins = _maps(check_array(x).shape, channel_axis, batch_axis)
-    return drop_by(_restore, key, x, rate, coins, deterministic=deterministic)
+    mask_shape = _maps(check_array(x).shape, channel_axis, batch_axis)
+    return drop_by(_restore, key, x, rate, mask_shape, deterministic=deterministic)
 
 
 def feature_alpha_dropout_mask(
@@ -185,30 +185,32 @@ def feature_alpha_dropout_mask(
       >>> mask = feature_alpha_dropout_mask(key, (4, 6, 6, 32), 0.5)
       >>> assert mask.shape == (4, 1, 1, 32)
     """
-    coins = _maps(check_shape(shape), channel_axis, batch_axis)
-    return keep_mask(key, coins, rate, deterministic=deterministic)
+    mask_shape = _maps(check_shape(shape), channel_axis, batch_axis)
+    return keep_mask(key, mask_shape, rate, deterministic=deterministic)
 
 
 def _maps(
     shape: tuple[int, ...], channel_axis: int, batch_axis: int | None
 ) -> tuple[int, ...]:
     own = check_channel_and_batch(channel_axis, batch_axis, len(shape))
-    return coins_along(shape, own)
+    return mask_shape_along(shape, own)
 
 
-@redrawn("coins")
+@redrawn("mask_shape")
 def _restore(
     key: Key[Array, ""],
     x: Inexact[Array, "*shape"],
     keep: Float[Array, "..."],
     *,
-    coins: tuple[int, ...],
+    mask_shape: tuple[int, ...],
 ) -> Inexact[Array, "*shape"]:
-    masked = apply_mask(widened(x), toss_for(x, key, keep, coins), fill=_SATURATED)
+    masked = apply_mask(
+        widened(x), draw_mask_for(x, key, keep, mask_shape), fill=_SATURATED
+    )
     # At keep = 0 multiply by 0, and at a NaN rate by NaN.
     gain = jnp.where(keep == 0, 0, _gain(jnp.where(keep == 0, 1, keep)))
     shift = -gain * (1 - keep) * _SATURATED
-    shift = jnp.broadcast_to(shift, coins).astype(masked.dtype)
+    shift = jnp.broadcast_to(shift, mask_shape).astype(masked.dtype)
     return (scale(masked, gain) + jnp.broadcast_to(shift, x.shape)).astype(x.dtype)
 
 

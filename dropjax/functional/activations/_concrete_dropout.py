@@ -16,7 +16,7 @@ from dropjax._checks import (
     check_logit,
     check_positive,
 )
-from dropjax._masks import coin_shape
+from dropjax._masks import mask_shape_of
 from dropjax._random import random_words
 from dropjax._types import Axes, KeyLike
 
@@ -75,12 +75,12 @@ def concrete_dropout(
       Gal, Hron and Kendall, 2017, "Concrete dropout", NeurIPS.
     """
     x = check_array(x)
-    coins = coin_shape(x.shape, broadcast_dims)
-    logit = check_logit(logit, coins)
+    mask_shape = mask_shape_of(x.shape, broadcast_dims)
+    logit = check_logit(logit, mask_shape)
     temperature = check_positive(temperature, "temperature")
     if check_deterministic(deterministic):
         return x
-    options = {"temperature": temperature, "coins": coins}
+    options = {"temperature": temperature, "mask_shape": mask_shape}
     return _relax(check_key(key), x, logit, **options)
 
 
@@ -140,26 +140,26 @@ def concrete_dropout_regularizer(
     return (weights * _inverse_keep(logit) - entropy) / np.asarray(count, wide)
 
 
-@redrawn("temperature", "coins")
+@redrawn("temperature", "mask_shape")
 def _relax(
     key: Key[Array, ""],
     x: Inexact[Array, "*shape"],
     logit: Float[Array, "..."],
     *,
     temperature: float,
-    coins: tuple[int, ...],
+    mask_shape: tuple[int, ...],
 ) -> Inexact[Array, "*shape"]:
     dtype = working_dtype(x)
-    logit = lax.broadcast_to_rank(logit.astype(dtype), len(coins))
-    heads = jax.nn.log_sigmoid(-(logit + _noise(key, coins, dtype)) / temperature)
+    logit = lax.broadcast_to_rank(logit.astype(dtype), len(mask_shape))
+    heads = jax.nn.log_sigmoid(-(logit + _noise(key, mask_shape, dtype)) / temperature)
     # Computed as logarithms, because 1 / (1 - rate) overflows if the rate is close to
     # 1.
     return scale(x, jnp.exp(heads + jax.nn.softplus(logit)))
 
 
-def _noise(key: Key[Array, ""], coins: tuple[int, ...], dtype: np.dtype) -> Array:
+def _noise(key: Key[Array, ""], mask_shape: tuple[int, ...], dtype: np.dtype) -> Array:
     """`log u - log(1 - u)`; `dropout` keeps an element where u is below 1 - rate."""
-    words = random_words(key, coins) >> np.uint32(9)
+    words = random_words(key, mask_shape) >> np.uint32(9)
     u = (words.astype(dtype) + 0.5) * 2.0**-23
     return jnp.log(u) - jnp.log1p(-u)
 

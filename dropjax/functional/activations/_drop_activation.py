@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float, Inexact, Key
 
 from dropjax._apply import redrawn, working_dtype
 from dropjax._checks import check_array, check_function, check_like
-from dropjax._masks import prepare, toss
+from dropjax._masks import draw_mask, prepare
 from dropjax._types import KeyLike, RateLike
 from dropjax.functional.sequences._zoneout import zoneout, zoneout_mask
 
@@ -82,7 +82,7 @@ def _seen_where_kept(
     if key is None:
         kept = jnp.broadcast_to(keep != 0, x.shape)
     else:
-        kept = toss(key, keep, x.shape)
+        kept = draw_mask(key, keep, x.shape)
     return lax.select(kept, x, lax.stop_gradient(x))
 
 

@@ -6,7 +6,7 @@ from jaxtyping import Array, Bool, Inexact
 
 from dropjax._apply import drop
 from dropjax._checks import check_array, check_shape
-from dropjax._masks import coin_shape, keep_mask
+from dropjax._masks import keep_mask, mask_shape_of
 from dropjax._types import Axes, KeyLike, RateLike, Scaling
 
 
@@ -64,8 +64,8 @@ def dropout(
       simple way to prevent neural networks from overfitting", JMLR 15.
     """
     x = check_array(x)
-    coins = coin_shape(x.shape, broadcast_dims, noise_shape)
-    return drop(key, x, rate, coins, scaling=scaling, deterministic=deterministic)
+    mask_shape = mask_shape_of(x.shape, broadcast_dims, noise_shape)
+    return drop(key, x, rate, mask_shape, scaling=scaling, deterministic=deterministic)
 
 
 def dropout_mask(
@@ -106,5 +106,5 @@ def dropout_mask(
       >>> y = dropout(key, x, 0.5, broadcast_dims=1)
       >>> assert jnp.array_equal(y, jnp.where(mask, 2 * x, 0))
     """
-    coins = coin_shape(check_shape(shape), broadcast_dims, noise_shape)
-    return keep_mask(key, coins, rate, deterministic=deterministic)
+    mask_shape = mask_shape_of(check_shape(shape), broadcast_dims, noise_shape)
+    return keep_mask(key, mask_shape, rate, deterministic=deterministic)

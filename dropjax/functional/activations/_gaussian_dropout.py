@@ -13,7 +13,7 @@ from dropjax._checks import (
     check_noise_rate,
     check_stddev,
 )
-from dropjax._masks import coin_shape, prepare
+from dropjax._masks import mask_shape_of, prepare
 from dropjax._random import normals
 from dropjax._types import Axes, KeyLike, RateLike
 
@@ -66,10 +66,12 @@ def gaussian_dropout(
       simple way to prevent neural networks from overfitting", JMLR 15, section 10.
     """
     x, rate = check_array(x), check_noise_rate(rate)
-    coins = coin_shape(x.shape, broadcast_dims)
+    mask_shape = mask_shape_of(x.shape, broadcast_dims)
     dtype = working_dtype(x)
-    key, keep, certain = prepare(key, rate, coins, dtype, deterministic=deterministic)
-    return x if certain else _multiply(key, x, keep, coins=coins)
+    key, keep, certain = prepare(
+        key, rate, mask_shape, dtype, deterministic=deterministic
+    )
+    return x if certain else _multiply(key, x, keep, mask_shape=mask_shape)
 
 
 def gaussian_noise(
@@ -114,12 +116,12 @@ def gaussian_noise(
       Neural Computation 7.
     """
     x, stddev = check_array(x), check_stddev(stddev)
-    coins = coin_shape(x.shape, broadcast_dims)
-    check_broadcasts(stddev, coins, "stddev", "the noise's shape")
+    mask_shape = mask_shape_of(x.shape, broadcast_dims)
+    check_broadcasts(stddev, mask_shape, "stddev", "the noise's shape")
     if not is_noisy(stddev, check_deterministic(deterministic)):
         return x
     wide = lax.stop_gradient(jnp.asarray(stddev, working_dtype(x)))
-    return _add(check_key(key), x, wide, coins=coins)
+    return _add(check_key(key), x, wide, mask_shape=mask_shape)
 
 
 def is_noisy(stddev: RateLike, deterministic: bool) -> bool:
@@ -127,28 +129,29 @@ def is_noisy(stddev: RateLike, deterministic: bool) -> bool:
     return not deterministic and not (isinstance(stddev, int | float) and stddev == 0)
 
 
-@redrawn("coins")
+@redrawn("mask_shape")
 def _multiply(
     key: Key[Array, ""],
     x: Inexact[Array, "*shape"],
     keep: Float[Array, "..."],
     *,
-    coins: tuple[int, ...],
+    mask_shape: tuple[int, ...],
 ) -> Inexact[Array, "*shape"]:
     keep = jnp.maximum(keep, jnp.asarray(_LEAST_KEEP, keep.dtype))
     deviation = lax.broadcast_to_rank(jnp.sqrt((1 - keep) / keep), x.ndim)
-    noise = normals(key, coins, stored=are_stored(coins, x))
+    noise = normals(key, mask_shape, stored=are_stored(mask_shape, x))
     return scale(x, 1 + deviation * noise.astype(keep.dtype))
 
 
-@redrawn("coins")
+@redrawn("mask_shape")
 def _add(
     key: Key[Array, ""],
     x: Inexact[Array, "*shape"],
     stddev: Float[Array, "..."],
     *,
-    coins: tuple[int, ...],
+    mask_shape: tuple[int, ...],
 ) -> Inexact[Array, "*shape"]:
     wide, deviation = widened(x), lax.broadcast_to_rank(stddev, x.ndim)
-    noise = normals(key, coins, stored=are_stored(coins, x)).astype(stddev.dtype)
-    return (wide + (deviation * noise).astype(wide.dtype)).astype(x.dtype)
+    noise = normals(key, mask_shape, stored=are_stored(mask_shape, x))
+    noise = (deviation * noise.astype(stddev.dtype)).astype(wide.dtype)
+    return (wide + noise).astype(x.dtype)

@@ -12,7 +12,7 @@ from dropjax._checks import (
     check_feature_maps,
     check_shape,
 )
-from dropjax._masks import coin_shape, keep_mask, prepare, toss
+from dropjax._masks import draw_mask, keep_mask, mask_shape_of, prepare
 from dropjax._types import Axes, KeyLike, RateLike
 
 
@@ -68,9 +68,11 @@ def max_dropout(
     """
     x = check_array(x)
     group = _group(x.shape, broadcast_dims)
-    coins = coin_shape(x.shape, group)
+    mask_shape = mask_shape_of(x.shape, group)
     dtype = working_dtype(x)
-    key, keep, certain = prepare(key, rate, coins, dtype, deterministic=deterministic)
+    key, keep, certain = prepare(
+        key, rate, mask_shape, dtype, deterministic=deterministic
+    )
     return x if certain else _max_dropout(key, x, keep, group=group)
 
 
@@ -103,8 +105,8 @@ def max_dropout_mask(
       >>> assert mask.shape == (8, 1, 1, 4)
     """
     shape = check_shape(shape)
-    coins = coin_shape(shape, _group(shape, broadcast_dims))
-    return keep_mask(key, coins, rate, deterministic=deterministic)
+    mask_shape = mask_shape_of(shape, _group(shape, broadcast_dims))
+    return keep_mask(key, mask_shape, rate, deterministic=deterministic)
 
 
 def _group(shape: tuple[int, ...], broadcast_dims: Axes | None) -> tuple[int, ...]:
@@ -126,5 +128,5 @@ def _max_dropout(
     highest = x.real.max(group, keepdims=True, initial=-jnp.inf)
     spared = ~((x.real == highest) | jnp.isnan(x.real))
     if key is not None:
-        spared |= toss(key, keep, highest.shape, stored=True)
+        spared |= draw_mask(key, keep, highest.shape, stored=True)
     return apply_mask(x, spared, keep=nan_seen(1.0, keep))

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
-from dropjax._apply import apply_coins, drop, working_dtype
+from dropjax._apply import apply_drawn, drop, working_dtype
 from dropjax._checks import (
     check_array,
     check_axis,
@@ -21,7 +21,7 @@ from dropjax._checks import (
     check_shape,
     check_tree,
 )
-from dropjax._masks import coins_along, is_drawn, keep_mask, keep_probability
+from dropjax._masks import is_drawn, keep_mask, keep_probability, mask_shape_along
 from dropjax._types import (
     DropPathMode,
     DropPathScaling,
@@ -96,8 +96,8 @@ def drop_path(
     if not jax.tree_util.all_leaves([x]):
         return _drop_tree(key, x, rate, mode, batch_axis, scaled, deterministic)
     alone = check_array(x)
-    coins = _coins(alone.shape, mode, batch_axis)
-    y = drop(key, alone, rate, coins, scaling=scaled, deterministic=deterministic)
+    mask_shape = _mask_shape(alone.shape, mode, batch_axis)
+    y = drop(key, alone, rate, mask_shape, scaling=scaled, deterministic=deterministic)
     return cast(Tree, y)
 
 
@@ -113,25 +113,30 @@ def _drop_tree(
     """`drop_path` of a tree: draws one mask, and reshapes it for each leaf."""
     check_tree(x, inexact=True)
     leaves, structure = jax.tree.flatten(x)
-    coins = [_coins(leaf.shape, mode, batch_axis) for leaf in leaves]
-    sizes = [math.prod(own) for own in coins]
+    mask_shapes = [_mask_shape(leaf.shape, mode, batch_axis) for leaf in leaves]
+    sizes = [math.prod(own) for own in mask_shapes]
     shape = () if mode == "batch" else (check_examples(x, sizes, batch_axis),)
     rate = check_rate(rate)
     check_rate_shape(rate, shape)
     mask = keep_mask(key, shape, rate) if is_drawn(rate, deterministic) else None
 
-    def drop_leaf(leaf: Array, coins: tuple[int, ...]) -> Array:
+    def drop_leaf(leaf: Array, mask_shape: tuple[int, ...]) -> Array:
         own = rate
         if jnp.ndim(rate):
-            own = jnp.broadcast_to(rate, shape).reshape(coins)
+            own = jnp.broadcast_to(rate, shape).reshape(mask_shape)
         if mask is None:
             return drop(
-                None, leaf, own, coins, scaling=scaling, deterministic=deterministic
+                None,
+                leaf,
+                own,
+                mask_shape,
+                scaling=scaling,
+                deterministic=deterministic,
             )
         keep = keep_probability(own, working_dtype(leaf))
-        return apply_coins(None, leaf, mask.reshape(coins), keep, scaling=scaling)
+        return apply_drawn(None, leaf, mask.reshape(mask_shape), keep, scaling=scaling)
 
-    return jax.tree.unflatten(structure, map(drop_leaf, leaves, coins))
+    return jax.tree.unflatten(structure, map(drop_leaf, leaves, mask_shapes))
 
 
 def drop_path_mask(
@@ -164,13 +169,13 @@ def drop_path_mask(
       >>> assert drop_path_mask(key, (64, 8, 8, 3), 0.5).shape == (64, 1, 1, 1)
       >>> assert drop_path_mask(key, (64, 3), 0.5, mode="batch").shape == (1, 1)
     """
-    coins = _coins(check_shape(shape), mode, batch_axis)
-    return keep_mask(key, coins, rate, deterministic=deterministic)
+    mask_shape = _mask_shape(check_shape(shape), mode, batch_axis)
+    return keep_mask(key, mask_shape, rate, deterministic=deterministic)
 
 
-def _coins(
+def _mask_shape(
     shape: tuple[int, ...], mode: DropPathMode, batch_axis: int
 ) -> tuple[int, ...]:
     check_choice(mode, "mode")
     own = check_axis(batch_axis, len(shape), "batch_axis") if mode == "row" else ()
-    return coins_along(shape, own)
+    return mask_shape_along(shape, own)

@@ -19,7 +19,7 @@ from dropjax._types import KeyLike, PyTree, RateLike
 
 X = TypeVar("X")
 Y = TypeVar("Y")
-Coin: TypeAlias = bool | Bool[Array, ""]
+Kept: TypeAlias = bool | Bool[Array, ""]
 
 
 def layer_drop(
@@ -85,14 +85,14 @@ def layer_drop(
     return run_or_skip(kept, rate, lambda x: (layer(x), ()), x, ())[0]
 
 
-def is_kept(key: KeyLike, rate: RateLike, deterministic: bool) -> Coin:
+def is_kept(key: KeyLike, rate: RateLike, deterministic: bool) -> Kept:
     """Whether the layer runs: a bool if that is certain, or else a random draw."""
     draw = prepare(key, rate, (), deterministic=deterministic)
     return keep_mask(draw.key, (), rate) if draw.certain is None else draw.certain
 
 
 def run_or_skip(
-    kept: Coin,
+    kept: Kept,
     rate: RateLike,
     run: Callable[[X], tuple[Y, PyTree]],
     x: X,

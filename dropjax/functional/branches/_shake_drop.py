@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Inexact, Key
 
 from dropjax._apply import are_stored, nan_seen, redrawn, scale, working_dtype
 from dropjax._checks import check_array, check_range
-from dropjax._masks import coin_shape, prepare, toss
+from dropjax._masks import draw_mask, mask_shape_of, prepare
 from dropjax._random import random_uniform
 from dropjax._types import Axes, KeyLike, RateLike
 
@@ -71,7 +71,7 @@ def shake_drop(
       learning", IEEE Access 7.
     """
     x = check_array(x)
-    coins = _coins(x.shape, broadcast_dims)
+    mask_shape = _mask_shape(x.shape, broadcast_dims)
     ranges = (
         check_range(forward_range, "forward_range"),
         check_range(backward_range, "backward_range"),
@@ -79,7 +79,7 @@ def shake_drop(
     key, keep, certain = prepare(
         key,
         rate,
-        coins,
+        mask_shape,
         working_dtype(x),
         deterministic=deterministic,
         draws_at_one=True,
@@ -89,13 +89,13 @@ def shake_drop(
         return x
     if key is None:
         return _calm(None, x, keep, forward_range=ranges[0])
-    return _shake_drop(key, x, keep, coins=coins, ranges=ranges)
+    return _shake_drop(key, x, keep, mask_shape=mask_shape, ranges=ranges)
 
 
-def _coins(shape: tuple[int, ...], broadcast_dims: Axes | None) -> tuple[int, ...]:
+def _mask_shape(shape: tuple[int, ...], broadcast_dims: Axes | None) -> tuple[int, ...]:
     if broadcast_dims is None:
         return shape[:1] + (1,) * (len(shape) - 1)
-    return coin_shape(shape, broadcast_dims)
+    return mask_shape_of(shape, broadcast_dims)
 
 
 @redrawn("forward_range")
@@ -110,21 +110,23 @@ def _calm(
     return scale(x, keep + (1 - keep) * mean)
 
 
-@redrawn("coins", "ranges")
+@redrawn("mask_shape", "ranges")
 def _shake_drop(
     key: Key[Array, ""],
     x: Inexact[Array, "*shape"],
     keep: Float[Array, "..."],
     *,
-    coins: tuple[int, ...],
+    mask_shape: tuple[int, ...],
     ranges: tuple[tuple[float, float], ...],
 ) -> Inexact[Array, "*shape"]:
-    coin_key, *shakes = jax.random.split(key, 3)
-    stored = are_stored(coins, x)
-    mask = toss(coin_key, keep, coins, stored=stored)
+    mask_key, *shakes = jax.random.split(key, 3)
+    stored = are_stored(mask_shape, x)
+    mask = draw_mask(mask_key, keep, mask_shape, stored=stored)
     one = jnp.asarray(nan_seen(1.0, keep), keep.dtype)
     alpha, beta = (
-        jnp.where(mask, one, _between(shake, coins, limits, stored).astype(keep.dtype))
+        jnp.where(
+            mask, one, _between(shake, mask_shape, limits, stored).astype(keep.dtype)
+        )
         for shake, limits in zip(shakes, ranges, strict=True)
     )
     return _two_faced(x, alpha, beta)

@@ -10,7 +10,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Key
 
 from dropjax._checks import check_known
-from dropjax._masks import toss
+from dropjax._masks import draw_mask
 from dropjax._random import Word, high_word
 
 _LEVELS = 2**23
@@ -40,7 +40,7 @@ def draw(
         seedless = find_seedless(keep, shape, window, gamma_scale)
     # Stored, because otherwise each position would draw the seeds of all its blocks
     # again.
-    mask = lax.optimization_barrier(toss(key, seedless, places))
+    mask = lax.optimization_barrier(draw_mask(key, seedless, places))
     for axis, side in enumerate(window):
         if side > 1:
             mask = _all_within(mask, axis, side)

@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float, Int, Key, Num
 
 from dropjax._apply import apply_mask, nan_where, redrawn
 from dropjax._checks import check_batch, check_channel_fill, check_numbers
-from dropjax._masks import coins_along, prepare, toss
+from dropjax._masks import draw_mask, mask_shape_along, prepare
 from dropjax._types import Fill, KeyLike, RateLike
 from dropjax.functional.maps._fill import filling
 
@@ -80,7 +80,7 @@ def box_mask(
 
 
 def _examples(shape: tuple[int, ...], batch_axis: int | None) -> tuple[int, ...]:
-    return coins_along(shape, check_batch(batch_axis, len(shape)))
+    return mask_shape_along(shape, check_batch(batch_axis, len(shape)))
 
 
 def _maps(
@@ -116,8 +116,8 @@ def _draw(
     spatial: tuple[int, ...],
     examples: tuple[int, ...],
 ) -> Bool[Array, "*shape"]:
-    coins, places = jax.random.split(key)
-    outside = jnp.broadcast_to(toss(coins, keep, examples, stored=True), shape)
+    mask_key, places = jax.random.split(key)
+    outside = jnp.broadcast_to(draw_mask(mask_key, keep, examples, stored=True), shape)
     numbers = (box.numbers + len(spatial), *examples)
     uniform = jax.random.uniform(places, numbers, jnp.float32)
     spans = box.spans(uniform, [shape[axis] for axis in spatial])

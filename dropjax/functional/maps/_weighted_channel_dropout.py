@@ -14,7 +14,7 @@ from dropjax._checks import (
     check_rate,
     check_rate_shape,
 )
-from dropjax._masks import coins_along, foregone, keep_probability, toss
+from dropjax._masks import draw_mask, foregone, keep_probability, mask_shape_along
 from dropjax._random import random_uniform
 from dropjax._types import KeyLike, RateLike
 
@@ -75,11 +75,11 @@ def weighted_channel_dropout(
     """
     x = check_array(x)
     own = check_channel_and_batch(channel_axis, batch_axis, x.ndim)
-    coins = coins_along(x.shape, own)
+    mask_shape = mask_shape_along(x.shape, own)
     rates = check_rate(rate), check_rate(selected_rate, "selected_rate")
-    one_each = tuple(1 if axis == own[0] else n for axis, n in enumerate(coins))
+    one_each = tuple(1 if axis == own[0] else n for axis, n in enumerate(mask_shape))
     check_rate_shape(rates[0], one_each)
-    check_rate_shape(rates[1], coins, "selected_rate")
+    check_rate_shape(rates[1], mask_shape, "selected_rate")
     deterministic = check_deterministic(deterministic)
     certain = [foregone(each, deterministic) for each in rates]
     if False in certain:
@@ -87,21 +87,23 @@ def weighted_channel_dropout(
     if certain == [True, True]:
         return x
     keeps = (keep_probability(each, working_dtype(x)) for each in rates)
-    return _drop(check_key(key), x, *keeps, coins=coins, channel_axis=own[0])
+    return _drop(check_key(key), x, *keeps, mask_shape=mask_shape, channel_axis=own[0])
 
 
-@redrawn("coins", "channel_axis", forgetful=False)
+@redrawn("mask_shape", "channel_axis", forgetful=False)
 def _drop(
     key: Key[Array, ""],
     x: Inexact[Array, "*shape"],
     keep: Float[Array, "..."],
     selected_keep: Float[Array, "..."],
     *,
-    coins: tuple[int, ...],
+    mask_shape: tuple[int, ...],
     channel_axis: int,
 ) -> Inexact[Array, "*shape"]:
-    race_key, coin_key = jax.random.split(key)
-    shared = tuple(axis for axis, size in enumerate(coins) if size != x.shape[axis])
+    race_key, mask_key = jax.random.split(key)
+    shared = tuple(
+        axis for axis, size in enumerate(mask_shape) if size != x.shape[axis]
+    )
     size = lax.stop_gradient(x.real).astype(keep.dtype)
     weights = size.mean(shared, keepdims=True)
     weights = jnp.maximum(weights, jnp.zeros_like(weights))
@@ -110,13 +112,13 @@ def _drop(
     share = held.sum(channel_axis, keepdims=True)
     share = share / weights.sum(channel_axis, keepdims=True)
     share = jnp.where(share > 0, share, jnp.ones_like(share))
-    coin = toss(coin_key, selected_keep, coins, stored=True)
+    mask = draw_mask(mask_key, selected_keep, mask_shape, stored=True)
     seen = nan_seen(nan_seen(share, keep), selected_keep)
     # Keeps the mask and the share from being stored at the size of x.
     scale = jax.checkpoint(
         lambda mask, share: apply_mask(x, mask, keep=share), prevent_cse=False
     )
-    return scale(selected & coin, seen)
+    return scale(selected & mask, seen)
 
 
 def _select(

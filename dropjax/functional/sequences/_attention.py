@@ -25,7 +25,7 @@ from dropjax._checks import (
     check_shape,
     check_sower,
 )
-from dropjax._masks import is_drawn, keep_mask, toss
+from dropjax._masks import draw_mask, is_drawn, keep_mask
 from dropjax._types import KeyLike, RateLike
 
 
@@ -78,12 +78,12 @@ def attention_dropout(
       renormalizes: Zehui, Liu, Huang, Chen, Qiu and Huang, 2019, "DropAttention: a
       regularization method for fully-connected self-attention networks".
     """
-    coins = _coins(check_array(x).shape, broadcast_dropout)
+    mask_shape = _mask_shape(check_array(x).shape, broadcast_dropout)
     if not check_flag(renormalize, "renormalize"):
         return drop(
-            key, x, rate, coins, scaling="inverted", deterministic=deterministic
+            key, x, rate, mask_shape, scaling="inverted", deterministic=deterministic
         )
-    return drop_by(_renormalize, key, x, rate, coins, deterministic=deterministic)
+    return drop_by(_renormalize, key, x, rate, mask_shape, deterministic=deterministic)
 
 
 def attention_dropout_mask(
@@ -116,8 +116,8 @@ def attention_dropout_mask(
       >>> mask = attention_dropout_mask(key, shape, 0.5, broadcast_dropout=True)
       >>> assert mask.shape == (1, 1, 8, 8)
     """
-    coins = _coins(check_shape(shape), broadcast_dropout)
-    return keep_mask(key, coins, rate, deterministic=deterministic)
+    mask_shape = _mask_shape(check_shape(shape), broadcast_dropout)
+    return keep_mask(key, mask_shape, rate, deterministic=deterministic)
 
 
 def dot_product_attention(
@@ -212,8 +212,8 @@ def dot_product_attention(
         dropout_rng = check_key(dropout_rng, "dropout_rng")
     query, key, value = jnp.asarray(query), jnp.asarray(key), jnp.asarray(value)
     exponentials = _exponentials(query, key, bias, mask, is_causal, precision)
-    coins = _coins(exponentials.shape, broadcast_dropout)
-    check_rate_shape(rate, coins, "dropout_rate")
+    mask_shape = _mask_shape(exponentials.shape, broadcast_dropout)
+    check_rate_shape(rate, mask_shape, "dropout_rate")
     if module is not None:
         weights = exponentials / exponentials.sum(-1, keepdims=True)
         module.sow("intermediates", "attention_weights", weights.astype(value.dtype))
@@ -236,21 +236,21 @@ def dot_product_attention(
     return weigh(exponentials, value)
 
 
-def _coins(shape: tuple[int, ...], broadcast_dropout: bool) -> tuple[int, ...]:
+def _mask_shape(shape: tuple[int, ...], broadcast_dropout: bool) -> tuple[int, ...]:
     check_rank(shape, 2, "(..., queries, keys)", "attention weights")
     shared = check_flag(broadcast_dropout, "broadcast_dropout")
     return (1,) * (len(shape) - 2) + shape[-2:] if shared else shape
 
 
-@redrawn("coins")
+@redrawn("mask_shape")
 def _renormalize(
     key: Key[Array, ""],
     x: Inexact[Array, "*shape"],
     keep: Float[Array, "..."],
     *,
-    coins: tuple[int, ...],
+    mask_shape: tuple[int, ...],
 ) -> Inexact[Array, "*shape"]:
-    mask = toss(key, keep, coins)
+    mask = draw_mask(key, keep, mask_shape)
     # The scaling cancels, but it makes a NaN rate visible.
     kept = apply_mask(widened(x), mask, keep=keep)
     total = kept.sum(-1, keepdims=True)

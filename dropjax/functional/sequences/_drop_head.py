@@ -6,7 +6,7 @@ from jaxtyping import Array, Bool, Float, Inexact, Key
 
 from dropjax._apply import apply_mask, drop_by, nan_seen, redrawn
 from dropjax._checks import check_array, check_channel_and_batch, check_shape
-from dropjax._masks import coins_along, keep_mask, toss
+from dropjax._masks import draw_mask, keep_mask, mask_shape_along
 from dropjax._types import KeyLike, RateLike
 
 
@@ -57,13 +57,13 @@ def drop_head(
       Zhou, Ge, Wei, Xu and Zhou, 2020, "Scheduled DropHead: a regularization method
       for transformer models", Findings of EMNLP.
     """
-    coins, head_axis = _coins(check_array(x).shape, head_axis, batch_axis)
+    mask_shape, head_axis = _mask_shape(check_array(x).shape, head_axis, batch_axis)
     return drop_by(
         _drop_head,
         key,
         x,
         rate,
-        coins,
+        mask_shape,
         deterministic=deterministic,
         head_axis=head_axis,
     )
@@ -100,26 +100,26 @@ def drop_head_mask(
       >>> mask = drop_head_mask(jax.random.key(0), (8, 5, 4, 2), 0.5)
       >>> assert mask.shape == (8, 1, 4, 1)
     """
-    coins, _ = _coins(check_shape(shape), head_axis, batch_axis)
-    return keep_mask(key, coins, rate, deterministic=deterministic)
+    mask_shape, _ = _mask_shape(check_shape(shape), head_axis, batch_axis)
+    return keep_mask(key, mask_shape, rate, deterministic=deterministic)
 
 
-def _coins(
+def _mask_shape(
     shape: tuple[int, ...], head_axis: int, batch_axis: int | None
 ) -> tuple[tuple[int, ...], int]:
     own = check_channel_and_batch(head_axis, batch_axis, len(shape), "head_axis")
-    return coins_along(shape, own), own[0]
+    return mask_shape_along(shape, own), own[0]
 
 
-@redrawn("coins", "head_axis")
+@redrawn("mask_shape", "head_axis")
 def _drop_head(
     key: Key[Array, ""],
     x: Inexact[Array, "*shape"],
     keep: Float[Array, "..."],
     *,
-    coins: tuple[int, ...],
+    mask_shape: tuple[int, ...],
     head_axis: int,
 ) -> Inexact[Array, "*shape"]:
-    mask = toss(key, keep, coins, stored=True)
+    mask = draw_mask(key, keep, mask_shape, stored=True)
     share = mask.mean(head_axis, keepdims=True, dtype=keep.dtype)
     return apply_mask(x, mask, keep=nan_seen(share, keep))

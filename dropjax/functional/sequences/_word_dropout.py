@@ -8,7 +8,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from dropjax._apply import redrawn
 from dropjax._checks import check_id, check_ids, check_tokens
-from dropjax._masks import keep_mask, prepare, toss
+from dropjax._masks import draw_mask, keep_mask, prepare
 from dropjax._types import KeyLike, RateLike
 
 
@@ -106,7 +106,7 @@ def _replace(
     unknown_id: int,
     protected: tuple[int, ...],
 ) -> Int[Array, "*shape"]:
-    mask = jnp.zeros(x.shape, bool) if key is None else toss(key, keep, x.shape)
+    mask = jnp.zeros(x.shape, bool) if key is None else draw_mask(key, keep, x.shape)
     for one in protected:
         mask = mask | (x == jnp.asarray(one, x.dtype))
     return lax.select(mask, x, jnp.full_like(x, unknown_id))

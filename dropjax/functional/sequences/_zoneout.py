@@ -7,7 +7,7 @@ from jaxtyping import Array, Bool, Float, Inexact, Key
 
 from dropjax._apply import apply_mask, nan_seen, redrawn, widened, working_dtype
 from dropjax._checks import check_array, check_like, check_shape
-from dropjax._masks import keep_mask, prepare, toss
+from dropjax._masks import draw_mask, keep_mask, prepare
 from dropjax._types import KeyLike, RateLike
 
 
@@ -93,7 +93,7 @@ def _zoneout(
     keep: Float[Array, "..."],
     old: Inexact[Array, "*shape"],
 ) -> Inexact[Array, "*shape"]:
-    mask = toss(key, keep, x.shape)
+    mask = draw_mask(key, keep, x.shape)
     return apply_mask(x, mask, keep=nan_seen(1.0, keep), fill=old)
 
 
