@@ -113,10 +113,28 @@ def test_examples_have_the_masks_that_they_have_in_a_dense_layer(mask_per):
     np.testing.assert_allclose(y, flat, rtol=1e-5, atol=1e-5)
     y = HEADS(KEY, X, kernel, 0.5, **options)
     np.testing.assert_allclose(y, flat, rtol=1e-5, atol=1e-5)
-    one = dj.dropconnect_dense_general(
-        KEY, X[0, 0], kernel, 0.5, axis=(0, 1), **options
+
+
+@pytest.mark.parametrize("batch", [(), (40,)])
+@pytest.mark.parametrize("rate", [0.5, 0.3, "array"])
+def test_examples_that_are_contracted_whole_are_rows(batch, rate):
+    x, kernel = array((*batch, 4, 5)), array((4, 5, 3, 2), seed=1)
+    rate = abs(array((5, 1, 2), seed=2)) % 1 if rate == "array" else rate
+    flat_rate = np.broadcast_to(rate, kernel.shape).reshape(20, 6)
+    options = {"mask_per": "example", "bias_rate": 0.3}
+    bias = array((3, 2), seed=3)
+    flat = dj.dropconnect_dense(
+        KEY,
+        x.reshape(*batch, 20),
+        kernel.reshape(20, 6),
+        rate if np.ndim(rate) == 0 else flat_rate,
+        bias=bias.ravel(),
+        **options,
     )
-    assert one.shape == (3, 2)
+    y = dj.dropconnect_dense_general(
+        KEY, x, kernel, rate, axis=(-2, -1), bias=bias, **options
+    )
+    np.testing.assert_array_equal(y.reshape(flat.shape), flat)
 
 
 def test_an_ellipsis_without_axes_leaves_the_bias_in_its_place():

@@ -69,6 +69,10 @@ class DenseGeneral(Linear):
         check_own_masks(self.batch_dims == 0 and -x.ndim not in self.axis, x, kernel)
         return True
 
+    def takes_rows(self, operands: Operands) -> bool:
+        whole = operands.x.ndim <= len(self.axis) + 1
+        return whole and self.batch_dims == 0 and self.function is None
+
     def bias_axes(self, operands: Operands) -> tuple[int, ...]:
         inner = len(self.axis) + self.batch_dims
         features = operands.kernel.ndim - inner

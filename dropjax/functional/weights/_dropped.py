@@ -2,11 +2,13 @@
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Inexact, Key
 
@@ -94,20 +96,27 @@ def _streamed_rows(
 ) -> Array:
     """The product of every row with its own masked kernel, which is never stored."""
     x, kernel, _ = operands
+    batch = x.shape[: int(linear.is_batched(operands))]
+    contracted = x.ndim - len(batch)
+    features = kernel.shape[contracted:]
+    matrix = math.prod(kernel.shape[:contracted]), math.prod(features)
     dtype = jnp.dtype(linear.preferred_element_type or x.dtype)
     wide = single_or_wider(dtype)
 
     def forward(
         key: Key[Array, ""], x: Array, kernel: Array, rate: RateLike = drops.rate
     ) -> Array:
-        rows = in_groups(jnp.atleast_2d(x).astype(wide), 1)[:, :, 0]
-        weights = _scaled(kernel, rate, drops.scaling).astype(wide)
-        y = masked_rows(key, rows, weights, mask_levels(rate)).astype(dtype)
-        y = lax.collapse(y, 0, 2)
-        return y[: x.shape[0]] if x.ndim > 1 else y[0]
+        rows = x.reshape(*(batch or (1,)), matrix[0])
+        weights = _scaled(kernel, rate, drops.scaling).reshape(matrix).astype(wide)
+        levels = mask_levels(rate)
+        if np.ndim(levels):
+            levels = jnp.broadcast_to(levels, kernel.shape).reshape(matrix)
+        groups = in_groups(rows.astype(wide), 1)[:, :, 0]
+        y = lax.collapse(masked_rows(key, groups, weights, levels), 0, 2)
+        return y.astype(dtype)[: rows.shape[0]].reshape(*batch, *features)
 
     own = leaf_keys(check_key(key), ["kernel"])[0]
-    return sharded_like(x, forward, x.ndim - 1)(own, x, kernel, *_traced(drops.rate))
+    return sharded_like(x, forward, len(batch))(own, x, kernel, *_traced(drops.rate))
 
 
 class _Form(NamedTuple):

@@ -62,7 +62,7 @@ class Linear:
         return operands.x.ndim > 1
 
     def takes_rows(self, operands: Operands) -> bool:
-        """Whether the product is `x @ kernel`, with one example in each row of x."""
+        """Whether each example is contracted whole, as a row of x in `x @ kernel`."""
         return False
 
     def per_example(self) -> "Linear":
