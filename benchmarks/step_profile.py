@@ -30,7 +30,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-TOSSES = "jit(_toss_and_apply)"
+DRAWS = "jit(_draw_and_apply)"
 # The words of an array's elements, as opposed to those of the layers' keys.
 LEAST_WORDS = 2**16
 LEAST_MS = 2.0
@@ -102,16 +102,16 @@ def parse(text: str) -> Iterator[tuple[str, Loop]]:
         if operation != "fusion" or "kind=kCustom" in line:
             kind = "product"
         else:
-            kind = "mask" if any(map(_tosses, inner)) else "loop"
+            kind = "mask" if any(map(_draws, inner)) else "loop"
         parts = re.search(r'outer_dimension_partitions":\[([^]]*)]', line)
         threads = math.prod(map(int, re.findall(r"\d+", parts[1] if parts else "")))
         yield name, Loop(kind, shape, threads)
 
 
-def _tosses(line: str) -> bool:
+def _draws(line: str) -> bool:
     """Whether the line shifts the random words of an array."""
     shift = re.search(r"= u32\[([\d,]+)\]\S* shift-right-logical\(", line)
-    if shift is None or TOSSES not in line:
+    if shift is None or DRAWS not in line:
         return False
     return math.prod(map(int, shift[1].split(","))) >= LEAST_WORDS
 

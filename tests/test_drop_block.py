@@ -113,7 +113,7 @@ def test_a_known_rate_is_solved_while_tracing(impl):
 
 
 def published(rate, size, side):
-    """The paper's gamma, in the mean over masks, by where seeds are tossed."""
+    """The paper's gamma, in the mean over masks, by where seeds are drawn."""
     gamma = rate / side**2 * size**2 / (size - side + 1) ** 2
     blocks, share = covers((size, size), (side, side))
     inside = 1 - np.sum(share * (1 - gamma) ** np.float64(blocks))

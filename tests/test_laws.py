@@ -702,8 +702,8 @@ def correlation(first, second):
 @every_generator
 def test_coins_are_independent_along_and_across(method, generator):
     key = GENERATORS[generator](9)
-    toss = jax.jit(lambda key: method.mask(key, method.shape, 0.5))
-    draw = lambda key: np.asarray(toss(key))  # noqa: E731
+    drawn = jax.jit(lambda key: method.mask(key, method.shape, 0.5))
+    draw = lambda key: np.asarray(drawn(key))  # noqa: E731
     mask = draw(key)
     for axis, size in enumerate(mask.shape):
         if size > 1:

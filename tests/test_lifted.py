@@ -120,7 +120,7 @@ def assert_all_equal(one, other):
 
 
 def assert_copies_differ(copies):
-    """Not all are alike: a layer with one coin may well toss the same twice."""
+    """Not all are alike: a layer with one mask entry may draw the same twice."""
     first, *others = copies
     assert len(others) == COPIES - 1
     assert not all(np.array_equal(first, other) for other in others)

@@ -173,7 +173,7 @@ def test_timms_drop_path_is_ours(scale_by_keep, timm, feed):
 
 
 def seeds(shape, size, maps):
-    """Where drop block tosses a seed, channels last."""
+    """Where drop block draws a seed, channels last."""
     spatial = shape[1:-1]
     window = (0, *(size for _ in spatial), 0)
     seedless = solve_seedless(jnp.float32(1 - RATE), *covers(shape, window))

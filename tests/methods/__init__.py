@@ -1,4 +1,4 @@
-"""The table: every method in every form, with the coins that it claims to toss."""
+"""The table: every method in every form, with the mask shape that it claims."""
 
 from tests.methods import _activations, _branches, _maps, _sequences, _weights
 from tests.methods._row import Method as Method

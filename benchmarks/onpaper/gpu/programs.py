@@ -62,7 +62,7 @@ class Case(NamedTuple):
 
 
 def cases() -> Iterator[Case]:
-    """All rows; for other devices than the H100 those that toss a coin an element."""
+    """All rows; off the H100, only methods with a mask entry per element."""
     for passes in (FORWARD, BOTH):
         for method in METHODS.values():
             yield from _of_method("H100", method, passes)
