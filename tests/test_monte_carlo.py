@@ -75,7 +75,7 @@ def test_rows_that_are_no_probabilities_are_seen():
         return jnp.concatenate([apply(key, x), dj.dropout(key, x, 0.5)])
 
     predict = monte_carlo(passes, 4, outputs="probabilities")
-    with pytest.raises(ValueError, match="for rows of 0 or more that sum to 1"):
+    with pytest.raises(ValueError, match="for non-negative rows that sum to 1"):
         predict(KEY, X)
     found = jax.jit(predict)(KEY, X)
     for part in (found.entropy, found.expected_entropy, found.mutual_information):
