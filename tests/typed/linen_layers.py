@@ -33,13 +33,17 @@ class Net(nn.Module):
         return 16
 
 
+def halved(rate: Array) -> Array:
+    return 0.5 * rate
+
+
 def models() -> None:
     model = Net()
     variables = model.init(key, x, train=False)
     logits = model.apply(variables, x, train=True, rngs={"dropout": key})
     assert isinstance(logits, Array)
     rates = djl.rates(model, x, train=True)
-    weaker = jax.tree.map(lambda rate: 0.5 * rate, rates)
+    weaker = jax.tree.map(halved, rates)
     model.apply({**variables, "rates": weaker}, x, train=True, rngs={"dropout": key})
 
 

@@ -9,7 +9,7 @@ import pytest
 from jax import lax
 
 import dropjax as dj
-from dropjax.functional.weights import _rows
+from dropjax.functional.weights import _per_example
 from tests.methods import array
 
 KEYS = {"threefry": jax.random.key(5), "fast": jax.random.key(5, impl=dj.fast_prng)}
@@ -45,7 +45,7 @@ def test_both_forms_agree_in_all_derivatives(
     rate, mask_per, stored, on_a_gpu, monkeypatch
 ):
     key = KEYS["threefry" if isinstance(rate, float) else "fast"]
-    monkeypatch.setattr(_rows, "_STORED_BYTES", stored)
+    monkeypatch.setattr(_per_example, "_STORED_BYTES", stored)
     x, kernel = array((37, 20)), array((20, 7), seed=1)
 
     @functools.partial(jax.jit, static_argnums=3)
@@ -115,5 +115,5 @@ def test_a_gpus_program_loops_over_no_masks(product, mask_per):
 @pytest.mark.parametrize(("stored", "together"), [(64, 32), (63, 16), (31, 11), (1, 1)])
 def test_masked_kernels_are_made_in_equal_parts(stored, together, monkeypatch):
     x, kernel = jnp.ones((2, 32, 4, 10)), jnp.ones((10, 25))
-    monkeypatch.setattr(_rows, "_STORED_BYTES", stored * 1000)
-    assert _rows._masks_stored(x, kernel) == together
+    monkeypatch.setattr(_per_example, "_STORED_BYTES", stored * 1000)
+    assert _per_example._masks_stored(x, kernel) == together
