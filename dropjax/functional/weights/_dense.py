@@ -16,21 +16,6 @@ from dropjax._types import Axes
 from dropjax.functional.weights._linear import Linear, Operands
 
 
-@dataclasses.dataclass(frozen=True)
-class Dense(Linear):
-    """The last axis of x contracted with the first axis of the kernel."""
-
-    def __call__(self, x: Array, kernel: Array) -> Array:
-        contract = (((x.ndim - 1,), (0,)), ((), ()))
-        return (self.function or lax.dot_general)(x, kernel, contract, **self.options)
-
-    def check(self, operands: Operands) -> None:
-        check_dense_shapes(*operands)
-
-    def takes_rows(self, operands: Operands) -> bool:
-        return operands.x.ndim <= 2 and self.function is None
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DenseGeneral(Linear):
     """Any axes of x contracted with the kernel, optionally with batch axes.
@@ -78,3 +63,14 @@ class DenseGeneral(Linear):
         features = operands.kernel.ndim - inner
         rank = operands.x.ndim - len(self.axis) + features
         return (*range(-rank, self.batch_dims - rank), *range(-features, 0))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Dense(DenseGeneral):
+    """The last axis of x contracted with the first axis of the kernel."""
+
+    axis: tuple[int, ...] = (-1,)
+    batch_dims: int = 0
+
+    def check(self, operands: Operands) -> None:
+        check_dense_shapes(*operands)

@@ -16,7 +16,6 @@ from dropjax._apply import apply_mask, nan_where, sharded_like, single_or_wider
 from dropjax._checks import (
     check_bias_rate,
     check_key,
-    check_mask_per,
     check_noise,
     check_rate,
     check_rate_shape,
@@ -52,12 +51,11 @@ def dropped_product(
     drawn = drops.are_drawn(operands.bias)
     if drops.noise == "gaussian" and drawn:
         return _noisy_product(key, linear, operands, drops)
-    share = check_mask_per(drops.mask_per)
-    if share is not None:
+    if drops.share is not None:
         drops = _realized(drops)
-    if share is None or not is_drawn(drops.rate, drops.deterministic):
+    if drops.share is None or not is_drawn(drops.rate, drops.deterministic):
         y = _masked_product(key, linear, operands, drops)
-    elif share == 1 and linear.takes_rows(operands):
+    elif drops.share == 1 and linear.takes_rows(operands):
         y = _streamed_rows(key, linear, operands, drops)
     else:
         y = _own_products(key, linear, operands, drops)
@@ -138,7 +136,7 @@ def _own_products(
     form = _Form(
         linear.per_example(),
         known_of(mask_levels(drops.rate)),
-        check_mask_per(drops.mask_per) or 1,
+        drops.share or 1,
         drops.scaling,
         linear.is_batched(operands),
     )
@@ -180,7 +178,7 @@ def _add_bias(
     if rate is not None:
         check_rate_shape(rate, bias.shape, "bias_rate")
         own = _leaf_key(key, "bias", rate, drops.deterministic)
-        if own is None or drops.mask_per == "batch":
+        if own is None or drops.share is None:
             bias = dropout(own, bias, rate, **_options(drops))
         elif linear.is_batched(operands):
             bias = _own_biases(own, bias, rate, drops, y.shape[0])
@@ -192,7 +190,7 @@ def _add_bias(
 def _own_biases(
     key: Key[Array, ""], bias: Array, rate: RateLike, drops: Drops, examples: int
 ) -> Inexact[Array, "examples ..."]:
-    share = check_mask_per(drops.mask_per) or 1
+    share = drops.share or 1
     levels, groups = mask_levels(rate), groups_of(examples, share)
     words = packed_kernel_masks(key, known_of(levels), levels, groups, bias.shape)
     mask = lax.collapse(unpacked(words, masks_to_a_word(examples, share)), 0, 2)

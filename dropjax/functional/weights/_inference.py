@@ -9,10 +9,18 @@ from jaxtyping import Array
 
 from dropjax._checks import check_count, check_inference, check_key, check_real
 from dropjax._masks import is_drawn
-from dropjax._types import Inference, KeyLike, MaskPer, Noise, PyTree, RateLike
+from dropjax._types import (
+    Inference,
+    KeyLike,
+    MaskPer,
+    Noise,
+    PyTree,
+    RateLike,
+    Scaling,
+)
 from dropjax.functional.weights._dropped import dropped_product
 from dropjax.functional.weights._gaussian import mean_activation
-from dropjax.functional.weights._linear import Drops, Linear, Operands
+from dropjax.functional.weights._linear import Drops, Linear
 from dropjax.functional.weights._samples import mean_of_samples
 
 _OTHER_RATES = ("bias_rate", "selected_rate")
@@ -23,6 +31,8 @@ class Layer(Protocol):
 
     mask_per: MaskPer
     noise: Noise
+    bias_rate: RateLike | None
+    scaling: Scaling
     inference: Inference
     activation: Callable[[Array], Array] | None
     num_samples: int
@@ -52,10 +62,17 @@ def is_drawn_by(layer: Any, rate: RateLike | PyTree, deterministic: bool) -> boo
 
 
 def answer(
-    key: KeyLike, layer: Layer, linear: Linear, operands: Operands, drops: Drops
+    key: KeyLike,
+    layer: Layer,
+    linear: Linear,
+    arrays: tuple[Array, Array, Array | None],
+    rate: RateLike,
+    deterministic: bool,
 ) -> Array:
     """The activation of a layer's output, or the mean of activations over samples."""
-    drops = dataclasses.replace(drops, mask_per=layer.mask_per, noise=layer.noise)
+    operands = linear.operands(*arrays)
+    options = (layer.scaling, layer.mask_per, layer.noise)
+    drops = Drops(rate, layer.bias_rate, *options, deterministic)
     training = dataclasses.replace(drops, deterministic=False)
 
     def activated(key: KeyLike, drops: Drops = training) -> Array:
@@ -64,7 +81,7 @@ def answer(
 
     sampled = is_sampled(layer)
     num_samples = check_count(layer.num_samples, "num_samples")
-    if not (drops.deterministic and sampled):
+    if not (deterministic and sampled):
         return activated(key, drops)
     if not training.are_drawn(operands.bias):
         return activated(key)

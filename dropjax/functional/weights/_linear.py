@@ -10,7 +10,7 @@ from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Array
 
-from dropjax._checks import check_array, check_bias_rate
+from dropjax._checks import check_array, check_bias_rate, check_mask_per
 from dropjax._masks import is_drawn
 from dropjax._types import MaskPer, Noise, RateLike, Scaling
 
@@ -117,6 +117,11 @@ class Drops:
     mask_per: MaskPer = "batch"
     noise: Noise = "bernoulli"
     deterministic: bool = False
+
+    @property
+    def share(self) -> int | None:
+        """How many examples share a mask; None if all of them do."""
+        return check_mask_per(self.mask_per)
 
     def are_drawn(self, bias: Array | None) -> bool:
         """Whether weights or biases are random, so that a key is needed."""

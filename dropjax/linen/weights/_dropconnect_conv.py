@@ -14,7 +14,6 @@ from dropjax._checks import check_count, check_sizes
 from dropjax._types import Inference, KeyLike, MaskPer, Noise, RateLike, Scaling
 from dropjax.functional.weights._conv import Conv, Padding, Window
 from dropjax.functional.weights._inference import answer
-from dropjax.functional.weights._linear import Drops
 from dropjax.linen._base import Drop, parameters, replacement, resolve
 
 
@@ -137,6 +136,5 @@ class DropConnectConv(Drop):
                 self.conv_general_dilated, self.conv_general_dilated_cls
             ),
         )
-        operands = linear.operands(inputs, kernel, bias)
-        drops = Drops(rate, self.bias_rate, self.scaling, deterministic=deterministic)
-        return answer(key, self, linear, operands, drops)
+        arrays = (inputs, kernel, bias)
+        return answer(key, self, linear, arrays, rate, deterministic)

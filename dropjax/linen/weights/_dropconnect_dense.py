@@ -13,7 +13,6 @@ from jaxtyping import Array, Inexact
 from dropjax._types import Inference, KeyLike, MaskPer, Noise, RateLike, Scaling
 from dropjax.functional.weights._dense import Dense
 from dropjax.functional.weights._inference import answer
-from dropjax.functional.weights._linear import Drops
 from dropjax.linen._base import Drop, parameters, replacement, resolve
 
 
@@ -110,6 +109,5 @@ class DropConnectDense(Drop):
             precision=self.precision,
             function=replacement(self.dot_general, self.dot_general_cls),
         )
-        operands = linear.operands(inputs, kernel, bias)
-        drops = Drops(rate, self.bias_rate, self.scaling, deterministic=deterministic)
-        return answer(key, self, linear, operands, drops)
+        arrays = (inputs, kernel, bias)
+        return answer(key, self, linear, arrays, rate, deterministic)

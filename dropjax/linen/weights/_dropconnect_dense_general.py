@@ -15,7 +15,6 @@ from dropjax._checks import OF_GENERAL, check_all_features
 from dropjax._types import Axes, Inference, KeyLike, MaskPer, Noise, RateLike, Scaling
 from dropjax.functional.weights._dense import DenseGeneral
 from dropjax.functional.weights._inference import answer
-from dropjax.functional.weights._linear import Drops
 from dropjax.linen._base import Drop, replacement, resolve
 
 
@@ -131,9 +130,8 @@ class DropConnectDenseGeneral(Drop):
             inputs, kernel, bias, dtype=self.dtype
         )
         key, rate, deterministic = resolve(self, rng, rate, deterministic)
-        operands = linear.operands(inputs, kernel, bias)
-        drops = Drops(rate, self.bias_rate, self.scaling, deterministic=deterministic)
-        return answer(key, self, linear, operands, drops)
+        arrays = (inputs, kernel, bias)
+        return answer(key, self, linear, arrays, rate, deterministic)
 
 
 def _flat(initializer: Initializer, columns: int | None = None) -> Initializer:

@@ -13,7 +13,6 @@ from jaxtyping import Array, Inexact
 from dropjax._types import Inference, KeyLike, MaskPer, Noise, RateLike, Scaling
 from dropjax.functional.weights._einsum import Einsum
 from dropjax.functional.weights._inference import answer
-from dropjax.functional.weights._linear import Drops
 from dropjax.linen._base import Drop, parameters, resolve
 
 
@@ -117,6 +116,5 @@ class DropConnectEinsum(Drop):
         bias_shape = linear.bias_shape(jnp.shape(inputs), shape)
         inputs, kernel, bias = parameters(self, inputs, shape, bias_shape)
         key, rate, deterministic = resolve(self, rng, rate, deterministic)
-        operands = linear.operands(inputs, kernel, bias)
-        drops = Drops(rate, self.bias_rate, self.scaling, deterministic=deterministic)
-        return answer(key, self, linear, operands, drops)
+        arrays = (inputs, kernel, bias)
+        return answer(key, self, linear, arrays, rate, deterministic)

@@ -16,7 +16,6 @@ from dropjax._checks import check_count, check_features, check_sizes
 from dropjax._types import Inference, KeyLike, MaskPer, Noise, RateLike, Scaling
 from dropjax.functional.weights._conv import Conv, Padding, Window
 from dropjax.functional.weights._inference import answer
-from dropjax.functional.weights._linear import Drops
 from dropjax.nnx._base import Drop, Rngs, promoted, replacement, resharded
 
 
@@ -180,7 +179,6 @@ class DropConnectConv(Drop, nnx.Conv):
                 self.conv_general_dilated, lax.conv_general_dilated, out_sharding
             ),
         )
-        operands = linear.operands(inputs, kernel, bias)
-        drops = Drops(rate, self.bias_rate, self.scaling, deterministic=deterministic)
-        y = answer(key, self, linear, operands, drops)
+        arrays = (inputs, kernel, bias)
+        y = answer(key, self, linear, arrays, rate, deterministic)
         return resharded(y, out_sharding)

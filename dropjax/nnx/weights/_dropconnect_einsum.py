@@ -15,7 +15,6 @@ from dropjax._checks import check_einsum_str, check_shape
 from dropjax._types import Inference, KeyLike, MaskPer, Noise, RateLike, Scaling
 from dropjax.functional.weights._einsum import Einsum
 from dropjax.functional.weights._inference import answer
-from dropjax.functional.weights._linear import Drops
 from dropjax.nnx._base import Drop, Rngs, promoted, replacement, resharded
 
 
@@ -150,7 +149,6 @@ class DropConnectEinsum(Drop, nnx.Einsum):
             preferred_element_type=self.preferred_element_type,
             function=replacement(self.einsum_op, jnp.einsum, out_sharding),
         )
-        operands = linear.operands(inputs, kernel, bias)
-        drops = Drops(rate, self.bias_rate, self.scaling, deterministic=deterministic)
-        y = answer(key, self, linear, operands, drops)
+        arrays = (inputs, kernel, bias)
+        y = answer(key, self, linear, arrays, rate, deterministic)
         return resharded(y, out_sharding)

@@ -16,7 +16,6 @@ from dropjax._checks import check_features
 from dropjax._types import Inference, KeyLike, MaskPer, Noise, RateLike, Scaling
 from dropjax.functional.weights._dense import Dense
 from dropjax.functional.weights._inference import answer
-from dropjax.functional.weights._linear import Drops
 from dropjax.nnx._base import Drop, Rngs, promoted, replacement, resharded
 
 
@@ -148,7 +147,6 @@ class DropConnectLinear(Drop, nnx.Linear):
             preferred_element_type=self.preferred_element_type,
             function=replacement(self.dot_general, lax.dot_general, out_sharding),
         )
-        operands = linear.operands(inputs, kernel, bias)
-        drops = Drops(rate, self.bias_rate, self.scaling, deterministic=deterministic)
-        y = answer(key, self, linear, operands, drops)
+        arrays = (inputs, kernel, bias)
+        y = answer(key, self, linear, arrays, rate, deterministic)
         return resharded(y, out_sharding)

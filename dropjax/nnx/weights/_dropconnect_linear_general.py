@@ -21,7 +21,6 @@ from dropjax._checks import (
 from dropjax._types import Axes, Inference, KeyLike, MaskPer, Noise, RateLike, Scaling
 from dropjax.functional.weights._dense import DenseGeneral
 from dropjax.functional.weights._inference import answer
-from dropjax.functional.weights._linear import Drops
 from dropjax.nnx._base import Drop, Rngs, promoted, replacement, resharded
 
 
@@ -170,7 +169,6 @@ class DropConnectLinearGeneral(Drop, nnx.LinearGeneral):
             preferred_element_type=self.preferred_element_type,
             function=replacement(own, lax.dot_general, out_sharding),
         )
-        operands = linear.operands(inputs, kernel, bias)
-        drops = Drops(rate, self.bias_rate, self.scaling, deterministic=deterministic)
-        y = answer(key, self, linear, operands, drops)
+        arrays = (inputs, kernel, bias)
+        y = answer(key, self, linear, arrays, rate, deterministic)
         return resharded(y, out_sharding)
