@@ -71,7 +71,7 @@ MASKLESS |= {dj.weighted_channel_dropout, dj.targeted_dropout}
 MASKLESS |= {dj.gaussian_dropout, dj.gaussian_noise}
 ROOMS = ["_types", "_checks", "_random", "_registry", "_fast_prng", "_masks", "_apply"]
 ROOMS += ["_loops"]
-CHAPTERS = {"activations", "maps", "branches", "sequences", "weights"}
+CHAPTERS = {"activations", "maps", "branches", "sequences", "subsets", "weights"}
 
 
 def name_of(thing):

@@ -1,7 +1,7 @@
 """PatchDropout: removes tokens from a sequence, which makes it shorter."""
 
 import jax.numpy as jnp
-from jaxtyping import Array, Int32, Key, Num
+from jaxtyping import Array, Int32, Num
 
 from dropjax._checks import (
     check_deterministic,
@@ -12,8 +12,8 @@ from dropjax._checks import (
     check_numbers,
     check_prefix_tokens,
 )
-from dropjax._random import random_words
 from dropjax._types import KeyLike
+from dropjax.functional.subsets._indices import kept_count, smallest
 
 
 def patch_dropout(
@@ -75,7 +75,9 @@ def patch_dropout(
     rate = check_host_rate(rate, "how many tokens are left")
     ordered = check_flag(ordered, "ordered")
     whole = check_deterministic(deterministic) or rate == 0
-    kept = tokens if whole else _kept(tokens, rate)
+    kept = tokens
+    if not whole:
+        kept = kept_count(check_known(tokens, "how many tokens are left"), rate)
     batch = x.shape[:-2]
     if kept == tokens:
         every = jnp.arange(prefix_tokens + tokens, dtype=jnp.int32)
@@ -83,24 +85,9 @@ def patch_dropout(
     if kept == 0:
         indices = jnp.zeros((*batch, 0), jnp.int32)
     else:
-        indices = _choose(check_key(key), (*batch, tokens), kept, ordered)
+        indices = smallest(check_key(key), (*batch, tokens), kept, ordered=ordered)
     prefix = jnp.arange(prefix_tokens, dtype=jnp.int32)
     prefix = jnp.broadcast_to(prefix, (*batch, prefix_tokens))
     indices = jnp.concatenate([prefix, indices + jnp.int32(prefix_tokens)], -1)
     y = jnp.take_along_axis(x, indices[..., None], -2, mode="promise_in_bounds")
     return y, indices
-
-
-def _kept(tokens: int, rate: float) -> int:
-    """Rounds to the nearest integer, because `int(100 * (1 - 0.9))` is 9."""
-    known = check_known(tokens, "how many tokens are left")
-    return max(round(known * (1 - rate)), int(rate < 1 and known > 0))
-
-
-def _choose(
-    key: Key[Array, ""], shape: tuple[int, ...], kept: int, ordered: bool
-) -> Int32[Array, "*batch kept"]:
-    """The positions of the `kept` smallest of a row of random words."""
-    places = jnp.argsort(random_words(key, shape, stored=True), axis=-1)
-    places = places[..., :kept].astype(jnp.int32)
-    return jnp.sort(places, axis=-1) if ordered else places

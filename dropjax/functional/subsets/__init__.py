@@ -1,0 +1,1 @@
+"""Methods that leave examples, tokens or units out of a computation."""

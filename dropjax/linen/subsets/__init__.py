@@ -1,0 +1,1 @@
+"""Linen layers that leave examples, tokens or units out of a computation."""

@@ -1,0 +1,1 @@
+"""NNX layers that leave examples, tokens or units out of a computation."""
