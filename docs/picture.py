@@ -208,6 +208,15 @@ def skipped() -> Panel:
     return all_kept("layer_drop", "the layer is not run", MAPS, np.asarray(y))
 
 
+def left_out(name: str, note: str, seed: int, **options: int) -> Panel:
+    """The branch does nothing, and is computed for a subset of the maps."""
+    x, key = jnp.asarray(feature_maps()), jax.random.key(seed)
+    y = dj.subset_branch(key, x, lambda x: x, 0.5, **options)
+    mask = dj.subset_branch_mask(key, x.shape, 0.5, **options)
+    kept = np.broadcast_to(mask, x.shape)
+    return Panel(name, note, MAPS, np.asarray(y), kept, PAPER)
+
+
 def embedding() -> Panel:
     """The table is masked, then looked up."""
     key, vectors = jax.random.key(25), jnp.asarray(table())
@@ -341,6 +350,12 @@ def chapters() -> dict[str, list[list[Panel]]]:
                 on_heads("attention_dropout", "a mask value per element", 0, RATE),
                 on_heads("drop_head", "a mask value per head", 9, 0.4, head_axis=1),
                 states(),
+            ],
+        ],
+        "Subsets: left out instead of zeroed": [
+            [
+                left_out("subset_branch", "examples are not computed", 3),
+                left_out("subset_branch(axis=1)", "rows are not computed", 2, axis=1),
             ],
         ],
         "Weights": [

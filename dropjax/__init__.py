@@ -67,6 +67,8 @@ from .functional.sequences import word_dropout as word_dropout
 from .functional.sequences import word_dropout_mask as word_dropout_mask
 from .functional.sequences import zoneout as zoneout
 from .functional.sequences import zoneout_mask as zoneout_mask
+from .functional.subsets import subset_branch as subset_branch
+from .functional.subsets import subset_branch_mask as subset_branch_mask
 from .functional.weights import dropconnect_conv as dropconnect_conv
 from .functional.weights import dropconnect_conv_gaussian as dropconnect_conv_gaussian
 from .functional.weights import dropconnect_conv_moments as dropconnect_conv_moments
@@ -133,6 +135,8 @@ __all__ = [
     "shake_drop",
     "spatial_dropout",
     "spatial_dropout_mask",
+    "subset_branch",
+    "subset_branch_mask",
     "targeted_dropout",
     "variational_dropout",
     "variational_dropout_mask",

@@ -78,7 +78,7 @@ def apply_mask(
     fill = jnp.full_like(wide, check_fill(fill, x))
     # Round last: on CPUs, XLA selects bfloat16 values in float32 and would round twice.
     chosen = sharded_like(x, _select)(mask, wide, fill)
-    return _as_weak_as(x, chosen.astype(x.dtype))
+    return as_weak_as(x, chosen.astype(x.dtype))
 
 
 def _select(mask: Array, kept: Array, fill: Array) -> Array:
@@ -101,7 +101,7 @@ def redrawn(
         @functools.wraps(function)
         def redraw(key: KeyLike, x: Array, *others: Array, **options: object) -> Array:
             def draw(key: KeyLike, x: Array, *others: Array) -> Array:
-                return _as_weak_as(x, function(key, x, *others, **options))
+                return as_weak_as(x, function(key, x, *others, **options))
 
             drawn = _drawn_again(draw) if forgetful else draw
             return sharded_like(x, drawn)(key, x, *others)
@@ -153,7 +153,7 @@ def _behind_barrier(key: Key[Array, ""] | None) -> Key[Array, ""] | None:
     return jax.random.wrap_key_data(words, impl=jax.random.key_impl(key))
 
 
-def _as_weak_as(x: Array, y: Array) -> Array:
+def as_weak_as(x: Array, y: Array) -> Array:
     """Makes y weakly typed if x is.
 
     JAX has no public way to do this other than an assignment, which XLA removes.

@@ -46,6 +46,7 @@ GIVEN = {
     "examples": 3,
     "old": IMAGE,
     "layer": jax.nn.relu,
+    "branch": jax.nn.relu,
     "activation": jax.nn.relu,
     "size": 2,
     "unknown_id": 0,

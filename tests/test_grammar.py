@@ -34,13 +34,13 @@ LAYERS = [getattr(room, name) for room in (djl, djn) for name in room.__all__]
 
 HOST_NAMES = {"dilation": "kernel_dilation"}
 NNX_NAMES = {"batch_dims": "batch_axis"}
-CALL_ARGUMENTS = {"bias", "deterministic"}
+CALL_ARGUMENTS = {"bias", "deterministic", "args"}
 LINEN_HAS_NOT = {"preferred_element_type", "rngs", "einsum_op"}
 LAYER_DEFAULTS = {"dot_general", "conv_general_dilated", "einsum_op", "einsum_str"}
 LAYER_DEFAULTS |= {"batch_dims"}
 # What happens to the dropped and the kept, which a mask does not say.
 NOT_OF_THE_MASK = {"scaling", "scale_by_keep", "fill", "unknown_id", "protected"}
-NOT_OF_THE_MASK |= {"renormalize", "activation"}
+NOT_OF_THE_MASK |= {"renormalize", "activation", "branch", "args"}
 FORBIDDEN = {"rng", "seed", "p", "keep_prob", "training", "train"}
 # Methods whose arguments between key and options are others than (x, rate).
 ARGUMENTS = {
@@ -53,6 +53,7 @@ ARGUMENTS = {
     dj.targeted_dropout: ["params", "rate"],
     dj.concrete_dropout: ["x", "logit"],
     dj.layer_drop: ["x", "layer", "rate"],
+    dj.subset_branch: ["x", "branch", "rate"],
     dj.zoneout: ["x", "old", "rate"],
     dj.gaussian_noise: ["x", "stddev"],
 }
@@ -62,7 +63,7 @@ UNSCALED |= {dj.alpha_dropout, dj.feature_alpha_dropout, dj.word_dropout}
 UNSCALED |= {dj.drop_block, dj.cutout, dj.random_erasing}
 UNSCALED |= {dj.attention_dropout, dj.drop_activation, dj.drop_head, dj.layer_drop}
 UNSCALED |= {dj.max_dropout, dj.patch_dropout, dj.shake_drop, dj.zoneout}
-UNSCALED |= {dj.weighted_channel_dropout, dj.targeted_dropout}
+UNSCALED |= {dj.weighted_channel_dropout, dj.targeted_dropout, dj.subset_branch}
 # Methods whose mask is another function's, or soft.
 MASKLESS = {dj.dropconnect_dense, dj.dropconnect_conv, dj.mixout, dj.concrete_dropout}
 MASKLESS |= {dj.dropconnect_dense_general, dj.dropconnect_einsum}
@@ -220,6 +221,7 @@ DEFAULTS = {
         "ordered": True,
         "deterministic": False,
     },
+    dj.subset_branch: {"axis": 0, "groups": 1, "args": (), "deterministic": False},
     dj.shake_drop: {
         "forward_range": (-1.0, 1.0),
         "backward_range": (0.0, 1.0),

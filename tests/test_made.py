@@ -91,6 +91,7 @@ WRONG = {
     "activation": ["relu", 1],
     "num_samples": COUNTS,
     "examples": COUNTS,
+    "groups": COUNTS,
     "temperature": [0.0, -1.0, float("inf"), "1", True, None],
     "length_scale": [0.0, -1.0, float("inf"), "1", True, None],
 }
@@ -178,6 +179,8 @@ TREE = functools.partial(dj.dropconnect, KEY, {"kernel": KERNEL}, rate=0.5)
 CALLS |= {"DropConnect": (TREE, {})}
 SKIP = functools.partial(dj.layer_drop, KEY, X, lambda x: x, rate=0.5)
 CALLS |= {"LayerDrop": (SKIP, {})}
+SUBSET = functools.partial(dj.subset_branch, KEY, X, lambda x: x, rate=0.5)
+CALLS |= {"SubsetBranch": (SUBSET, {})}
 CALLED = [it for it in LAYERS if it[1].__name__ in CALLS]
 ODD = [True, -1, 0, 1, 2, 5, 0.5, "standard", (), (0,), (5,), [0], (1, None)]
 
@@ -210,7 +213,7 @@ def test_a_rate_may_be_traced_or_left_to_the_call(face, layer):
     if "rate" not in names(layer):
         return
     make(face, layer, rate=None)
-    if layer not in (djl.PatchDropout, djn.PatchDropout):
+    if layer.__name__ not in ("PatchDropout", "SubsetBranch"):
         made = lambda rate: [make(face, layer, rate=rate), rate][1]  # noqa: E731
         jax.eval_shape(made, jnp.float32(0.5))
 

@@ -1227,6 +1227,109 @@ GOLDEN = {
         "x must have a floating-point or complex array among its leaves, got dict with "
         "2 leaves",
     ),
+    "a branch whose rate is an array": (
+        lambda: dj.subset_branch(KEY, X, jnp.exp, jnp.float32(0.5)),
+        TypeError,
+        "rate must be a Python number, because it decides how many are kept, got "
+        "ArrayImpl of shape (), dtype float32; for a rate per layer, loop over the "
+        "layers in Python with a number each; inside nn.scan or lax.scan, use one "
+        "number for all layers",
+    ),
+    "a branch that is left out for all": (
+        lambda: djn.SubsetBranch(jnp.exp, 1.0),
+        ValueError,
+        "rate must be below 1, because a branch is computed for at least one example "
+        "or token, got 1.0; to drop all of it, leave the branch out",
+    ),
+    "a branch along several axes": (
+        lambda: dj.subset_branch(KEY, X, jnp.exp, 0.5, axis=(0, 1)),
+        TypeError,
+        "axis must be one axis, an integer, got (0, 1) (tuple)",
+    ),
+    "a branch along an axis that x lacks": (
+        lambda: dj.subset_branch(KEY, X, jnp.exp, 0.5, axis=2),
+        ValueError,
+        "axis must be an axis of x and of all args, got 2 for 'x' of shape (4, 6)",
+    ),
+    "a mask along an axis that x lacks": (
+        lambda: dj.subset_branch_mask(KEY, (4, 6), 0.5, axis=2),
+        ValueError,
+        "axis must name axes of an array with 2 axes, got 2",
+    ),
+    "an argument of a branch along an axis that it lacks": (
+        lambda: dj.subset_branch(
+            KEY, X, jnp.add, 0.5, axis=1, args=({"bias": X[:, 0]},)
+        ),
+        ValueError,
+        "axis must be an axis of x and of all args, got 1 for 'args/0/bias' of shape "
+        "(4,)",
+    ),
+    "an argument of a branch of another size": (
+        lambda: dj.subset_branch(KEY, X, jnp.add, 0.5, args=(X[:3],)),
+        ValueError,
+        "x and args must have the same size along axis 0, got 4 for 'x' and 3 for "
+        "'args/0'",
+    ),
+    "an argument of a branch that is no array": (
+        lambda: djn.SubsetBranch(jnp.add, 0.5)(X, True, rngs=KEY),
+        TypeError,
+        "x and args must hold arrays, got True (bool) for 'args/0'; let the branch "
+        "close over other values, or pass them to a layer by keyword",
+    ),
+    "one argument of a branch without a tuple": (
+        lambda: dj.subset_branch(KEY, X, jnp.add, 0.5, args=X),
+        TypeError,
+        "args must be a tuple of arrays or trees of arrays, got ArrayImpl of shape "
+        "(4, 6), dtype float32; a single array is args=(array,)",
+    ),
+    "a branch of nothing": (
+        lambda: dj.subset_branch(KEY, {}, jnp.exp, 0.5),
+        TypeError,
+        "x must have at least one array, got {} (dict)",
+    ),
+    "a branch in groups of different sizes": (
+        lambda: dj.subset_branch(KEY, X, jnp.exp, 0.5, groups=3),
+        ValueError,
+        "groups must divide the size of x along axis 0, got 3 for 4",
+    ),
+    "a branch without groups": (
+        lambda: djl.SubsetBranch(nn.Dense(3), 0.5, groups=0),
+        ValueError,
+        "groups must be a positive integer, got 0",
+    ),
+    "a branch that changes the axis": (
+        lambda: dj.subset_branch(KEY, X, lambda x: {"y": x[1:]}, 0.5),
+        ValueError,
+        "branch must return arrays of the size that it is given along axis 0, 2, got "
+        "shape (1, 6) at 'y'; return one value for each example or token, and reduce "
+        "them afterwards",
+    ),
+    "a branch that returns a mean": (
+        lambda: dj.subset_branch(None, X, jnp.mean, 0.5, deterministic=True),
+        ValueError,
+        "branch must return arrays of the size that it is given along axis 0, 4, got "
+        "shape (); return one value for each example or token, and reduce them "
+        "afterwards",
+    ),
+    "a branch that returns a number": (
+        lambda: dj.subset_branch(KEY, X, lambda x: 1.0, 0.5),
+        ValueError,
+        "branch must return arrays of the size that it is given along axis 0, 2, got "
+        "1.0 (float); return one value for each example or token, and reduce them "
+        "afterwards",
+    ),
+    "a branch of an unknown number of examples": (
+        traced(lambda x: dj.subset_branch(KEY, x, jnp.exp, 0.5), "b, 4"),
+        ValueError,
+        "x must have a known size where it decides how many are kept, got the symbolic "
+        "dimension b; export a program for each size that is needed, or one with "
+        "deterministic=True",
+    ),
+    "a branch that is no function": (
+        lambda: dj.subset_branch(KEY, X, 0.5, 0.5),
+        TypeError,
+        "branch must be a function of an array, such as jax.nn.relu, got 0.5 (float)",
+    ),
     "a layer that is no function": (
         lambda: dj.layer_drop(KEY, X, 0.5, 0.5),
         TypeError,

@@ -299,3 +299,52 @@ def test_what_draws_no_masks_takes_less_than_three_dense_layers(
     )
     assert of_dense
     assert products < 3 * of_dense
+
+
+def normalized(x):
+    return (x - x.mean(-1, keepdims=True)) * lax.rsqrt(x.var(-1, keepdims=True) + 1e-6)
+
+
+def attention(x, weights):
+    query, key, value = jnp.split(normalized(x) @ weights["qkv"], 3, -1)
+    heads = [it.reshape(*x.shape[:-1], 8, -1) for it in (query, key, value)]
+    return jax.nn.dot_product_attention(*heads).reshape(x.shape) @ weights["out"]
+
+
+def mlp(x, weights):
+    return jax.nn.gelu(normalized(x) @ weights["up"]) @ weights["down"]
+
+
+def blocks(branch, x, weights):
+    """The loss of two transformer blocks, with branches computed by `branch`."""
+    for layer, own in enumerate((attention, mlp) * 2):
+        x = x + branch(layer, x, functools.partial(own, weights=weights))
+    return (x**2).mean()
+
+
+def trained(branch):
+    """The program of value and gradient, for 10 sequences of 512 tokens."""
+    width = {
+        "qkv": (256, 768),
+        "out": (256, 256),
+        "up": (256, 1024),
+        "down": (1024, 256),
+    }
+    weights = {
+        name: jax.ShapeDtypeStruct(it, jnp.float32) for name, it in width.items()
+    }
+    x = jax.ShapeDtypeStruct((10, 512, 256), jnp.float32)
+    step = jax.value_and_grad(functools.partial(blocks, branch), (0, 1))
+    return jax.jit(step).lower(x, weights).compile()
+
+
+@pytest.mark.parametrize(("axis", "most"), [(0, 0.66), (1, 0.55)])
+def test_a_branch_for_a_subset_saves_computation_and_memory(axis, most):
+    def subset(layer, x, branch):
+        key = jax.random.fold_in(KEYS["fast"], layer)
+        return dj.subset_branch(key, x, branch, 0.4, axis=axis)
+
+    ours, whole = trained(subset), trained(lambda layer, x, branch: branch(x))
+    flops = [it.cost_analysis()["flops"] for it in (ours, whole)]
+    assert flops[0] < most * flops[1]
+    assert scratch(ours) < 0.7 * scratch(whole)

@@ -11,5 +11,6 @@ from ._made import *
 from ._options import *
 from ._products import *
 from ._rates import *
+from ._subsets import *
 from ._trees import *
 from ._words import *

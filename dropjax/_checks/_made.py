@@ -56,6 +56,7 @@ from dropjax._checks._rates import (
     check_rate,
     check_stddev,
 )
+from dropjax._checks._subsets import check_subset_axis, check_subset_rate
 from dropjax._checks._words import path_name
 
 # Of an option's value and of the layer, for what the option is to go with.
@@ -140,7 +141,7 @@ _NAMED: Mapping[Callable[[Any, str], object], str] = {
     "ordered",
     check_range: "forward_range backward_range",
     check_choice: "scaling mode",
-    check_count: "samples feature_group_count num_samples examples",
+    check_count: "samples feature_group_count num_samples examples groups",
     check_positive: "gamma_scale temperature length_scale",
     check_sizes: "size kernel_size",
     check_features: "features",
@@ -200,6 +201,10 @@ HOST_RATE: Mapping[str, Check] = {
 AXES_OR_NONE: Mapping[str, Check] = {"broadcast_dims": _unless_none(_AXES)}
 AN_ACTIVATION: Mapping[str, Check] = {
     "activation": _plain(check_function, "activation")
+}
+OF_SUBSET_BRANCH: Mapping[str, Check] = {
+    "rate": _unless_none(_plain(check_subset_rate)),
+    "axis": _plain(check_subset_axis),
 }
 OF_DROP_PATH: Mapping[str, Check] = {
     "batch_axis": lambda axis, layer: (

@@ -116,12 +116,12 @@ def check_rate_shape(
     check_broadcasts(rate, coins, name, "the coins' shape", hint)
 
 
-def check_host_rate(rate: RateLike, decides: str) -> float:
+def check_host_rate(rate: RateLike, decides: str, hint: str = "") -> float:
     """A number of the host, where the rate decides a shape or a number."""
     if isinstance(rate, jax.Array | np.ndarray):
         raise TypeError(
             f"rate must be a Python number, because it decides {decides}, got "
-            f"{describe(rate)}"
+            f"{describe(rate)}{hint}"
         )
     return float(check_rate(rate))
 

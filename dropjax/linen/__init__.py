@@ -42,6 +42,7 @@ from .sequences import RecurrentDropout as RecurrentDropout
 from .sequences import VariationalDropout as VariationalDropout
 from .sequences import WordDropout as WordDropout
 from .sequences import Zoneout as Zoneout
+from .subsets import SubsetBranch as SubsetBranch
 from .weights import DropConnect as DropConnect
 from .weights import DropConnectConv as DropConnectConv
 from .weights import DropConnectDense as DropConnectDense
@@ -79,6 +80,7 @@ __all__ = [
     "SpatialDropout1D",
     "SpatialDropout2D",
     "SpatialDropout3D",
+    "SubsetBranch",
     "VariationalDropout",
     "WeightedChannelDropout",
     "WordDropout",

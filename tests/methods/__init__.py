@@ -1,6 +1,13 @@
 """The table: every method in every form, with the mask shape that it claims."""
 
-from tests.methods import _activations, _branches, _maps, _sequences, _weights
+from tests.methods import (
+    _activations,
+    _branches,
+    _maps,
+    _sequences,
+    _subsets,
+    _weights,
+)
 from tests.methods._row import Method as Method
 from tests.methods._row import array as array
 
@@ -9,5 +16,6 @@ METHODS = [
     *_maps.ROWS,
     *_branches.ROWS,
     *_sequences.ROWS,
+    *_subsets.ROWS,
     *_weights.ROWS,
 ]

@@ -97,6 +97,10 @@ class Method:
     weights: bool = False
     # Whether a size along other axes than the batch's must be known to draw.
     counts: bool = False
+    # Whether the size of the batch must be known too.
+    counts_batch: bool = False
+    # Whether the backward pass draws the mask again: not if it keeps a few indices.
+    redraws: bool = True
     # Whether its laws are for `make test-all`: they take minutes, or the row differs
     # from another by an option that has tests of its own.
     slow: bool = False

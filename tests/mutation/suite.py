@@ -56,6 +56,8 @@ TESTS = {
         "gaussian noise_and_words inference monte_carlo compilations",
         "gaussian",
     ),
+    "_indices": ("subset_branch units", "patch_dropout or subset_branch"),
+    "_subset_branch": ("subset_branch", "subset_branch"),
     "_spatial_dropout": ("", "spatial-2d"),
     "_targeted_dropout": ("targeted", "targeted"),
     "_trees": ("trees mixout targeted", "dropconnect] or mixout or targeted"),

@@ -64,6 +64,7 @@ def branches() -> None:
     pair = dj.drop_path(key, (x, x + 1), 0.1, mode="batch")
     assert_type(pair, tuple[Array, Array])
     assert_type(dj.layer_drop(key, x, jnp.tanh, 0.1), Array)
+    assert_type(dj.subset_branch(key, x, jnp.tanh, 0.1, axis=1), Array)
 
     def block(state: dict[str, Array]) -> dict[str, Array]:
         return {name: jnp.tanh(leaf) for name, leaf in state.items()}

@@ -1,1 +1,3 @@
 """NNX layers that leave examples, tokens or units out of a computation."""
+
+from ._subset_branch import SubsetBranch as SubsetBranch
