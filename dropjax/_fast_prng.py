@@ -40,7 +40,14 @@ import numpy as np
 from jax.extend.random import define_prng_impl
 from jaxtyping import Array, Key, UInt
 
-from dropjax._random import Word, key_and_index, tell_reuse_checker, threefry2x32
+from dropjax._random import (
+    Word,
+    index_in_window,
+    is_partitionable_threefry,
+    key_and_index,
+    tell_reuse_checker,
+    threefry2x32,
+)
 from dropjax._registry import register
 
 _MULTIPLIERS = (0xED5AD4BB, 0xAC4C1B51, 0x31848BAB)
@@ -119,6 +126,28 @@ fast_prng = define_prng_impl(
     tag=_NAME,
 )
 register(fast_prng)
+
+
+def has_windows(key: Key[Array, ""]) -> bool:
+    """Whether `window_words` can draw the words of this key."""
+    return str(jax.random.key_impl(key)) == _NAME or is_partitionable_threefry(key)
+
+
+def window_words(
+    key: UInt[Array, "words"],
+    shape: tuple[int, ...],
+    start: Sequence[int | Array],
+    sizes: tuple[int, ...],
+) -> Word:
+    """The random words of a window of an array of this shape, which may start anywhere.
+
+    They equal the same window of `jax.random.bits(key, shape)`; only a window's worth
+    is computed. The key is given by its data.
+    """
+    high, low = index_in_window(shape, start, sizes, key[0])
+    if key.shape[0] == 4:
+        return _hash(key[0], key[1], key[2], high, low)
+    return jnp.bitwise_xor(*threefry2x32(key[0], key[1], high, low))
 
 
 def counter_key(key: Key[Array, ""]) -> UInt[Array, "words"]:

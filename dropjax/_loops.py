@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jaxtyping import Array
 
 from dropjax._types import PyTree
 
@@ -31,6 +32,16 @@ def scan(
         carry, output = step(carry, _turn(turns, np.int32(index)))
         outputs.append(output)
     return carry, jax.tree.map(lambda *parts: jnp.stack(parts), *outputs)
+
+
+def zeros_beside(zeros: Array, *others: Array) -> Array:
+    """The start value of a loop, which varies like the others under shard_map."""
+
+    def mixed(zeros: Array, *others: Array) -> Array:
+        parts = [other.any().astype(zeros.dtype) for other in others]
+        return sum(parts, zeros)
+
+    return jnp.zeros_like(jax.eval_shape(mixed, zeros, *others))
 
 
 def is_staged() -> bool:

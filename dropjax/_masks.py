@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.typing import DTypeLike
-from jaxtyping import Array, Bool, Float, Key, Shaped
+from jaxtyping import Array, Bool, Float, Key, Shaped, UInt
 
 from dropjax._checks import (
     check_axes,
@@ -21,7 +21,8 @@ from dropjax._checks import (
     check_rate_shape,
     check_shape,
 )
-from dropjax._random import random_words
+from dropjax._fast_prng import window_words
+from dropjax._random import Word, random_words
 from dropjax._types import Axes, KeyLike, RateLike
 
 _LEVELS = 2.0**23
@@ -191,11 +192,25 @@ def draw_mask(
     stored: bool = False,
 ) -> Bool[Array, "*shape"]:
     """Draws a mask from a float32 keep probability that has already been checked."""
+    return _compared(random_words(key, shape, stored=stored), keep)
+
+
+def draw_window(
+    key: UInt[Array, "words"],
+    keep: Float[Array, "..."],
+    shape: tuple[int, ...],
+    start: Sequence[int | Array],
+    sizes: tuple[int, ...],
+) -> Bool[Array, "*sizes"]:
+    """Draws a window of the mask of this shape, for the data of a key."""
+    return _compared(window_words(key, shape, start, sizes), keep)
+
+
+def _compared(words: Word, keep: Float[Array, "..."]) -> Bool[Array, "*shape"]:
     levels = jnp.ceil(jnp.float32(keep) * np.float32(_LEVELS))
     # A NaN rate must be visible: everything is kept, and scaled by NaN.
     threshold = jnp.nan_to_num(levels, nan=_LEVELS).astype(jnp.uint32)
-    words = random_words(key, shape, stored=stored) >> np.uint32(9)
-    return words < lax.broadcast_to_rank(threshold, len(shape))
+    return (words >> np.uint32(9)) < lax.broadcast_to_rank(threshold, words.ndim)
 
 
 _draw_mask = jax.jit(draw_mask, static_argnames="shape")

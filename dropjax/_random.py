@@ -30,7 +30,7 @@ def random_words(
     `stored=True` for words that many elements share, because otherwise each of these
     elements would compute its word again.
     """
-    if not stored and _is_partitionable_threefry(key):
+    if not stored and is_partitionable_threefry(key):
         tell_reuse_checker(key)
         key = jax.random.wrap_key_data(jax.random.key_data(key), impl=_written_out)
     return jax.random.bits(key, shape, jnp.uint32)
@@ -87,7 +87,7 @@ def _apart(keys: Key[Array, " keys"]) -> list[Key[Array, ""]]:
     return [jax.random.wrap_key_data(own, impl=impl) for own in picked]
 
 
-def _is_partitionable_threefry(key: Key[Array, ""]) -> bool:
+def is_partitionable_threefry(key: Key[Array, ""]) -> bool:
     threefry = str(jax.random.key_impl(key)) == "threefry2x32"
     return threefry and getattr(jax.config, "jax_threefry_partitionable", True)
 
@@ -134,27 +134,41 @@ def _index_counted(shape: tuple[int, ...], key: Word) -> tuple[Word, Word, Word]
 
 
 def _index_along_axes(shape: tuple[int, ...], key: Word) -> tuple[Word, Word, Word]:
-    """For other platforms, and for arrays of more than 2^32 elements.
+    """For other platforms, and for arrays of more than 2^32 elements."""
+    high, low = index_in_window(shape, (0,) * len(shape), shape, key)
+    return high, low, jnp.zeros_like(low)
+
+
+def index_in_window(
+    shape: tuple[int, ...],
+    start: Sequence[int | Array],
+    sizes: tuple[int, ...],
+    word: Word,
+) -> tuple[Word, Word]:
+    """The high and low words of the indices, in the whole array, of a window of it.
 
     XLA hoists whatever does not depend on the loop variables out of the loop and stores
-    it. A hidden zero of the key is therefore added, and products involve only one axis.
+    it. A hidden zero of the word is therefore added, and products involve only one
+    axis.
     """
-    high = low = jnp.broadcast_to(_hidden_zero(key), shape)
+    high = low = jnp.broadcast_to(_hidden_zero(word), sizes)
     stride = 1
     for axis in reversed(range(len(shape))):
         along = functools.partial(
-            lax.broadcast_in_dim, shape=shape, broadcast_dimensions=(axis,)
+            lax.broadcast_in_dim, shape=sizes, broadcast_dimensions=(axis,)
         )
-        index = lax.iota(jnp.uint32, shape[axis])
+        index = lax.iota(jnp.uint32, sizes[axis])
+        if not (isinstance(start[axis], int) and start[axis] == 0):
+            index = index + jnp.asarray(start[axis], jnp.uint32)
         step = along(index * np.uint32(stride % 2**32))
         low = low + step
         if stride * shape[axis] > 2**32:
             carry = (low < step).astype(jnp.uint32)
             high = high + along(_high_product(index, stride)) + carry
-        if shape[axis] > 2**32:
-            high = high + along(_high_index(shape[axis]) * np.uint32(stride))
+        if sizes[axis] > 2**32:
+            high = high + along(_high_index(sizes[axis]) * np.uint32(stride))
         stride *= shape[axis]
-    return high, low, jnp.zeros_like(low)
+    return high, low
 
 
 def _hidden_zero(word: Word) -> Word:

@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Inexact, Key, UInt32
 
 from dropjax._checks import is_symbolic
 from dropjax._fast_prng import counter_key, counter_words
+from dropjax._loops import zeros_beside
 from dropjax._masks import keep_probability
 from dropjax._random import Word
 from dropjax._types import RateLike
@@ -126,16 +127,6 @@ def packed_masks(
     # A loop, because eight unrolled generators take seconds to compile.
     less = lax.fori_loop(0, known.pairs, compare, less)
     return less | _spread(level, np.uint32(_BITS))
-
-
-def zeros_beside(zeros: Array, *others: Array) -> Array:
-    """The start value of a loop, which varies like the others under shard_map."""
-
-    def mixed(zeros: Array, *others: Array) -> Array:
-        parts = [other.any().astype(zeros.dtype) for other in others]
-        return sum(parts, zeros)
-
-    return jnp.zeros_like(jax.eval_shape(mixed, zeros, *others))
 
 
 def _majority(first: Word, second: Word, third: Word) -> Word:

@@ -13,7 +13,7 @@ from jaxtyping import Array, Inexact, Key
 
 from dropjax._checks import is_symbolic
 from dropjax._fast_prng import counter_key
-from dropjax._loops import scan
+from dropjax._loops import scan, zeros_beside
 from dropjax._random import Word
 from dropjax.functional.weights._packed_masks import (
     Known,
@@ -23,7 +23,6 @@ from dropjax.functional.weights._packed_masks import (
     packed_masks,
     passed_levels,
     unpacked,
-    zeros_beside,
 )
 
 # XLA fuses a sum of fewer rows with the slicing of its inputs, and loops that slice are

@@ -1,0 +1,177 @@
+"""What dense and blockwise attention share: products, logits and visible keys.
+
+The heads of the queries are grouped by the head of keys and values that they share, so
+that logits have the shape (*batch, kv_heads, group, queries, keys).
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.typing import DTypeLike
+from jaxtyping import Array, Bool, Float, Int32, Num
+
+from dropjax._apply import working_dtype
+
+
+class Form(NamedTuple):
+    """What is known of an attention before it runs.
+
+    Attributes:
+      shape: the shape of the logits, with grouped heads.
+      mask_shape: that of the mask; it has size 1 along axes that share their mask.
+      scale: the factor of the logits.
+      is_causal: whether a query attends only to keys at or before its position.
+      window: how many keys before and after its position a query attends to, or None.
+      renormalize: whether the kept weights are rescaled to a sum of 1.
+      precision: that of all products.
+    """
+
+    shape: tuple[int, ...]
+    mask_shape: tuple[int, ...]
+    scale: float
+    is_causal: bool
+    window: tuple[int, int] | None
+    renormalize: bool
+    precision: lax.PrecisionLike
+
+
+def split_heads(
+    query: Float[Array, "*batch queries heads depth"], kv_heads: int
+) -> Float[Array, "*batch kv_heads group queries depth"]:
+    """Puts heads before queries, so that queries are transposed and not all weights."""
+    return group_heads(jnp.swapaxes(query, -2, -3), kv_heads)
+
+
+def join_heads(
+    y: Float[Array, "*batch kv_heads group queries width"],
+) -> Float[Array, "*batch queries heads width"]:
+    """The reverse of `split_heads`."""
+    return jnp.swapaxes(lax.collapse(y, y.ndim - 4, y.ndim - 2), -2, -3)
+
+
+def group_heads(x: Num[Array, "..."], kv_heads: int) -> Num[Array, "..."]:
+    """Splits the third axis from the end; one of size 1 stays shared by all heads."""
+    heads = x.shape[-3]
+    groups = 1 if heads == 1 else kv_heads
+    return x.reshape(*x.shape[:-3], groups, heads // (groups or 1), *x.shape[-2:])
+
+
+def over_logits(x: Num[Array, "..."], form: Form) -> Num[Array, "..."]:
+    """Groups the heads of an array that broadcasts to the logits."""
+    rank, kv_heads = len(form.shape) - 1, form.shape[-4]
+    return group_heads(lax.broadcast_to_rank(jnp.asarray(x), rank), kv_heads)
+
+
+def logits_of(
+    form: Form,
+    query: Float[Array, "*batch kv_heads group queries depth"],
+    key: Float[Array, "*batch kv_heads keys depth"],
+    bias: Float[Array, "..."] | None,
+    seen: Bool[Array, "..."] | None,
+) -> Float[Array, "*batch kv_heads group queries keys"]:
+    """The logits, in float32 or better."""
+    wide = working_dtype(query)
+    if form.precision is None and query.dtype != wide:
+        logits = _wide_logits(query, key)
+    else:
+        logits = compare(query, key, wide, form.precision)
+    logits = logits * jnp.asarray(form.scale, wide)
+    if bias is not None:
+        logits = logits + jnp.broadcast_to(bias.astype(wide), logits.shape)
+    if seen is None:
+        return logits
+    least = jnp.full_like(logits, jnp.finfo(wide).min)
+    return jnp.where(jnp.broadcast_to(seen, logits.shape), logits, least)
+
+
+def compare(
+    query: Array, key: Array, dtype: DTypeLike, precision: lax.PrecisionLike = None
+) -> Float[Array, "*batch kv_heads group queries keys"]:
+    return jnp.einsum(
+        "...kgqd,...ksd->...kgqs",
+        query,
+        key,
+        precision=precision,
+        preferred_element_type=dtype,
+    )
+
+
+def product(
+    form: Form,
+    subscripts: str,
+    first: Array,
+    second: Array,
+    dtype: DTypeLike,
+    sums: DTypeLike | None = None,
+) -> Array:
+    """A product of two arrays in this dtype, returned in float32 or better.
+
+    Without a wider dtype for `sums`, derivatives are products in `dtype` too.
+    """
+    first, second = first.astype(dtype), second.astype(dtype)
+    y = jnp.einsum(
+        subscripts,
+        first,
+        second,
+        precision=form.precision,
+        preferred_element_type=sums,
+    )
+    return y.astype(working_dtype(first))
+
+
+@jax.custom_jvp
+def _wide_logits(
+    query: Array, key: Array
+) -> Float[Array, "*batch kv_heads group queries keys"]:
+    """Logits in float32, whose derivatives are products in the dtype of query.
+
+    JAX's own rule would compute float32 products. A precision that names an algorithm
+    would avoid that too, but older GPUs and CPUs do not support some of these
+    algorithms.
+    """
+    return compare(query, key, working_dtype(query))
+
+
+@_wide_logits.defjvp
+def _push_logits(
+    primals: tuple[Array, Array], tangents: tuple[Array, Array]
+) -> tuple[Array, Array]:
+    (query, key), (query_dot, key_dot) = primals, tangents
+    logits = _wide_logits(query, key)
+    pushed = compare(query_dot, key, query.dtype)
+    pushed = pushed + compare(query, key_dot, query.dtype)
+    return logits, pushed.astype(logits.dtype)
+
+
+def seen_keys(
+    form: Form,
+    rows: Int32[Array, " queries"],
+    columns: Int32[Array, " keys"],
+    mask: Bool[Array, "..."] | None,
+    lengths: Int32[Array, "..."] | None,
+) -> Bool[Array, "..."] | None:
+    """Where these queries attend to these keys; None if to all of them."""
+    rank = len(form.shape)
+    row = lax.broadcast_to_rank(rows[:, None], rank)
+    column = lax.broadcast_to_rank(columns, rank)
+    terms = [] if mask is None else [mask]
+    if lengths is not None:
+        terms.append(column < lengths)
+    if form.is_causal:
+        terms.append(row >= column)
+    if form.window is not None:
+        before, after = form.window
+        terms += [row <= column + before, row >= column - after]
+    return _all(terms)
+
+
+def _all(terms: list[Bool[Array, "..."]]) -> Bool[Array, "..."] | None:
+    if not terms:
+        return None
+    shape = jnp.broadcast_shapes(*(term.shape for term in terms))
+    together = jnp.broadcast_to(terms[0], shape)
+    for term in terms[1:]:
+        together = together & jnp.broadcast_to(term, shape)
+    return together
