@@ -1,17 +1,13 @@
-"""Dense layers, convolutions and attention."""
+"""Dense layers and convolutions, and the tokens of a sequence."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array
 
-from dropjax._checks._arrays import check_array, check_rank, check_real
+from dropjax._checks._arrays import check_array, check_rank
 from dropjax._checks._axes import check_axes
 from dropjax._checks._options import check_count
-from dropjax._checks._rates import check_broadcasts
 from dropjax._checks._words import (
     cut,
     describe,
@@ -24,55 +20,6 @@ from dropjax._checks._words import (
 from dropjax._types import Axes
 
 _PADDINGS = ("SAME", "VALID", "CIRCULAR", "REFLECT", "CAUSAL")
-
-
-def check_attention(query: Any, key: Any, value: Any) -> None:
-    """Queries, keys and values whose products exist, of one floating dtype."""
-    for name, x in (("query", query), ("key", key), ("value", value)):
-        check_real(x, name)
-    shapes = query.shape, key.shape, value.shape
-    fits = all(len(shape) >= 3 for shape in shapes) and (
-        query.shape[:-3] == key.shape[:-3] == value.shape[:-3]
-        and key.shape[-3:-1] == value.shape[-3:-1]
-        and query.shape[-1] == key.shape[-1]
-        and query.shape[-2] % (key.shape[-2] or 1) == 0
-        and (key.shape[-2] > 0 or query.shape[-2] == 0)
-    )
-    if not fits:
-        raise ValueError(
-            "query must have shape (*batch, queries, heads, depth), key (*batch, keys, "
-            "kv_heads, depth) and value (*batch, keys, kv_heads, width), kv_heads a "
-            "divisor of heads, got shapes {}, {} and {}".format(*shapes)
-        )
-    if not (same_dtype(query, key) and same_dtype(key, value)):
-        raise TypeError(
-            "query, key and value must have one dtype, got "
-            f"{query.dtype}, {key.dtype} and {value.dtype}; pass dtype"
-        )
-
-
-def check_attention_bias(bias: Any, shape: tuple[int, ...]) -> Array:
-    """What is added to the logits: real, and of a shape that broadcasts to theirs."""
-    _check_fits_logits(check_real(bias, "bias"), shape, "bias")
-    return bias
-
-
-def check_attention_mask(mask: Any, shape: tuple[int, ...]) -> Any:
-    """True, or a number that is not 0, where a query sees a key."""
-    known = isinstance(mask, jax.Array | np.ndarray | np.generic | bool | int | float)
-    dtype = getattr(mask, "dtype", np.dtype(type(mask))) if known else object
-    if not any(jnp.issubdtype(dtype, kind) for kind in (jnp.bool_, jnp.number)):
-        raise TypeError(
-            "mask must be an array, True where a query sees a key, got "
-            f"{describe(mask)}; wrap it in jnp.asarray"
-        )
-    _check_fits_logits(mask, shape, "mask")
-    return mask
-
-
-def _check_fits_logits(x: Any, shape: tuple[int, ...], name: str) -> None:
-    wanted = "the shape of the attention weights, (*batch, heads, queries, keys), here"
-    check_broadcasts(x, shape, name, wanted, "; use axes of size 1 to share it")
 
 
 def check_prefix_tokens(shape: tuple[int, ...], prefix_tokens: Any) -> int:

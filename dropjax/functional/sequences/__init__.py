@@ -1,8 +1,8 @@
 """Methods for sequences, tokens and attention."""
 
-from ._attention import attention_dropout as attention_dropout
-from ._attention import attention_dropout_mask as attention_dropout_mask
-from ._attention import dot_product_attention as dot_product_attention
+from ._attention_dropout import attention_dropout as attention_dropout
+from ._attention_dropout import attention_dropout_mask as attention_dropout_mask
+from ._dot_product_attention import dot_product_attention as dot_product_attention
 from ._drop_head import drop_head as drop_head
 from ._drop_head import drop_head_mask as drop_head_mask
 from ._embedding_dropout import embedding_dropout as embedding_dropout

@@ -37,6 +37,9 @@ from dropjax.functional.sequences._attention_logits import (
     split_heads,
 )
 
+Sizes = tuple[int, int]
+"""How many queries and how many keys a block has."""
+
 Arrays = Mapping[str, Array]
 """The inputs by name; those that were not given are missing."""
 
@@ -60,7 +63,7 @@ class _Block(NamedTuple):
     """A block of attention weights: where it is, and how they are computed."""
 
     form: Form
-    sizes: tuple[int, int]
+    sizes: Sizes
     words: UInt32[Array, "words"] | None
     row: Array
     column: Array
@@ -103,16 +106,15 @@ class _Block(NamedTuple):
             logits = jnp.where(real, logits, jnp.full_like(logits, -jnp.inf))
         return logits, seen
 
-    def weights(
-        self, arrays: Arrays, exponents: Array
-    ) -> tuple[Array, Array]:
+    def weights(self, arrays: Arrays, exponents: Array) -> tuple[Array, Array]:
         """The weights that are normalized, and those that weigh the values."""
         weights = jnp.exp(exponents)
         if self.words is None:
             return weights, weights
         shape, keep = self.form.mask_shape, arrays["keep"]
         sizes = (*shape[:-2], *self.sizes)
-        start = (*[0] * len(shape[:-2]), self.row, self.column)
+        start: tuple[int | Array, ...] = (0,) * len(shape[:-2])
+        start = (*start, self.row, self.column)
         mask = draw_window(self.words, keep, shape, start, sizes)
         if self.form.renormalize:
             kept = nan_where(keep, apply_mask(weights, mask))
@@ -126,9 +128,9 @@ def attend_by_blocks(
     arrays: Arrays,
     *,
     form: Form,
-    sizes: tuple[int, int],
+    sizes: tuple[Sizes, Sizes],
 ) -> Attended:
-    """Attention with blocks of these sizes.
+    """Attention with blocks of the first sizes on CPUs, and of the second elsewhere.
 
     Args:
       words: the data of the PRNG key; None if nothing is drawn.
@@ -137,7 +139,7 @@ def attend_by_blocks(
       form: what is known of the attention.
       sizes: how many queries and how many keys a block has.
     """
-    attend = jax.custom_jvp(functools.partial(_attend, form, sizes))
+    attend = jax.custom_jvp(_on_each_platform(_attend, form, sizes))
 
     @functools.partial(attend.defjvp, symbolic_zeros=True)
     def derivative(primals: tuple[Any, Any], tangents: tuple[Any, Any]) -> Any:
@@ -151,16 +153,23 @@ def attend_by_blocks(
         }
         if not moving:
             return attended, jax.tree.map(jnp.zeros_like, attended)
-        push = functools.partial(_push, form, sizes)
+        push = _on_each_platform(_push, form, sizes)
         again = jax.checkpoint(push, prevent_cse=False)
         return attended, again(words, {**arrays, **attended._asdict()}, moving)
 
     return attend(words, arrays)
 
 
-def _attend(
-    form: Form, sizes: tuple[int, int], words: Array | None, arrays: Arrays
-) -> Attended:
+def _on_each_platform(
+    function: Callable[..., Any], form: Form, sizes: tuple[Sizes, Sizes]
+) -> Callable[..., Any]:
+    cpu, other = (functools.partial(function, form, each) for each in sizes)
+    if sizes[0] == sizes[1]:
+        return cpu
+    return functools.partial(lax.platform_dependent, cpu=cpu, default=other)
+
+
+def _attend(form: Form, sizes: Sizes, words: Array | None, arrays: Arrays) -> Attended:
     wide, dtype = working_dtype(arrays["query"]), arrays["query"].dtype
     width = arrays["value"].shape[-1]
     arrays = _split(form, arrays)
@@ -203,7 +212,7 @@ def _attend(
 
 def _push(
     form: Form,
-    sizes: tuple[int, int],
+    sizes: Sizes,
     words: Array | None,
     arrays: Arrays,
     moving: Arrays,
@@ -269,7 +278,8 @@ def _whole(form: Form, output: Array, highest: Array, log_total: Array) -> Atten
     """Joins the blocks of queries."""
     queries = form.shape[-2]
     output = join_heads(_joined(output, -2, queries))
-    return Attended(output, _joined(highest, -1, queries), _joined(log_total, -1, queries))
+    each = (_joined(x, -1, queries) for x in (highest, log_total))
+    return Attended(output, *each)
 
 
 def _pushed_logits(
@@ -284,7 +294,7 @@ def _pushed_logits(
     ):
         if pair[0] in arrays and pair[1] in arrays:
             moved = moved + product(
-                form, subscripts, *(arrays[name] for name in pair), dtype=dtype
+                form, subscripts, arrays[pair[0]], arrays[pair[1]], dtype
             )
     moved = moved * jnp.asarray(form.scale, logits.dtype)
     if "bias_dot" in arrays:
@@ -319,7 +329,7 @@ def _split_moving(form: Form, moving: Arrays, dtype: Any) -> dict[str, Array]:
 
 
 def _zeros(
-    form: Form, sizes: tuple[int, int], words: Array | None, arrays: Arrays
+    form: Form, sizes: Sizes, words: Array | None, arrays: Arrays
 ) -> Float[Array, "*batch kv_heads group queries"]:
     """A zero for each query of a block."""
     zeros = jnp.zeros((*form.shape[:-2], sizes[0]), working_dtype(arrays["query"]))

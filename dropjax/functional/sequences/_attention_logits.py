@@ -53,9 +53,13 @@ def join_heads(
 
 def group_heads(x: Num[Array, "..."], kv_heads: int) -> Num[Array, "..."]:
     """Splits the third axis from the end; one of size 1 stays shared by all heads."""
-    heads = x.shape[-3]
+    return x.reshape(group_shape(x.shape, kv_heads))
+
+
+def group_shape(shape: tuple[int, ...], kv_heads: int) -> tuple[int, ...]:
+    heads = shape[-3]
     groups = 1 if heads == 1 else kv_heads
-    return x.reshape(*x.shape[:-3], groups, heads // (groups or 1), *x.shape[-2:])
+    return (*shape[:-3], groups, heads // (groups or 1), *shape[-2:])
 
 
 def over_logits(x: Num[Array, "..."], form: Form) -> Num[Array, "..."]:

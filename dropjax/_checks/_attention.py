@@ -1,0 +1,141 @@
+"""Attention: its arrays, and which queries attend to which keys."""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Int
+
+from dropjax._checks._arrays import check_real
+from dropjax._checks._rates import check_broadcasts
+from dropjax._checks._words import (
+    describe,
+    is_int,
+    is_number,
+    is_pair,
+    same_dtype,
+    shown,
+)
+
+
+def check_attention(query: Any, key: Any, value: Any) -> None:
+    """Queries, keys and values whose products exist, of one floating dtype."""
+    for name, x in (("query", query), ("key", key), ("value", value)):
+        check_real(x, name)
+    shapes = query.shape, key.shape, value.shape
+    fits = all(len(shape) >= 3 for shape in shapes) and (
+        query.shape[:-3] == key.shape[:-3] == value.shape[:-3]
+        and key.shape[-3:-1] == value.shape[-3:-1]
+        and query.shape[-1] == key.shape[-1]
+        and query.shape[-2] % (key.shape[-2] or 1) == 0
+        and (key.shape[-2] > 0 or query.shape[-2] == 0)
+    )
+    if not fits:
+        raise ValueError(
+            "query must have shape (*batch, queries, heads, depth), key (*batch, keys, "
+            "kv_heads, depth) and value (*batch, keys, kv_heads, width), kv_heads a "
+            "divisor of heads, got shapes {}, {} and {}".format(*shapes)
+        )
+    if not (same_dtype(query, key) and same_dtype(key, value)):
+        raise TypeError(
+            "query, key and value must have one dtype, got "
+            f"{query.dtype}, {key.dtype} and {value.dtype}; pass dtype"
+        )
+
+
+def check_attention_bias(bias: Any, shape: tuple[int, ...]) -> Array:
+    """What is added to the logits: real, and of a shape that broadcasts to theirs."""
+    _check_fits_logits(check_real(bias, "bias"), shape, "bias")
+    return bias
+
+
+def check_attention_mask(mask: Any, shape: tuple[int, ...]) -> Any:
+    """True, or a number that is not 0, where a query sees a key."""
+    known = isinstance(mask, jax.Array | np.ndarray | np.generic | bool | int | float)
+    dtype = getattr(mask, "dtype", np.dtype(type(mask))) if known else object
+    if not any(jnp.issubdtype(dtype, kind) for kind in (jnp.bool_, jnp.number)):
+        raise TypeError(
+            "mask must be an array, True where a query sees a key, got "
+            f"{describe(mask)}; wrap it in jnp.asarray"
+        )
+    _check_fits_logits(mask, shape, "mask")
+    return mask
+
+
+def check_lengths(
+    lengths: Any, batch: tuple[int, ...], name: str
+) -> Int[Array, "*batch"] | None:
+    """How many queries or keys each example has."""
+    if lengths is None:
+        return None
+    if not jnp.issubdtype(getattr(lengths, "dtype", object), np.integer):
+        raise TypeError(
+            f"{name} must be an array of integers or None, got {describe(lengths)}; "
+            "wrap it in jnp.asarray"
+        )
+    if np.shape(lengths) != batch:
+        raise ValueError(
+            f"{name} must have one length for each example, shape {batch}, got shape "
+            f"{np.shape(lengths)}"
+        )
+    return jnp.asarray(lengths, jnp.int32)
+
+
+def check_scale(scale: Any, depth: int) -> float:
+    """What products of queries and keys are multiplied by."""
+    if scale is None:
+        return float(depth**-0.5) if depth else 1.0
+    if not is_number(scale) or not math.isfinite(scale):
+        raise ValueError(
+            f"scale must be a finite number or None, got {shown(scale)}; multiply the "
+            "query by a scale that is traced"
+        )
+    return float(scale)
+
+
+def check_local_window(window: Any) -> tuple[int, int] | None:
+    """How many keys a query sees before and after its place."""
+    sides = (window, window) if is_int(window) else window
+    if window is None:
+        return None
+    if not is_pair(sides) or min(sides) < 0:
+        raise ValueError(
+            "local_window_size must be a non-negative integer, two of them as (before, "
+            f"after), or None, got {shown(window)}"
+        )
+    return int(sides[0]), int(sides[1])
+
+
+def check_block_size(block_size: Any) -> tuple[int, int] | None:
+    """How many queries and keys a block has."""
+    sides = (block_size, block_size) if is_int(block_size) else block_size
+    if block_size is None:
+        return None
+    if not is_pair(sides) or min(sides) < 1:
+        raise ValueError(
+            "block_size must be a positive integer, or a pair (queries, keys) of them, "
+            f"or None, got {shown(block_size)}"
+        )
+    return int(sides[0]), int(sides[1])
+
+
+def check_blocks(block_size: Any, module: Any, known: bool, key: Any) -> None:
+    """Blocks need known lengths, masks that have parts, and no weights to be stored."""
+    ways_out = {
+        "the weights that module asks for are not stored": module is None,
+        "it needs lengths that are not symbolic": known,
+        "masks of this generator cannot be drawn in parts, as those of threefry and "
+        "fast keys can": key is None,
+    }
+    for reason, holds in ways_out.items():
+        if not holds:
+            raise ValueError(
+                f"block_size must be None here, got {shown(block_size)}: {reason}"
+            )
+
+
+def _check_fits_logits(x: Any, shape: tuple[int, ...], name: str) -> None:
+    wanted = "the shape of the attention weights, (*batch, heads, queries, keys), here"
+    check_broadcasts(x, shape, name, wanted, "; use axes of size 1 to share it")

@@ -1,0 +1,325 @@
+"""Attention with dropped weights, in one piece or by blocks."""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.typing import DTypeLike
+from jaxtyping import Array, ArrayLike, Float, Int
+
+from dropjax._apply import sharded_like, working_dtype
+from dropjax._checks import (
+    check_array,
+    check_attention,
+    check_attention_bias,
+    check_attention_mask,
+    check_block_size,
+    check_blocks,
+    check_flag,
+    check_key,
+    check_lengths,
+    check_local_window,
+    check_own_einsum,
+    check_rate,
+    check_scale,
+    check_sower,
+    is_symbolic,
+)
+from dropjax._fast_prng import has_windows
+from dropjax._masks import Draw, is_drawn, prepare
+from dropjax._random import tell_reuse_checker
+from dropjax._types import KeyLike, RateLike
+from dropjax.functional.sequences._attention_blocks import (
+    Arrays,
+    Sizes,
+    attend_by_blocks,
+)
+from dropjax.functional.sequences._attention_dropout import (
+    attention_dropout,
+    attention_mask_shape,
+)
+from dropjax.functional.sequences._attention_logits import (
+    Form,
+    group_heads,
+    group_shape,
+    join_heads,
+    logits_of,
+    over_logits,
+    seen_keys,
+    split_heads,
+)
+
+# How many attention weights a block has: on CPUs as many as stay in the cache, and
+# elsewhere as many as keep the device busy.
+_ON_CPU = 2**21
+_ELSEWHERE = 2**25
+# The fewest and the most queries or keys of a block.
+_FEWEST, _MOST = 64, 1024
+# Up to this many queries and keys, one piece is faster.
+_SHORT = 256
+
+
+def dot_product_attention(
+    query: Float[Array, "*batch queries heads depth"],
+    key: Float[Array, "*batch keys kv_heads depth"],
+    value: Float[Array, "*batch keys kv_heads width"],
+    *,
+    bias: Float[Array, "..."] | None = None,
+    mask: ArrayLike | None = None,
+    broadcast_dropout: bool = False,
+    dropout_rng: KeyLike = None,
+    dropout_rate: RateLike = 0.0,
+    renormalize: bool = False,
+    deterministic: bool = False,
+    dtype: DTypeLike | None = None,
+    precision: lax.PrecisionLike = None,
+    module: Any = None,
+    is_causal: bool = False,
+    scale: float | None = None,
+    query_seq_lengths: ArrayLike | None = None,
+    key_value_seq_lengths: ArrayLike | None = None,
+    local_window_size: int | tuple[int, int] | None = None,
+    block_size: int | tuple[int, int] | None = None,
+    qk_attn_weights_einsum: None = None,
+    attn_weights_value_einsum: None = None,
+) -> Float[Array, "*batch queries heads width"]:
+    r"""Computes attention with dropped weights, in memory linear in its length.
+
+    $$Y = D(\text{softmax}(Q K^\top / \sqrt{d} + B)) \, V$$
+
+    with D for `attention_dropout`. Long sequences are processed in blocks of queries
+    and keys, as in FlashAttention: neither the weights nor a mask is stored, and blocks
+    that `is_causal` or `local_window_size` hide are skipped. The backward pass keeps
+    the inputs, the output and two numbers for each query, and draws the mask again.
+    Blocks do not change which weights are dropped. All derivatives are available,
+    forward mode and second derivatives included.
+
+    This is an `attention_fn` for flax's attention
+    layers and therefore uses flax's argument names, such as `dropout_rng` and
+    `dropout_rate`. Note that these layers pass `broadcast_dropout=True`, so that all
+    heads and examples share one mask, unless they are created with
+    `broadcast_dropout=False`. For the same arguments, the same weights are dropped as
+    by flax's function.
+
+    If there are fewer heads of keys and values than of queries, groups of query heads
+    share them. Like `jax.nn.dot_product_attention`, the function computes the softmax
+    in float32 or better, regardless of flax's `force_fp32_for_softmax`. A query that
+    attends to no key gets the mean of all values, as there.
+
+    Short sequences are processed in one piece, which stores the exponentials of the
+    softmax for the backward pass. So are sequences of symbolic length, calls that sow
+    the weights, and keys of generators whose masks cannot be drawn in parts, such as
+    "rbg".
+
+    Args:
+      query: the queries, a floating-point array.
+      key: the keys, with the same dtype and depth as query; their number of heads
+        divides that of query.
+      value: the values, with the same dtype and shape as key except for the last axis.
+      bias: an array that is added to the logits; it broadcasts to (*batch, heads,
+        queries, keys).
+      mask: True, or nonzero, where a query attends to a key; it broadcasts likewise.
+      broadcast_dropout: whether all heads and examples share one mask.
+      dropout_rng: a typed or raw PRNG key. It may be None if nothing is drawn.
+      dropout_rate: the probability of dropping a weight, in [0, 1].
+      renormalize: whether the kept weights are rescaled to a sum of 1.
+      deterministic: if True, nothing is dropped.
+      dtype: the dtype of the computation; None takes that of query.
+      precision: the precision of the products, as in `jax.lax.dot_general`.
+      module: a flax module (Linen or NNX) into which the weights before dropout are
+        sown as "attention_weights", in the collection "intermediates". Flax's layers
+        pass themselves if called with `sow_weights=True`. The weights are then stored.
+      is_causal: whether a query attends only to keys at or before its position.
+      scale: the factor of the products of queries and keys; None is $1 / \sqrt{d}$.
+      query_seq_lengths: the number of queries of each example, of shape (*batch,). The
+        outputs of the others are zeros.
+      key_value_seq_lengths: likewise, how many keys of each example are attended to.
+      local_window_size: how many keys before and after its own position a query attends
+        to: one number, or (before, after). None is all.
+      block_size: the number of queries and of keys of a block: one number, or (queries,
+        keys). None chooses it. Sizes that cover all queries and keys process them in
+        one piece. If the axis of the queries is sharded, (number of queries, 256) keeps
+        every query where it is.
+      qk_attn_weights_einsum: flax's replacement for the first product, for example for
+        quantized training. Only None is accepted, since this function does its own
+        products.
+      attn_weights_value_einsum: likewise for the second product.
+
+    Returns:
+      An array of shape (*batch, queries, heads, width).
+
+    Raises:
+      ValueError: shapes do not match, an einsum is given, a size is out of range, or
+        blocks are asked for that cannot be computed; otherwise as for
+        `attention_dropout`.
+      TypeError: query, key, value or bias is not a real array, the first three have
+        different dtypes, or module has no `sow`; otherwise as for `attention_dropout`.
+
+    Example:
+      >>> x = jax.random.normal(jax.random.key(0), (2, 8, 4, 16))
+      >>> y = dot_product_attention(x, x, x, dropout_rng=key, dropout_rate=0.1)
+      >>> assert y.shape == x.shape
+      >>> y = dot_product_attention(x, x, x)
+      >>> assert jnp.allclose(y, jax.nn.dot_product_attention(x, x, x), atol=1e-5)
+
+    References:
+      Vaswani et al., 2017, "Attention is all you need", NeurIPS. Dao, Fu, Ermon, Rudra
+      and Re, 2022, "FlashAttention: fast and memory-efficient exact attention with
+      IO-awareness", NeurIPS.
+    """
+    check_sower(module)
+    check_own_einsum(qk_attn_weights_einsum, "qk_attn_weights_einsum")
+    check_own_einsum(attn_weights_value_einsum, "attn_weights_value_einsum")
+    rate = check_rate(dropout_rate, "dropout_rate")
+    if dtype is not None:
+        given = {"query": query, "key": key, "value": value}
+        query, key, value = (
+            check_array(x, name).astype(dtype) for name, x in given.items()
+        )
+    check_attention(query, key, value)
+    if is_drawn(rate, deterministic):
+        dropout_rng = check_key(dropout_rng, "dropout_rng")
+    query, key, value = jnp.asarray(query), jnp.asarray(key), jnp.asarray(value)
+    shape = (*query.shape[:-3], query.shape[-2], query.shape[-3], key.shape[-3])
+    mask_shape = attention_mask_shape(shape, broadcast_dropout)
+    draw = prepare(
+        dropout_rng,
+        rate,
+        mask_shape,
+        working_dtype(query),
+        deterministic=deterministic,
+        name="dropout_rate",
+    )
+    form = Form(
+        shape=group_shape(shape, key.shape[-2]),
+        mask_shape=group_shape(mask_shape, key.shape[-2]),
+        scale=check_scale(scale, query.shape[-1]),
+        is_causal=check_flag(is_causal, "is_causal"),
+        window=check_local_window(local_window_size),
+        renormalize=check_flag(renormalize, "renormalize"),
+        precision=precision,
+    )
+    lengths = check_lengths(
+        key_value_seq_lengths, query.shape[:-3], "key_value_seq_lengths"
+    )
+    arrays = {"query": query, "key": key, "value": value}
+    if bias is not None:
+        arrays["bias"] = check_attention_bias(bias, shape)
+    if mask is not None:
+        arrays["mask"] = jnp.asarray(check_attention_mask(mask, shape)).astype(bool)
+    if lengths is not None:
+        arrays["lengths"] = lengths[..., None, None, None]
+    arrays |= {
+        name: over_logits(arrays[name], form)
+        for name in ("bias", "mask", "lengths")
+        if name in arrays
+    }
+    sizes = _block_sizes(form, block_size, draw, module)
+    if sizes is not None:
+        y = _attend_in_blocks(draw, arrays, form, sizes)
+    else:
+        drop = functools.partial(
+            attention_dropout,
+            dropout_rng,
+            rate=rate,
+            broadcast_dropout=broadcast_dropout,
+            renormalize=renormalize,
+            deterministic=deterministic,
+        )
+        y = _attend_in_one_piece(drop, arrays, form, module)
+    lengths = check_lengths(query_seq_lengths, query.shape[:-3], "query_seq_lengths")
+    return y if lengths is None else _up_to(lengths, y)
+
+
+def _up_to(
+    lengths: Int[Array, "*batch"], y: Float[Array, "*batch queries heads width"]
+) -> Float[Array, "*batch queries heads width"]:
+    """Zeros in place of the outputs of queries past the length of their example."""
+    position = lax.broadcasted_iota(jnp.int32, y.shape, y.ndim - 3)
+    real = position < jnp.broadcast_to(lengths[..., None, None, None], y.shape)
+    return jnp.where(real, y, jnp.zeros_like(y))
+
+
+def _block_sizes(
+    form: Form, block_size: Any, draw: Draw, module: Any
+) -> tuple[Sizes, Sizes] | None:
+    """The sizes of blocks on CPUs and elsewhere; None for one piece."""
+    queries, keys = lengths = form.shape[-2:]
+    known = not any(map(is_symbolic, lengths))
+    drawn = draw.key is None or has_windows(draw.key)
+    asked = check_block_size(block_size)
+    if asked is None:
+        short = known and (queries * keys <= _SHORT**2 or min(queries, keys) < _FEWEST)
+        if short or not (known and drawn and module is None):
+            return None
+        return _chosen(form, _ON_CPU), _chosen(form, _ELSEWHERE)
+    if known and asked[0] >= queries and asked[1] >= keys:
+        return None
+    check_blocks(block_size, module, known, None if drawn else draw.key)
+    sizes = min(asked[0], queries), min(asked[1], keys)
+    return sizes, sizes
+
+
+def _chosen(form: Form, weights: int) -> Sizes:
+    """Blocks with about this many weights, twice as many keys as queries or more."""
+    heads = math.prod(n for n in form.shape[:-2] if not is_symbolic(n))
+    each = max(1, weights // max(1, heads))
+    keys = min(max(2 ** round(math.log2(2 * math.sqrt(each))), _FEWEST), _MOST)
+    queries = min(max(each // keys, _FEWEST), _MOST)
+    return _even(form.shape[-2], queries), _even(form.shape[-1], keys)
+
+
+def _even(length: int, size: int) -> int:
+    """The size of as many blocks, with the least padding."""
+    count = -(-length // size)
+    return min(length, -(-length // (8 * count)) * 8)
+
+
+def _attend_in_blocks(
+    draw: Draw, arrays: Arrays, form: Form, sizes: tuple[Sizes, Sizes]
+) -> Float[Array, "*batch queries heads width"]:
+    query, value = arrays["query"], arrays["value"]
+    if draw.certain is False:
+        return jnp.zeros_like(value, shape=(*query.shape[:-1], value.shape[-1]))
+    words = None
+    if draw.key is not None:
+        tell_reuse_checker(draw.key)
+        words = jax.random.key_data(draw.key)
+        arrays = {**arrays, "keep": over_logits(draw.keep, form)}
+    attend = functools.partial(attend_by_blocks, form=form, sizes=sizes)
+    first = sharded_like(query, lambda *args: attend(*args).output, query.ndim - 1)
+    return first(words, arrays)
+
+
+def _attend_in_one_piece(
+    drop: Callable[[Array], Array], arrays: Arrays, form: Form, module: Any
+) -> Float[Array, "*batch queries heads width"]:
+    value, kv_heads = arrays["value"], form.shape[-4]
+    rows, columns = (jnp.arange(n, dtype=jnp.int32) for n in form.shape[-2:])
+    seen = seen_keys(form, rows, columns, arrays.get("mask"), arrays.get("lengths"))
+    query, key = split_heads(arrays["query"], kv_heads), arrays["key"]
+    key = jnp.swapaxes(key, -2, -3)
+    logits = logits_of(form, query, key, arrays.get("bias"), seen)
+    logits = lax.collapse(logits, logits.ndim - 4, logits.ndim - 2)
+    highest = lax.stop_gradient(logits.max(-1, keepdims=True, initial=-jnp.inf))
+    exponentials = jnp.exp(logits - highest)
+    if module is not None:
+        weights = exponentials / exponentials.sum(-1, keepdims=True)
+        module.sow("intermediates", "attention_weights", weights.astype(value.dtype))
+
+    # The exponentials, which their own backward pass stores, are all that this one
+    # needs.
+    @functools.partial(jax.checkpoint, prevent_cse=False)
+    def weigh(exponentials: Array, value: Array) -> Array:
+        weights = exponentials / exponentials.sum(-1, keepdims=True)
+        dropped = group_heads(drop(weights.astype(value.dtype)), kv_heads)
+        y = jnp.einsum(
+            "...kgqs,...skd->...kgqd", dropped, value, precision=form.precision
+        )
+        return join_heads(y)
+
+    return weigh(exponentials, value)
