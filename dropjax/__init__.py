@@ -67,6 +67,10 @@ from .functional.sequences import word_dropout as word_dropout
 from .functional.sequences import word_dropout_mask as word_dropout_mask
 from .functional.sequences import zoneout as zoneout
 from .functional.sequences import zoneout_mask as zoneout_mask
+from .functional.subsets import structured_dropout_mlp as structured_dropout_mlp
+from .functional.subsets import (
+    structured_dropout_mlp_mask as structured_dropout_mlp_mask,
+)
 from .functional.subsets import subset_branch as subset_branch
 from .functional.subsets import subset_branch_mask as subset_branch_mask
 from .functional.weights import dropconnect_conv as dropconnect_conv
@@ -135,6 +139,8 @@ __all__ = [
     "shake_drop",
     "spatial_dropout",
     "spatial_dropout_mask",
+    "structured_dropout_mlp",
+    "structured_dropout_mlp_mask",
     "subset_branch",
     "subset_branch_mask",
     "targeted_dropout",

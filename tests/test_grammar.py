@@ -34,13 +34,16 @@ LAYERS = [getattr(room, name) for room in (djl, djn) for name in room.__all__]
 
 HOST_NAMES = {"dilation": "kernel_dilation"}
 NNX_NAMES = {"batch_dims": "batch_axis"}
-CALL_ARGUMENTS = {"bias", "deterministic", "args"}
+WEIGHTS = {"kernel_in", "kernel_out", "kernel_gate"}
+WEIGHTS |= {"bias", "bias_in", "bias_out", "bias_gate"}
+CALL_ARGUMENTS = {*WEIGHTS, "deterministic", "args"}
 LINEN_HAS_NOT = {"preferred_element_type", "rngs", "einsum_op"}
 LAYER_DEFAULTS = {"dot_general", "conv_general_dilated", "einsum_op", "einsum_str"}
 LAYER_DEFAULTS |= {"batch_dims"}
 # What happens to the dropped and the kept, which a mask does not say.
 NOT_OF_THE_MASK = {"scaling", "scale_by_keep", "fill", "unknown_id", "protected"}
 NOT_OF_THE_MASK |= {"renormalize", "activation", "branch", "args"}
+NOT_OF_THE_MASK |= {"precision", *WEIGHTS}
 FORBIDDEN = {"rng", "seed", "p", "keep_prob", "training", "train"}
 # Methods whose arguments between key and options are others than (x, rate).
 ARGUMENTS = {
@@ -53,6 +56,7 @@ ARGUMENTS = {
     dj.targeted_dropout: ["params", "rate"],
     dj.concrete_dropout: ["x", "logit"],
     dj.layer_drop: ["x", "layer", "rate"],
+    dj.structured_dropout_mlp: ["x", "kernel_in", "kernel_out", "rate"],
     dj.subset_branch: ["x", "branch", "rate"],
     dj.zoneout: ["x", "old", "rate"],
     dj.gaussian_noise: ["x", "stddev"],
@@ -64,6 +68,7 @@ UNSCALED |= {dj.drop_block, dj.cutout, dj.random_erasing}
 UNSCALED |= {dj.attention_dropout, dj.drop_activation, dj.drop_head, dj.layer_drop}
 UNSCALED |= {dj.max_dropout, dj.patch_dropout, dj.shake_drop, dj.zoneout}
 UNSCALED |= {dj.weighted_channel_dropout, dj.targeted_dropout, dj.subset_branch}
+UNSCALED |= {dj.structured_dropout_mlp}
 # Methods whose mask is another function's, or soft.
 MASKLESS = {dj.dropconnect_dense, dj.dropconnect_conv, dj.mixout, dj.concrete_dropout}
 MASKLESS |= {dj.dropconnect_dense_general, dj.dropconnect_einsum}
@@ -239,6 +244,18 @@ DEFAULTS = {
         "batch_axis": 0,
         "deterministic": False,
     },
+    dj.structured_dropout_mlp: {
+        "kernel_gate": None,
+        "bias_in": None,
+        "bias_out": None,
+        "bias_gate": None,
+        "activation": jax.nn.gelu,
+        "block_size": 1,
+        "groups": 1,
+        "mask_per": "batch",
+        "precision": None,
+        "deterministic": False,
+    },
     dj.zoneout: {"deterministic": False},
     dj.targeted_dropout: {
         "target": 0.5,
@@ -360,6 +377,7 @@ def test_drop_in_layers_have_their_hosts_calls():
 OTHER_NAMES = {"DropConnectDense": "DropConnectLinear"}
 OTHER_NAMES |= {"DropConnectDenseGeneral": "DropConnectLinearGeneral"}
 OTHER_ARGUMENTS = {"features": ["in_features", "out_features"]}
+OTHER_ARGUMENTS |= {"hidden_features": ["in_features", "hidden_features"]}
 OTHER_ARGUMENTS |= {"shape": ["einsum_str", "kernel_shape"]}
 
 

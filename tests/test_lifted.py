@@ -56,6 +56,7 @@ INPUTS = BY_RATE | {
     "DropConnectLinearGeneral": SEQUENCES,
     "LayerDrop": ROWS,
     "RecurrentDropout": SEQUENCES,
+    "StructuredDropoutMLP": ROWS,
     "SubsetBranch": ROWS,
     "WordDropout": jnp.arange(60).reshape(4, 15),
     "Zoneout": SEQUENCES,
@@ -79,6 +80,7 @@ def linen(name):
         "DropConnectEinsum": lambda: kind((SEQUENCES.shape[-1], 5), 0.5, "bti,io->bto"),
         "LayerDrop": lambda: kind(nn.Dense(12), 0.5),
         "RecurrentDropout": lambda: nn.RNN(kind(nn.GRUCell(12), 0.5)),
+        "StructuredDropoutMLP": lambda: kind(16, 12, 0.5),
         "SubsetBranch": lambda: kind(nn.Dense(12), 0.5),
         "WordDropout": lambda: kind(0.5, unknown_id=0),
         "Zoneout": lambda: nn.RNN(kind(nn.GRUCell(12), 0.5)),
@@ -100,6 +102,7 @@ def nnx_layer(name, rngs):
         "RecurrentDropout": lambda: nnx.RNN(
             kind(nnx.GRUCell(12, 12, rngs=rngs), 0.5), rngs=rngs
         ),
+        "StructuredDropoutMLP": lambda: kind(12, 16, 12, 0.5),
         "SubsetBranch": lambda: kind(nnx.Linear(12, 12, rngs=rngs), 0.5),
         "WordDropout": lambda: kind(0.5, unknown_id=0),
         "Zoneout": lambda: nnx.RNN(

@@ -78,6 +78,7 @@ WRONG = {
     "einsum_str": ["bti", "bti,io", "bti,io,o->bt", "i,...->i", 1],
     "features": [-1, 1.5, "3", True, None],
     "in_features": [-1, 1.5, "3", True],
+    "hidden_features": [-1, 1.5, "3", True],
     "out_features": [-1, 1.5, "3", True],
     "kernel_size": [0, (), (1.5,), "3", None],
     "strides": WINDOWS,
@@ -92,6 +93,7 @@ WRONG = {
     "num_samples": COUNTS,
     "examples": COUNTS,
     "groups": COUNTS,
+    "gated": FLAGS,
     "temperature": [0.0, -1.0, float("inf"), "1", True, None],
     "length_scale": [0.0, -1.0, float("inf"), "1", True, None],
 }
@@ -100,6 +102,8 @@ UNCHECKED = {"use_bias", "mask", "dtype", "param_dtype", "precision", "kernel_in
 UNCHECKED |= {"bias_init", "promote_dtype", "dot_general", "dot_general_cls", "rngs"}
 UNCHECKED |= {"conv_general_dilated", "conv_general_dilated_cls", "module", "cell"}
 UNCHECKED |= {"preferred_element_type", "kernel_metadata", "bias_metadata"}
+UNCHECKED |= {"out_kernel_init", "out_bias_init"}
+UNCHECKED |= {"out_kernel_metadata", "out_bias_metadata"}
 UNCHECKED |= {"rng_collection", "parent", "name", "bias_shape", "einsum_op"}
 
 
@@ -111,6 +115,7 @@ def names(layer):
 
 NEEDED = {"rate": 0.5, "stddev": 0.5, "size": 3, "unknown_id": 1, "examples": 10}
 NEEDED |= {"in_features": 6, "out_features": 6, "features": 6, "kernel_size": (3, 3)}
+NEEDED |= {"hidden_features": 3}
 NEEDED |= {"shape": (6, 3), "kernel_shape": (6, 3), "einsum_str": "bi,io->bo"}
 
 
@@ -179,6 +184,8 @@ TREE = functools.partial(dj.dropconnect, KEY, {"kernel": KERNEL}, rate=0.5)
 CALLS |= {"DropConnect": (TREE, {})}
 SKIP = functools.partial(dj.layer_drop, KEY, X, lambda x: x, rate=0.5)
 CALLS |= {"LayerDrop": (SKIP, {})}
+MLP = functools.partial(dj.structured_dropout_mlp, KEY, X, KERNEL, KERNEL.T, rate=0.5)
+CALLS |= {"StructuredDropoutMLP": (MLP, {})}
 SUBSET = functools.partial(dj.subset_branch, KEY, X, lambda x: x, rate=0.5)
 CALLS |= {"SubsetBranch": (SUBSET, {})}
 CALLED = [it for it in LAYERS if it[1].__name__ in CALLS]
@@ -213,7 +220,8 @@ def test_a_rate_may_be_traced_or_left_to_the_call(face, layer):
     if "rate" not in names(layer):
         return
     make(face, layer, rate=None)
-    if layer.__name__ not in ("PatchDropout", "SubsetBranch"):
+    static = ("PatchDropout", "StructuredDropoutMLP", "SubsetBranch")
+    if layer.__name__ not in static:
         made = lambda rate: [make(face, layer, rate=rate), rate][1]  # noqa: E731
         jax.eval_shape(made, jnp.float32(0.5))
 

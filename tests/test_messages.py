@@ -78,6 +78,11 @@ def traced(function, shape):
     return lambda: jax.eval_shape(function, x)
 
 
+def units(rate=0.5, **given):
+    arrays = {"kernel_in": jnp.ones((6, 12)), "kernel_out": jnp.ones((12, 6))}
+    return dj.structured_dropout_mlp(KEY, X, rate=rate, **{**arrays, **given})
+
+
 GOLDEN = {
     "blocks of a symbolic map": (
         traced(lambda x: dj.drop_block(KEY, x, 0.5), "8, b, 4"),
@@ -1374,6 +1379,82 @@ GOLDEN = {
         TypeError,
         "rate must be a Python number, because it decides how many tokens are left, "
         "got ArrayImpl of shape (), dtype float32",
+    ),
+    "a rate that decides how many units are computed": (
+        lambda: units(rate=jnp.float32(0.5)),
+        TypeError,
+        "rate must be a Python number, because it decides how many hidden units are "
+        "computed, got ArrayImpl of shape (), dtype float32; for a rate per layer, "
+        "loop over the layers in Python with a number each; dropout, which computes "
+        "all units, takes a traced rate",
+    ),
+    "blocks of units that do not divide": (
+        lambda: units(block_size=9),
+        ValueError,
+        "block_size must divide the number of hidden units, 12, got 9; use 3, or "
+        "another divisor",
+    ),
+    "groups of units that do not divide": (
+        lambda: units(block_size=2, groups=4),
+        ValueError,
+        "groups must divide the number of blocks of hidden units, 6, got 4; use 2, or "
+        "a smaller block_size",
+    ),
+    "an MLP's first kernel": (
+        lambda: units(kernel_in=jnp.ones((5, 12))),
+        ValueError,
+        "kernel_in must have shape (features_in, hidden), features_in as the last axis "
+        "of x, got kernel_in of shape (5, 12), x of shape (4, 6)",
+    ),
+    "an MLP's second kernel": (
+        lambda: units(kernel_out=jnp.ones((6, 12))),
+        ValueError,
+        "kernel_out must have shape (hidden, features_out), hidden as the last axis of "
+        "kernel_in, got kernel_out of shape (6, 12), kernel_in of shape (6, 12)",
+    ),
+    "an MLP's gate": (
+        lambda: units(kernel_gate=jnp.ones((6, 11))),
+        ValueError,
+        "kernel_gate must have shape (6, 12), got (6, 11)",
+    ),
+    "an MLP's bias": (
+        lambda: units(bias_out=jnp.ones(12)),
+        ValueError,
+        "bias_out must have shape (6,), got (12,)",
+    ),
+    "a gate's bias without the gate": (
+        lambda: units(bias_gate=jnp.ones(12)),
+        ValueError,
+        "bias_gate must be None without kernel_gate, got an array of shape (12,); the "
+        "bias of an MLP without a gate is bias_in",
+    ),
+    "an MLP of two dtypes": (
+        lambda: units(bias_in=jnp.ones(12, "bfloat16")),
+        TypeError,
+        "x and bias_in must have one dtype, got float32 and bfloat16; cast one of them",
+    ),
+    "an activation that splits the units": (
+        lambda: units(activation=jax.nn.glu),
+        ValueError,
+        "activation must return an array of its argument's shape (4, 6), got ArrayImpl "
+        "of shape (4, 3), dtype float32; pass the kernel of a gate as kernel_gate",
+    ),
+    "units of no axis": (
+        lambda: dj.structured_dropout_mlp_mask(KEY, (), 0.5),
+        ValueError,
+        "shape must have shape (*batch, hidden), got shape ()",
+    ),
+    "subsets of a symbolic batch": (
+        traced(
+            lambda x: dj.structured_dropout_mlp(
+                KEY, x, jnp.ones((6, 12)), jnp.ones((12, 6)), 0.5, mask_per=2
+            ),
+            "b, 6",
+        ),
+        ValueError,
+        "x must have a known size where it decides how many subsets are drawn, got the "
+        "symbolic dimension b; export a program for each size that is needed, or one "
+        "with deterministic=True",
     ),
     "tokens": (
         lambda: dj.patch_dropout(KEY, jnp.ones(3), 0.5),

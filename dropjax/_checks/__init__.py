@@ -9,6 +9,7 @@ from ._axes import *
 from ._installed import *
 from ._layers import *
 from ._made import *
+from ._mlp import *
 from ._options import *
 from ._products import *
 from ._rates import *

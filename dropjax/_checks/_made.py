@@ -28,6 +28,7 @@ from dropjax._checks._axes import (
     check_weight_block,
     check_window,
 )
+from dropjax._checks._mlp import check_unit_blocks, check_unit_rate
 from dropjax._checks._options import (
     check_all_features,
     check_choice,
@@ -197,6 +198,16 @@ OF_GENERAL: Mapping[str, Check] = {
 NOISE_RATE: Mapping[str, Check] = {"rate": _unless_none(_plain(check_noise_rate))}
 HOST_RATE: Mapping[str, Check] = {
     "rate": _unless_none(_plain(check_host_rate, "how many tokens are left"))
+}
+OF_STRUCTURED_MLP: Mapping[str, Check] = {
+    "hidden_features": _plain(check_features, "hidden_features"),
+    "out_features": _plain(check_features, "out_features"),
+    "rate": _unless_none(_plain(check_unit_rate)),
+    "activation": _plain(check_function, "activation"),
+    "block_size": lambda size, layer: check_unit_blocks(
+        layer.hidden_features, size, layer.groups
+    ),
+    "gated": _plain(check_flag, "gated"),
 }
 AXES_OR_NONE: Mapping[str, Check] = {"broadcast_dims": _unless_none(_AXES)}
 AN_ACTIVATION: Mapping[str, Check] = {

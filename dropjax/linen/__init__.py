@@ -42,6 +42,7 @@ from .sequences import RecurrentDropout as RecurrentDropout
 from .sequences import VariationalDropout as VariationalDropout
 from .sequences import WordDropout as WordDropout
 from .sequences import Zoneout as Zoneout
+from .subsets import StructuredDropoutMLP as StructuredDropoutMLP
 from .subsets import SubsetBranch as SubsetBranch
 from .weights import DropConnect as DropConnect
 from .weights import DropConnectConv as DropConnectConv
@@ -80,6 +81,7 @@ __all__ = [
     "SpatialDropout1D",
     "SpatialDropout2D",
     "SpatialDropout3D",
+    "StructuredDropoutMLP",
     "SubsetBranch",
     "VariationalDropout",
     "WeightedChannelDropout",

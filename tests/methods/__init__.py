@@ -6,6 +6,7 @@ from tests.methods import (
     _maps,
     _sequences,
     _subsets,
+    _units,
     _weights,
 )
 from tests.methods._row import Method as Method
@@ -17,5 +18,6 @@ METHODS = [
     *_branches.ROWS,
     *_sequences.ROWS,
     *_subsets.ROWS,
+    *_units.ROWS,
     *_weights.ROWS,
 ]

@@ -59,6 +59,7 @@ TESTS = {
     "_indices": ("subset_branch units", "patch_dropout or subset_branch"),
     "_subset_branch": ("subset_branch", "subset_branch"),
     "_spatial_dropout": ("", "spatial-2d"),
+    "_structured_dropout_mlp": ("structured_dropout", "structured_dropout"),
     "_targeted_dropout": ("targeted", "targeted"),
     "_trees": ("trees mixout targeted", "dropconnect] or mixout or targeted"),
     "_variational_dropout": ("", "variational"),
