@@ -260,6 +260,18 @@ def test_renormalized_rows_are_those_of_a_masked_softmax(shared):
     np.testing.assert_allclose(weigh(dropped), weigh(masked), atol=1e-6)
 
 
+def test_dropkey_differs_only_for_queries_that_lost_all_their_keys():
+    x = jax.random.normal(KEY, (1, 1, 200, 3))
+    mask = dj.attention_dropout_mask(KEY, x.shape, 0.5)
+    dropkey = jax.nn.softmax(x - 1e12 * (1 - mask.astype(float)))
+    y = dj.attention_dropout(KEY, jax.nn.softmax(x), 0.5, renormalize=True)
+    some = mask.any(-1, keepdims=True)
+    np.testing.assert_allclose(y, jnp.where(some, dropkey, 0), atol=1e-6)
+    lost = np.asarray(dropkey)[~np.asarray(some[..., 0])]
+    assert len(lost)
+    np.testing.assert_allclose(lost, 1 / 3, rtol=1e-6)
+
+
 def test_renormalized_rows_keep_the_laws():
     x = softmax()
     drop = functools.partial(dj.attention_dropout, KEY, renormalize=True)

@@ -31,8 +31,13 @@ def attention_dropout(
 
     In both cases the weights of a query sum to 1 only on average. With
     `renormalize=True` they sum to 1 exactly, $y_{qk} = m_{qk} x_{qk} / \sum_j m_{qj}
-    x_{qj}$, as if the dropped keys had been masked out before the softmax. A query all
-    of whose keys are dropped gets zeros.
+    x_{qj}$, as if the dropped keys had been masked out before the softmax. This is
+    DropKey, which sets logits to minus infinity instead of weights to zero: both give
+    the same weights and gradients, and neither divides by $1 - rate$. They differ only
+    for a query all of whose keys are dropped. Here it gets zeros; the published DropKey
+    subtracts $10^{12}$ from dropped logits, so that it gets about the mean of all
+    values. DropKey also lets the rate decrease over the layers, which is up to the
+    caller.
 
     Args:
       key: a typed or raw PRNG key. It may be None if nothing is drawn.
@@ -58,7 +63,8 @@ def attention_dropout(
     References:
       Vaswani et al., 2017, "Attention is all you need", NeurIPS. For the variant that
       renormalizes: Zehui, Liu, Huang, Chen, Qiu and Huang, 2019, "DropAttention: a
-      regularization method for fully-connected self-attention networks".
+      regularization method for fully-connected self-attention networks"; Li, Hu, Nie,
+      Han, Jiang, Guo and Liu, 2023, "DropKey for vision transformer", CVPR.
     """
     mask_shape = attention_mask_shape(check_array(x).shape, broadcast_dropout)
     if not check_flag(renormalize, "renormalize"):
