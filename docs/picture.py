@@ -217,6 +217,16 @@ def left_out(name: str, note: str, seed: int, **options: int) -> Panel:
     return Panel(name, note, MAPS, np.asarray(y), kept, PAPER)
 
 
+def thinned() -> Panel:
+    """The columns of an MLP's first kernel that are used, in blocks of three."""
+    matrix, key = weights(), jax.random.key(4)
+    options = {"rate": RATE, "block_size": 3}
+    mask = dj.structured_dropout_mlp_mask(key, matrix.shape[-1:], **options)
+    kept = np.broadcast_to(mask, matrix.shape)
+    note = "hidden units are not computed"
+    return Panel("structured_dropout_mlp", note, WEIGHTS, matrix, kept, PAPER)
+
+
 def embedding() -> Panel:
     """The table is masked, then looked up."""
     key, vectors = jax.random.key(25), jnp.asarray(table())
@@ -356,6 +366,7 @@ def chapters() -> dict[str, list[list[Panel]]]:
             [
                 left_out("subset_branch", "examples are not computed", 3),
                 left_out("subset_branch(axis=1)", "rows are not computed", 2, axis=1),
+                thinned(),
             ],
         ],
         "Weights": [

@@ -42,6 +42,8 @@ GIVEN = {
     "params": PARAMS,
     "pretrained": PARAMS,
     "kernel": jnp.ones((4, 3)),
+    "kernel_in": jnp.ones((4, 6)),
+    "kernel_out": jnp.ones((6, 4)),
     "logit": X[0, 0],
     "examples": 3,
     "old": IMAGE,

@@ -62,8 +62,9 @@ def structured_dropout_mlp(
 
     The kept columns of W_in and rows of W_out are copied into smaller kernels. These
     and the kept hidden units are stored for the backward pass, which writes gradients
-    of the full size, with zeros for dropped units. Copies and gradients take about as
-    much time as the products of a hundred examples, so small batches gain less.
+    of the full size, with zeros for dropped units. On CPUs, copying takes about as long
+    as the products of fifty rows of x: a rate of 0.5 saves time from about a hundred
+    rows on, a rate of 0.1 from about five hundred.
 
     `mask_per=n` draws a subset for each n consecutive examples, and computes these one
     after the other, with kernels copied for each. It is efficient if n examples have
