@@ -219,11 +219,11 @@ def left_out(name: str, note: str, seed: int, **options: int) -> Panel:
 
 def thinned() -> Panel:
     """The columns of an MLP's first kernel that are used, in blocks of three."""
-    matrix, key = weights(), jax.random.key(4)
+    matrix, key = weights(), jax.random.key(5)
     options = {"rate": RATE, "block_size": 3}
     mask = dj.structured_dropout_mlp_mask(key, matrix.shape[-1:], **options)
     kept = np.broadcast_to(mask, matrix.shape)
-    note = "hidden units are not computed"
+    note = "columns of hidden units are not used"
     return Panel("structured_dropout_mlp", note, WEIGHTS, matrix, kept, PAPER)
 
 
