@@ -31,7 +31,6 @@ from dropjax.functional.sequences._attention_logits import (
     Form,
     join_heads,
     logits_of,
-    over_logits,
     product,
     seen_keys,
     split_heads,
@@ -135,7 +134,7 @@ def attend_by_blocks(
     Args:
       words: the data of the PRNG key; None if nothing is drawn.
       arrays: "query", "key" and "value"; if they are needed, "bias", "mask", "keep" and
-        "lengths", which broadcast to the logits.
+        "lengths", which broadcast to the logits with grouped heads.
       form: what is known of the attention.
       sizes: how many queries and how many keys a block has.
     """
@@ -306,18 +305,12 @@ def _pushed_logits(
 
 
 def _split(form: Form, arrays: Arrays) -> dict[str, Array]:
-    """Splits or groups the heads of all arrays."""
-    kv_heads = form.shape[-4]
-    splits: dict[str, Callable[[Array], Array]] = {
-        "query": functools.partial(split_heads, kv_heads=kv_heads),
-        "output": functools.partial(split_heads, kv_heads=kv_heads),
-        "key": lambda x: jnp.swapaxes(x, -2, -3),
-        "value": lambda x: jnp.swapaxes(x, -2, -3),
-        "highest": lambda x: x,
-        "log_total": lambda x: x,
-    }
-    others = functools.partial(over_logits, form=form)
-    return {name: splits.get(name, others)(x) for name, x in arrays.items()}
+    """Puts heads before queries and keys; the other arrays are like the logits."""
+    queries = functools.partial(split_heads, kv_heads=form.shape[-4])
+    splits: dict[str, Callable[[Array], Array]] = {"query": queries, "output": queries}
+    for name in ("key", "value"):
+        splits[name] = functools.partial(jnp.swapaxes, axis1=-2, axis2=-3)
+    return {name: splits.get(name, lambda x: x)(x) for name, x in arrays.items()}
 
 
 def _split_moving(form: Form, moving: Arrays, dtype: Any) -> dict[str, Array]:
