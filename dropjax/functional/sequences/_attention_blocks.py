@@ -31,9 +31,12 @@ from dropjax.functional.sequences._attention_logits import (
     Form,
     join_heads,
     logits_of,
+    merge,
     product,
+    scaled_products,
     seen_keys,
     split_heads,
+    unmerge,
 )
 
 Sizes = tuple[int, int]
@@ -96,8 +99,9 @@ class _Block(NamedTuple):
         row = self.row + jnp.arange(rows, dtype=jnp.int32)
         column = self.column + jnp.arange(columns, dtype=jnp.int32)
         seen = seen_keys(form, row, column, arrays.get("mask"), arrays.get("lengths"))
-        query, key = arrays["query"], arrays["key"]
-        logits = logits_of(form, query, key, arrays.get("bias"), seen)
+        products = scaled_products(form, arrays["query"], arrays["key"])
+        logits = unmerge(products, form.shape[-3])
+        logits = logits_of(logits, arrays.get("bias"), seen)
         if form.shape[-1] % columns:
             real = lax.broadcast_in_dim(
                 column < form.shape[-1], logits.shape, (logits.ndim - 1,)
@@ -175,6 +179,8 @@ def _attend(form: Form, sizes: Sizes, words: Array | None, arrays: Arrays) -> At
     least = jnp.finfo(wide).min
 
     def rows(_: None, row: Array, arrays: Arrays) -> tuple[None, Any]:
+        arrays = {**arrays, "query": merge(arrays["query"])}
+
         def columns(sums: Any, column: Array, arrays: Arrays) -> tuple[Any, None]:
             block = _Block(form, sizes, words, row, column)
 
@@ -185,12 +191,13 @@ def _attend(form: Form, sizes: Sizes, words: Array | None, arrays: Arrays) -> At
                 weights, kept = block.weights(arrays, logits - higher[..., None])
                 values = product(
                     form,
-                    "...kgqs,...ksw->...kgqw",
-                    kept,
+                    "...qs,...sw->...qw",
+                    merge(kept),
                     arrays["value"],
                     dtype,
                     sums=wide,
                 )
+                values = unmerge(values, form.shape[-3])
                 total = total * shrink + weights.sum(-1)
                 return higher, total, weighted * shrink[..., None] + values
 
@@ -229,8 +236,12 @@ def _push(
 
     @functools.partial(jax.checkpoint, prevent_cse=False)
     def rows(_: None, row: Array, arrays: Arrays) -> tuple[None, Any]:
+        arrays = {
+            name: merge(x) if name in ("query", "query_dot") else x
+            for name, x in arrays.items()
+        }
         # On CPUs, products of this form are the fastest in the transpose.
-        arrays = {**arrays, "across": jnp.swapaxes(arrays["query"], -1, -2)}
+        arrays["across"] = jnp.swapaxes(arrays["query"], -1, -2)
 
         @functools.partial(jax.checkpoint, prevent_cse=False)
         def columns(sums: Any, column: Array, arrays: Arrays) -> tuple[Any, None]:
@@ -248,11 +259,11 @@ def _push(
                     moved = _pushed_logits(form, arrays, logits, seen)
                     total = total + (weights * moved).sum(-1)
                     along = along + multiply(
-                        "...kgqs,...ksw->...kgqw", kept * moved, arrays["value"]
+                        "...qs,...sw->...qw", merge(kept * moved), arrays["value"]
                     )
                 if "value_dot" in arrays:
                     across = across + multiply(
-                        "...kgqs,...kws->...kgwq", kept, arrays["value_dot"]
+                        "...qs,...ws->...wq", merge(kept), arrays["value_dot"]
                     )
                 return along, total, across
 
@@ -260,11 +271,11 @@ def _push(
             return _run_if(block.is_needed(blind, arrays), add, sums), None
 
         zeros = _zeros(form, sizes, words, arrays)
-        along = _spread(zeros, width)
+        along = merge(_spread(zeros, width))
         sums = along, zeros, jnp.swapaxes(along, -1, -2)
         sums, _ = _over(_KEYS, sizes[1], form.shape[-1], columns, sums, arrays)
         along, total, across = sums
-        along = along + jnp.swapaxes(across, -1, -2)
+        along = unmerge(along + jnp.swapaxes(across, -1, -2), form.shape[-3])
         output = arrays["output"].astype(wide)
         output = (along - output * total[..., None]).astype(dtype)
         return None, (output, jnp.zeros_like(total), total)
@@ -286,16 +297,16 @@ def _pushed_logits(
 ) -> Array:
     """The derivative of a block of logits."""
     dtype = arrays["query"].dtype
-    moved = jnp.zeros_like(logits)
+    moved = jnp.zeros_like(merge(logits))
     for pair, subscripts in (
-        (("query_dot", "key"), "...kgqd,...ksd->...kgqs"),
-        (("across", "key_dot"), "...kgdq,...kds->...kgqs"),
+        (("query_dot", "key"), "...qd,...sd->...qs"),
+        (("across", "key_dot"), "...dq,...ds->...qs"),
     ):
         if pair[0] in arrays and pair[1] in arrays:
             moved = moved + product(
                 form, subscripts, arrays[pair[0]], arrays[pair[1]], dtype
             )
-    moved = moved * jnp.asarray(form.scale, logits.dtype)
+    moved = unmerge(moved, form.shape[-3]) * jnp.asarray(form.scale, logits.dtype)
     if "bias_dot" in arrays:
         moved = moved + jnp.broadcast_to(arrays["bias_dot"], logits.shape)
     if seen is None:

@@ -49,6 +49,7 @@ from dropjax.functional.sequences._attention_logits import (
     join_heads,
     logits_of,
     over_logits,
+    scaled_products,
     seen_keys,
     split_heads,
 )
@@ -303,7 +304,7 @@ def _attend_in_one_piece(
     seen = seen_keys(form, rows, columns, arrays.get("mask"), arrays.get("lengths"))
     query, key = split_heads(arrays["query"], kv_heads), arrays["key"]
     key = jnp.swapaxes(key, -2, -3)
-    logits = logits_of(form, query, key, arrays.get("bias"), seen)
+    logits = logits_of(scaled_products(form, query, key), arrays.get("bias"), seen)
     logits = lax.collapse(logits, logits.ndim - 4, logits.ndim - 2)
     highest = lax.stop_gradient(logits.max(-1, keepdims=True, initial=-jnp.inf))
     exponentials = jnp.exp(logits - highest)
