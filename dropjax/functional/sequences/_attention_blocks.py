@@ -51,6 +51,9 @@ _QUERIES = {"query": -2, "output": -2, "highest": -1, "log_total": -1, "bias": -
 _QUERIES |= {"mask": -2, "keep": -2, "query_dot": -2, "bias_dot": -2}
 _KEYS = {"key": -2, "value": -2, "bias": -1, "mask": -1, "keep": -1}
 _KEYS |= {"key_dot": -1, "value_dot": -1, "bias_dot": -1}
+# What the last block is padded with, if not zeros. The weights of queries that do not
+# exist are zeros, whatever the bias that they share with others.
+_PADDING = {"highest": jnp.inf}
 
 
 class Attended(NamedTuple):
@@ -361,7 +364,7 @@ def _over(
     """Scans over blocks; the step gets the first position and the arrays cut to it."""
     count = -(-length // size)
     cut = {
-        name: _cut(arrays[name], axis, count, size)
+        name: _cut(arrays[name], axis, count, size, _PADDING.get(name, 0))
         for name, axis in axes.items()
         if name in arrays and arrays[name].shape[axis] > 1
     }
@@ -373,12 +376,13 @@ def _over(
     return lax.scan(turn, start, (jnp.arange(count, dtype=jnp.int32), cut))
 
 
-def _cut(x: Array, axis: int, count: int, size: int) -> Array:
-    """Cuts an axis into blocks along a new first axis; pads the last with zeros."""
+def _cut(x: Array, axis: int, count: int, size: int, padding: float) -> Array:
+    """Cuts an axis into blocks along a new first axis, and pads the last block."""
     axis += x.ndim
     missing = count * size - x.shape[axis]
     if missing:
-        x = jnp.pad(x, [(0, missing if n == axis else 0) for n in range(x.ndim)])
+        sides = [(0, missing if n == axis else 0) for n in range(x.ndim)]
+        x = jnp.pad(x, sides, constant_values=padding)
     x = x.reshape(*x.shape[:axis], count, size, *x.shape[axis + 1 :])
     return jnp.moveaxis(x, axis, 0)
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Inexact, Key
 
-from dropjax._apply import apply_mask, drop, drop_by, redrawn, widened
+from dropjax._apply import apply_mask, drop, drop_by, nan_where, redrawn, widened
 from dropjax._checks import check_array, check_flag, check_rank, check_shape
 from dropjax._masks import draw_mask, keep_mask
 from dropjax._types import KeyLike, RateLike
@@ -125,8 +125,8 @@ def _renormalize(
     mask_shape: tuple[int, ...],
 ) -> Inexact[Array, "*shape"]:
     mask = draw_mask(key, keep, mask_shape)
-    # The scaling cancels, but it makes a NaN rate visible.
-    kept = apply_mask(widened(x), mask, keep=keep)
+    # Not scaled: where keys have rates of their own, the scaling would not cancel.
+    kept = nan_where(keep, apply_mask(widened(x), mask))
     total = kept.sum(-1, keepdims=True)
     share = kept / jnp.where(total == 0, jnp.ones_like(total), total)
     return apply_mask(share.astype(x.dtype), mask)

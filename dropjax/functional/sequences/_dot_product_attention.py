@@ -253,6 +253,8 @@ def _block_sizes(
     known = not any(map(is_symbolic, lengths))
     drawn = draw.key is None or has_windows(draw.key)
     asked = check_block_size(block_size)
+    if known and 0 in lengths:
+        return None
     if asked is None:
         short = known and (queries * keys <= _SHORT**2 or min(queries, keys) < _FEWEST)
         if short or not (known and drawn and module is None):
