@@ -370,10 +370,12 @@ def _over(
     }
 
     def turn(carry: Any, turn: tuple[Array, Arrays]) -> tuple[Any, Any]:
-        index, blocks = turn
-        return step(carry, index * jnp.int32(size), {**arrays, **blocks})
+        first, blocks = turn
+        return step(carry, first, {**arrays, **blocks})
 
-    return lax.scan(turn, start, (jnp.arange(count, dtype=jnp.int32), cut))
+    # Positions that the step computed would be stored by a loop of their own.
+    firsts = jnp.arange(0, count * size, size, dtype=jnp.int32)
+    return lax.scan(turn, start, (firsts, cut))
 
 
 def _cut(x: Array, axis: int, count: int, size: int, padding: float) -> Array:

@@ -54,12 +54,12 @@ from dropjax.functional.sequences._attention_logits import (
     split_heads,
 )
 
-# How many attention weights a block has: on CPUs as many as stay in the cache, and
-# elsewhere as many as keep the device busy.
-_ON_CPU = 2**21
-_ELSEWHERE = 2**25
-# The fewest and the most queries or keys of a block.
+# On CPUs, blocks have as many attention weights as stay in the cache, and at least and
+# at most this many queries and keys.
+_CACHED = 2**21
 _FEWEST, _MOST = 64, 1024
+# Elsewhere a block is a few launches, whose number should not grow with the batch.
+_LAUNCHED = 512, 512
 # Up to this many queries and keys, one piece is faster.
 _SHORT = 256
 
@@ -259,7 +259,7 @@ def _block_sizes(
         short = known and (queries * keys <= _SHORT**2 or min(queries, keys) < _FEWEST)
         if short or not (known and drawn and module is None):
             return None
-        return _chosen(form, _ON_CPU), _chosen(form, _ELSEWHERE)
+        return _even(lengths, _in_the_cache(form)), _even(lengths, _LAUNCHED)
     if known and asked[0] >= queries and asked[1] >= keys:
         return None
     check_blocks(block_size, module, known, None if drawn else draw.key)
@@ -267,19 +267,21 @@ def _block_sizes(
     return sizes, sizes
 
 
-def _chosen(form: Form, weights: int) -> Sizes:
-    """Blocks with about this many weights, twice as many keys as queries or more."""
+def _in_the_cache(form: Form) -> Sizes:
+    """Twice as many keys as queries or more, because long rows are faster."""
     heads = math.prod(n for n in form.shape[:-2] if not is_symbolic(n))
-    each = max(1, weights // max(1, heads))
+    each = max(1, _CACHED // max(1, heads))
     keys = min(max(2 ** round(math.log2(2 * math.sqrt(each))), _FEWEST), _MOST)
-    queries = min(max(each // keys, _FEWEST), _MOST)
-    return _even(form.shape[-2], queries), _even(form.shape[-1], keys)
+    return min(max(each // keys, _FEWEST), _MOST), keys
 
 
-def _even(length: int, size: int) -> int:
-    """The size of as many blocks, with the least padding."""
-    count = -(-length // size)
-    return min(length, -(-length // (8 * count)) * 8)
+def _even(lengths: tuple[int, int], most: Sizes) -> Sizes:
+    """Sizes up to these for the same number of blocks, with the least padding."""
+    queries, keys = (
+        min(n, -(-n // (8 * -(-n // size))) * 8)
+        for n, size in zip(lengths, most, strict=True)
+    )
+    return queries, keys
 
 
 def _attend_in_blocks(
