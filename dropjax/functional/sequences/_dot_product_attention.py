@@ -54,8 +54,8 @@ from dropjax.functional.sequences._attention_logits import (
     split_heads,
 )
 
-# On CPUs, blocks have as many attention weights as stay in the cache, and at least and
-# at most this many queries and keys.
+# On CPUs, blocks have as many attention weights as stay in the cache, at least and at
+# most this many queries, and at most as many keys.
 _CACHED = 2**21
 _FEWEST, _MOST = 64, 1024
 # Elsewhere a block is a few launches, whose number should not grow with the batch.
@@ -268,11 +268,10 @@ def _block_sizes(
 
 
 def _in_the_cache(form: Form) -> Sizes:
-    """Twice as many keys as queries or more, because long rows are faster."""
+    """Rows of as many keys as possible, because long rows are faster."""
     heads = math.prod(n for n in form.shape[:-2] if not is_symbolic(n))
-    each = max(1, _CACHED // max(1, heads))
-    keys = min(max(2 ** round(math.log2(2 * math.sqrt(each))), _FEWEST), _MOST)
-    return min(max(each // keys, _FEWEST), _MOST), keys
+    keys = min(form.shape[-1], _MOST)
+    return min(max(_CACHED // max(1, heads * keys), _FEWEST), _MOST), keys
 
 
 def _even(lengths: tuple[int, int], most: Sizes) -> Sizes:
