@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from sidebyside import contenders as who
-from sidebyside import memory, method_rows, weight_rows
+from sidebyside import memory, method_rows, subset_rows, weight_rows
 from sidebyside.timing import Result
 
 SCRATCH_BYTES = 1024
@@ -56,6 +56,13 @@ _EXAMPLES = {
     (0.3, "forward+backward"): (6, 0.02),
 }
 _WIDE_BYTES = 2**30
+# The largest shares of the time and of the FLOPs of the net without dropout.
+_LEFT_OUT = {
+    (subset_rows.EXAMPLES, 0.1): (1.03, None),
+    (subset_rows.TOKENS, 0.1): (1.03, None),
+    (subset_rows.EXAMPLES, 0.4): (0.70, 0.66),
+    (subset_rows.TOKENS, 0.4): (0.60, 0.55),
+}
 _DENSE_LAYERS = 3
 _PAIRS = {
     "compile": ((who.OURS, who.FLAX), (who.OURS_FAST, who.FLAX)),
@@ -83,6 +90,7 @@ def verdicts(results: Sequence[Result], backend: str) -> list[Verdict]:
         *_overheads(results, backend),
         *_masks_per_example(results),
         *_without_masks(results),
+        *_left_out(results),
         *_no_slower(results),
         *_beside_peers(results),
     ]
@@ -217,6 +225,23 @@ def _without_masks(results: Sequence[Result]) -> Iterator[Verdict]:
                 f"{times:.2f}x",
                 times <= _DENSE_LAYERS,
             )
+
+
+def _left_out(results: Sequence[Result]) -> Iterator[Verdict]:
+    for row in _group(results, subset_rows.GROUP):
+        if row.settings["width"] < subset_rows.WIDTH:
+            continue
+        plain, rate = row.contenders[who.NONE], row.settings["rate"]
+        for name in (subset_rows.EXAMPLES, subset_rows.TOKENS):
+            own, (time, flops) = row.contenders[name], _LEFT_OUT[name, rate]
+            shares = own["times_floor"], own["flops"] / plain["flops"]
+            wanted = f"at most {time:g} of the time of {who.NONE}"
+            met = shares[0] <= time
+            if flops is not None:
+                wanted += f", {flops:g} of its FLOPs"
+                met = met and shares[1] <= flops
+            measured = f"{shares[0]:.2f}, {shares[1]:.2f} of the FLOPs"
+            yield Verdict(f"{row.name}, {name}", wanted, measured, met)
 
 
 def _no_slower(results: Sequence[Result]) -> Iterator[Verdict]:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from sidebyside import contenders as who
-from sidebyside import memory, method_rows, training, weight_rows
+from sidebyside import memory, method_rows, subset_rows, training, weight_rows
 from sidebyside.contenders import RATE, Contender
 from sidebyside.net_rows import SITES, Nets, compile_row, rows_of
 from sidebyside.timing import Call, Row, both_ways, input_sets, jitted
@@ -35,6 +35,7 @@ def all_rows(*, quick: bool) -> list[Row]:
         _tree_row(quick),
         *weight_rows.rows_of(quick),
         *rows_of(_nets(quick)),
+        *subset_rows.rows_of(quick),
         compile_row(*((6, 2) if quick else (SITES, None))),
         eager_row(),
         *(() if quick else method_rows.rows_of()),

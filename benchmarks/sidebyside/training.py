@@ -58,21 +58,10 @@ def resnet(channels: int, side: int, batch: int) -> Net:
 def transformer(width: int, heads: int, length: int, batch: int) -> Net:
     """A pre-norm block, dropout at the four places of the usual one."""
 
-    def norm(x: jax.Array, scale: jax.Array) -> jax.Array:
-        centred = x - x.mean(-1, keepdims=True)
-        return centred * lax.rsqrt(jnp.var(x, -1, keepdims=True) + 1e-6) * scale
-
-    def attend(drop: Drop, p: Params, x: jax.Array, key: jax.Array) -> jax.Array:
-        q, k, v = jnp.einsum("bld,dnhe->nbhle", x, p["qkv"])
-        scores = jnp.einsum("bhqe,bhke->bhqk", q, k) / math.sqrt(width / heads)
-        weights = drop(key, jax.nn.softmax(scores))
-        return jnp.einsum("bhqk,bhke,hed->bqd", weights, v, p["out"])
-
     def block(drop: Drop, p: Params, x: jax.Array, key: jax.Array) -> jax.Array:
         keys = jax.random.split(key, 4)
-        x = x + drop(keys[1], attend(drop, p, norm(x, p["scale1"]), keys[0]))
-        hidden = jax.nn.gelu(norm(x, p["scale2"]) @ p["up"])
-        return x + drop(keys[3], drop(keys[2], hidden) @ p["down"])
+        x = x + drop(keys[1], attention_branch(drop, p, x, keys[0]))
+        return x + drop(keys[3], dense_branch(drop, p, x, keys[2]))
 
     shapes = {
         "qkv": (width, 3, heads, width // heads),
@@ -83,6 +72,25 @@ def transformer(width: int, heads: int, length: int, batch: int) -> Net:
         "scale2": (width,),
     }
     return Net(block, shapes, (batch, length, width))
+
+
+def attention_branch(drop: Drop, p: Params, x: jax.Array, key: jax.Array) -> jax.Array:
+    """A norm and self-attention, dropout of its weights."""
+    q, k, v = jnp.einsum("bld,dnhe->nbhle", _norm(x, p["scale1"]), p["qkv"])
+    scores = jnp.einsum("bhqe,bhke->bhqk", q, k) / math.sqrt(q.shape[-1])
+    weights = drop(key, jax.nn.softmax(scores))
+    return jnp.einsum("bhqk,bhke,hed->bqd", weights, v, p["out"])
+
+
+def dense_branch(drop: Drop, p: Params, x: jax.Array, key: jax.Array) -> jax.Array:
+    """A norm and two dense layers, dropout between them."""
+    hidden = jax.nn.gelu(_norm(x, p["scale2"]) @ p["up"])
+    return drop(key, hidden) @ p["down"]
+
+
+def _norm(x: jax.Array, scale: jax.Array) -> jax.Array:
+    centred = x - x.mean(-1, keepdims=True)
+    return centred * lax.rsqrt(jnp.var(x, -1, keepdims=True) + 1e-6) * scale
 
 
 def training_step(net: Net, drop: Drop, depth: int, *, scanned: bool) -> Callable:

@@ -6,6 +6,7 @@ import json
 import resource
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -28,7 +29,14 @@ def _as_the_program_is_run(monkeypatch):
 @pytest.fixture
 def tiny(monkeypatch):
     """The rows that are small whatever the grid: one array, one net, one call."""
-    from sidebyside import contenders, net_rows, rows, training, weight_rows
+    from sidebyside import (
+        contenders,
+        net_rows,
+        rows,
+        subset_rows,
+        training,
+        weight_rows,
+    )
 
     monkeypatch.setattr(contenders, "absent", lambda: list(contenders.PEERS))
     monkeypatch.setattr(net_rows, "growth", lambda *net: 1.0)
@@ -37,6 +45,7 @@ def tiny(monkeypatch):
         rows.array_row("dropout", (16, 32), "float32", 0.1, backward=True),
         scanned,
         rows.eager_row(),
+        subset_rows.subset_row(8, 2, 5, 10, 0.4),
         weight_rows.examples_row(128, 8, 0.5, "forward"),
         weight_rows.examples_row(4, 8, 0.5, "forward", plain=False),
         weight_rows.gaussian_row(4, 8, "forward+backward"),
@@ -117,6 +126,23 @@ def test_a_method_that_is_slower_than_its_fastest_peer_is_told():
     assert (own.met, own.measured) == (False, "1.50 s against 1.00 s")
     assert fast.met is None
     assert fast.measured.endswith(", too noisy to tell")
+
+
+def test_branches_left_out_have_bars_for_time_and_flops():
+    from sidebyside import bars, subset_rows, timing
+
+    rows = [subset_rows.subset_row(16, 2, 20, 10, rate) for rate in subset_rows.RATES]
+    results = [timing.measure(row, 1, lambda: None) for row in rows]
+    for result in results:
+        flops = {name: one["flops"] for name, one in result.contenders.items()}
+        assert flops[subset_rows.TOKENS] < flops[subset_rows.EXAMPLES]
+        assert flops[subset_rows.EXAMPLES] < flops["no dropout"]
+    assert not bars.verdicts(results, "cpu")
+    wide = [replace(it, settings={**it.settings, "width": 256}) for it in results]
+    low, _, high, tokens = bars.verdicts(wide, "cpu")
+    assert low.wanted == "at most 1.03 of the time of no dropout"
+    assert high.wanted == "at most 0.7 of the time of no dropout, 0.66 of its FLOPs"
+    assert tokens.bar == f"{rows[1].name}, {subset_rows.TOKENS}"
 
 
 @pytest.mark.slow
