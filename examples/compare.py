@@ -2,13 +2,16 @@
 
 Trains the same network with each method from several seeds, and with config.rates at
 each of these rates. All seeds of a method are trained at once, vmapped in one jitted
-program. Writes compare.md, compare.json and compare.png to the workdir.
+program, or one after another where train.py would not scan over the steps. The methods
+take turns, an epoch each, so that other load affects their times equally. Writes
+compare.md, compare.json and compare.png to the workdir.
 """
 
 import dataclasses
 import math
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 # Imported first: it reports missing packages.
@@ -21,9 +24,19 @@ from ml_collections import ConfigDict
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
-from training import command_line, curves, data, models, settings, steps, workdir
+from training import (
+    command_line,
+    curves,
+    data,
+    ensemble,
+    models,
+    settings,
+    steps,
+    workdir,
+)
 from training.data import Dataset
 from training.experiment import prepare
+from training.loop import scans
 from training.reporting import progress_bar, table
 
 _SPREAD = "standard deviation"
@@ -38,12 +51,15 @@ class Row:
       rate: its rate.
       accuracies: the final accuracy on the test split, for each seed.
       losses: the loss on the test split after each epoch, ``[epoch][seed]``.
+      seconds: the time of a network's steps in each epoch, the mean over the seeds; on
+        a CPU the time of all its cores. The first epoch compiles.
     """
 
     method: str
     rate: float
     accuracies: tuple[float, ...]
     losses: tuple[tuple[float, ...], ...]
+    seconds: tuple[float, ...]
 
     def cells(self, unit: float) -> tuple[str, ...]:
         """Return the cells of the table row, with losses in the given unit."""
@@ -57,6 +73,7 @@ class Row:
             "" if spreads[0] is None else f"{spreads[0]:.2%}",
             f"{loss:.4f}",
             "" if spreads[1] is None else f"{spreads[1]:.4f}",
+            f"{np.median(self.seconds):.3g}",
             str(len(self.accuracies)),
         )
 
@@ -107,12 +124,16 @@ def compare(config: ConfigDict, dataset: Dataset, console: Console) -> list[Row]
       The rows of the table.
     """
     with progress_bar(console) as bar:
-        rows = [
-            _train(config, method, rate, dataset, bar)
+        runs = [
+            _Run(config, method, rate, dataset, bar)
             for method in models.METHODS[config.model]
             if method in config.methods
             for rate in _rates(config, method)
         ]
+        for _ in range(config.epochs):
+            for run in runs:
+                run.epoch()
+    rows = [run.row() for run in runs]
     console.print(_table(config, rows))
     return rows
 
@@ -123,10 +144,10 @@ def _table(config: ConfigDict, rows: Sequence[Row]) -> Table:
     means = [name.removesuffix(", mean") for name in header if name != _SPREAD]
     result = table(*means, title=f"{config.model} on {config.dataset}")
     for row in rows:
-        *first, accuracy, spread, loss, deviation, seeds = row.cells(unit)
+        *first, accuracy, spread, loss, deviation, seconds, seeds = row.cells(unit)
         pairs = (accuracy, spread), (loss, deviation)
         joined = (" ± ".join(filter(None, pair)) for pair in pairs)
-        result.add_row(*first, *joined, seeds)
+        result.add_row(*first, *joined, seconds, seeds)
     if config.seeds > 1:
         result.caption = f"means ± {_SPREAD}s over the seeds"
     return result
@@ -137,28 +158,78 @@ def _rates(config: ConfigDict, method: str) -> tuple[float, ...]:
     return config.rates if rate and config.rates else (rate,)
 
 
-def _train(
-    config: ConfigDict, method: str, rate: float, dataset: Dataset, bar: Progress
-) -> Row:
-    experiment = prepare(_single(config, method, rate), dataset)
-    task = bar.add_task(f"{method} {rate:g}", total=config.epochs, text="")
-    state = jax.jit(experiment.init)(experiment.key)
-    advance = jax.jit(experiment.scan(experiment.steps_per_epoch), donate_argnums=1)
-    count = jax.jit(experiment.count)
-    train = jax.device_put((dataset.train.inputs, dataset.train.labels))
-    losses, accuracies = [], ()
-    for _ in range(config.epochs):
-        state = advance(experiment.key, state, *train)
-        tested = steps.evaluate(count, state.params, dataset.test)
-        loss, accuracies = (tuple(np.atleast_1d(it).tolist()) for it in tested)
-        losses.append(loss)
-        bar.update(task, advance=1, text=f"test loss {np.mean(loss):.4f}")
-    return Row(method, rate, accuracies, tuple(losses))
+class _Run:
+    """The networks of a method, one for each seed, and what they have reached."""
+
+    def __init__(
+        self,
+        config: ConfigDict,
+        method: str,
+        rate: float,
+        dataset: Dataset,
+        bar: Progress,
+    ) -> None:
+        self._method, self._rate, self._bar = method, rate, bar
+        self._task = bar.add_task(f"{method} {rate:g}", total=config.epochs, text="")
+        train = (dataset.train.inputs, dataset.train.labels)
+        scanned = scans(config, dataset.train.inputs.nbytes)
+        nets = config.seeds if scanned else 1
+        experiment = prepare(_single(config, method, rate, nets), dataset)
+        length = experiment.steps_per_epoch
+        if scanned:
+            train = jax.device_put(train)
+            self._keys = [experiment.key]
+            self._advance = jax.jit(experiment.scan(length), donate_argnums=1)
+        else:
+            self._keys = list(ensemble.keys(config.seed, config.seeds))
+            self._advance = experiment.feed(length)
+        self._train, self._test = train, dataset.test
+        self._count = jax.jit(experiment.count)
+        self._states = list(map(jax.jit(experiment.init), self._keys))
+        self._seeds = config.seeds
+        self._losses: list[tuple[float, ...]] = []
+        self._seconds: list[float] = []
+
+    def epoch(self) -> None:
+        """Train all networks for an epoch and test them."""
+        _, clock = _clock()
+        began = clock()
+        self._states = jax.block_until_ready(
+            [
+                self._advance(key, state, *self._train)
+                for key, state in zip(self._keys, self._states, strict=True)
+            ]
+        )
+        self._seconds.append((clock() - began) / self._seeds)
+        self._losses.append(self._measure()[0])
+        text = f"test loss {np.mean(self._losses[-1]):.4f}"
+        self._bar.update(self._task, advance=1, text=text)
+
+    def row(self) -> Row:
+        """Return the results."""
+        losses, seconds = tuple(self._losses), tuple(self._seconds)
+        return Row(self._method, self._rate, self._measure()[1], losses, seconds)
+
+    def _measure(self) -> tuple[tuple[float, ...], ...]:
+        """The loss and the accuracy of each network on the test split."""
+        tested = [
+            steps.evaluate(self._count, state.params, self._test)
+            for state in self._states
+        ]
+        return tuple(tuple(np.hstack(it).tolist()) for it in zip(*tested, strict=True))
 
 
-def _single(config: ConfigDict, method: str, rate: float) -> ConfigDict:
+def _clock() -> tuple[str, Callable[[], float]]:
+    """The name of the time of an epoch, and its clock."""
+    # Other load on the machine affects the time on a CPU less than that on the wall.
+    if jax.default_backend() == "cpu":
+        return "CPU s/epoch", time.process_time
+    return "s/epoch", time.perf_counter
+
+
+def _single(config: ConfigDict, method: str, rate: float, nets: int) -> ConfigDict:
     copy = config.copy_and_resolve_references()
-    copy.update(method=method, rate=rate, nets=config.seeds)
+    copy.update(method=method, rate=rate, nets=nets)
     return copy
 
 
@@ -167,7 +238,8 @@ def _header(config: ConfigDict) -> tuple[tuple[str, ...], float]:
     text = config.dataset in data.TEXTS
     loss, unit = ("bits per character", math.log(2)) if text else ("test loss", 1.0)
     accuracy = ("test accuracy, mean", _SPREAD)
-    return ("method", "rate", *accuracy, f"{loss}, mean", _SPREAD, "seeds"), unit
+    losses, (seconds, _) = (f"{loss}, mean", _SPREAD), _clock()
+    return ("method", "rate", *accuracy, *losses, seconds, "seeds"), unit
 
 
 def _write(folder: Path, config: ConfigDict, rows: Sequence[Row]) -> None:

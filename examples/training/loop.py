@@ -35,7 +35,7 @@ class Trainer:
         self.epochs = config.epochs
         self.examples_per_step = config.batch_size * config.nets
         train = experiment.dataset.train
-        self.scanned = _scans(config, train.inputs.nbytes)
+        self.scanned = scans(config, train.inputs.nbytes)
         self._data: tuple[Any, Any] = (train.inputs, train.labels)
         if self.scanned:
             self._data = jax.device_put(self._data)
@@ -111,7 +111,13 @@ class Trainer:
         return {"loss": float(np.mean(loss)), "accuracy": float(np.mean(accuracy))}
 
 
-def _scans(config: ConfigDict, size: int) -> bool:
+def scans(config: ConfigDict, size: int) -> bool:
+    """Return whether to keep the train split on the device and scan over the steps.
+
+    Args:
+      config: the settings; see `training.settings`.
+      size: the bytes of the train split.
+    """
     if config.nets > 1:
         return True
     if config.scan != "auto":

@@ -1,6 +1,7 @@
-"""A residual network for images in Flax Linen, with a choice of three methods.
+"""A residual network for images in Flax Linen, with a choice of four methods.
 
-Drop path drops whole branches, deeper ones more often; drop block and spatial dropout
+Drop path drops whole branches, deeper ones more often; subset does the same for a fixed
+number of examples, and does not compute their branches. Drop block and spatial dropout
 drop squares and whole feature maps within a branch.
 """
 
@@ -10,17 +11,34 @@ from flax import linen as nn
 from dropjax import linen as djl
 from dropjax.schedules import linear_over_depth
 
-METHODS = ("none", "spatial", "drop_block", "drop_path")
+METHODS = ("none", "spatial", "drop_block", "drop_path", "subset")
 _BLOCKS_PER_STAGE = 2
 _SIDE = 5
 
 
-class Block(nn.Module):
-    """A residual block of two convolutions, each after a norm and ReLU."""
+class Branch(nn.Module):
+    """Two convolutions, each after a norm and ReLU."""
 
-    method: str
-    rate: float
+    rates: dict[str, float]
+    channels: int
+    strides: tuple[int, int]
+
+    @nn.compact
+    def __call__(self, x: jax.Array, deterministic: bool) -> jax.Array:
+        """Return what a block adds to its input."""
+        maps, squares = self.rates["spatial"], self.rates["drop_block"]
+        y = nn.Conv(self.channels, (3, 3), self.strides)(nn.relu(_norm()(x)))
+        y = djl.SpatialDropout2D(maps)(y, deterministic)
+        y = djl.DropBlock2D(squares, block_size=_SIDE)(y, deterministic)
+        return nn.Conv(self.channels, (3, 3))(nn.relu(_norm()(y)))
+
+
+class Block(nn.Module):
+    """A residual block, with a convolution as its shortcut where the width changes."""
+
+    rates: dict[str, float]
     path_rate: float
+    subset_rate: float
     channels: int
     stride: int
 
@@ -28,15 +46,16 @@ class Block(nn.Module):
     def __call__(self, x: jax.Array, deterministic: bool) -> jax.Array:
         """Return the features of a batch of images."""
         strides = (self.stride, self.stride)
-        y = nn.relu(_norm()(x))
+        # With batch normalization in the branch, its statistics would be those of the
+        # subset.
+        branch = djl.SubsetBranch(
+            Branch(self.rates, self.channels, strides, parent=None),
+            self.subset_rate,
+            name="branch",
+        )
+        y = branch(x, deterministic=deterministic)
         if x.shape[-1] != self.channels:
-            x = nn.Conv(self.channels, (1, 1), strides, name="shortcut")(y)
-        y = nn.Conv(self.channels, (3, 3), strides)(y)
-        maps = self.rate if self.method == "spatial" else 0.0
-        blocks = self.rate if self.method == "drop_block" else 0.0
-        y = djl.SpatialDropout2D(maps)(y, deterministic)
-        y = djl.DropBlock2D(blocks, block_size=_SIDE)(y, deterministic)
-        y = nn.Conv(self.channels, (3, 3))(nn.relu(_norm()(y)))
+            x = nn.Conv(self.channels, (1, 1), strides, name="shortcut")(x)
         return x + djl.DropPath(self.path_rate)(y, deterministic)
 
 
@@ -51,15 +70,18 @@ class Residual(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, deterministic: bool) -> jax.Array:
         """Return the logits of a batch of images."""
-        rate = self.rate if self.method == "drop_path" else 0.0
+        rates = {name: self.rate if name == self.method else 0.0 for name in METHODS}
         depth = len(self.channels) * _BLOCKS_PER_STAGE
-        rates = iter(linear_over_depth(rate, depth).tolist())
+        paths, subsets = (
+            iter(linear_over_depth(rates[it], depth).tolist())
+            for it in ("drop_path", "subset")
+        )
         x = nn.Conv(self.channels[0], (3, 3), (2, 2))(x)
         for stage, width in enumerate(self.channels):
             for index in range(_BLOCKS_PER_STAGE):
                 stride = 2 if stage and not index else 1
                 name = f"stage_{stage}_block_{index}"
-                noise = (self.method, self.rate, next(rates))
+                noise = (rates, next(paths), next(subsets))
                 x = Block(*noise, width, stride, name=name)(x, deterministic)
         x = nn.relu(_norm()(x)).mean((1, 2))
         return nn.Dense(self.classes, name="logits")(x)

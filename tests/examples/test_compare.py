@@ -32,12 +32,13 @@ def test_a_comparison(tmp_path: Path, run_compare: Program) -> None:
     for row in content["rows"]:
         assert len(row["accuracies"]) == 2
         assert np.shape(row["losses"]) == (2, 2)
+        assert len(row["seconds"]) == 2
         low, high = sorted(row["accuracies"])
         assert row["deviation"] == pytest.approx((high - low) / 2**0.5)
     lines = (tmp_path / "compare.md").read_text().splitlines()
     assert lines[0] == (
         "| method | rate | test accuracy, mean | standard deviation "
-        "| test loss, mean | standard deviation | seeds |"
+        "| test loss, mean | standard deviation | CPU s/epoch | seeds |"
     )
     assert len(lines) == 5
     for name in ("none", "dropout", "dropconnect"):
@@ -71,8 +72,9 @@ def test_its_runs_are_those_of_the_training_program(tmp_path: Path) -> None:
 
 
 def test_one_seed_has_no_deviation() -> None:
-    row = compare.Row("dropout", 0.5, (0.5,), ((2.0,), (1.0,)))
-    assert row.cells(0.5) == ("dropout", "0.5", "50.00%", "", "2.0000", "", "1")
+    row = compare.Row("dropout", 0.5, (0.5,), ((2.0,), (1.0,)), (9.0, 0.25, 0.5))
+    cells = ("dropout", "0.5", "50.00%", "", "2.0000", "", "0.5", "1")
+    assert row.cells(0.5) == cells
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,8 @@ LINES = [
     for epoch in (1, 2, 3)
 ]
 ROWS = [
-    compare.Row("none", 0.0, (0.9, 0.8), ((1.0, 2.0),)),
-    compare.Row("dropout", 0.25, (0.9, 0.8), ((1.0, 2.0),)),
+    compare.Row("none", 0.0, (0.9, 0.8), ((1.0, 2.0),), (0.5,)),
+    compare.Row("dropout", 0.25, (0.9, 0.8), ((1.0, 2.0),), (0.5,)),
 ]
 
 
@@ -33,7 +33,7 @@ PICTURES: dict[str, Callable[[], None]] = {
     "learning curves": lambda: curves.draw(HERE, "a run", LINES),
     "comparison": lambda: curves.draw_comparison(HERE, "nets", "loss", 1.0, ROWS),
     "one seed": lambda: curves.draw_comparison(
-        HERE, "nets", "loss", 1.0, [compare.Row("none", 0.0, (0.9,), ((1.0,),))]
+        HERE, "nets", "loss", 1.0, [compare.Row("none", 0.0, (0.9,), ((1.0,),), (0.5,))]
     ),
     "sweep": lambda: curves.draw_sweep(HERE, "nets", ROWS),
     "uncertainty": draw_uncertainty,

@@ -26,7 +26,7 @@ PLACES = {
 def comparison(method: str) -> object:
     config = settings.comparison_config()
     rows = [
-        compare.Row(name, 0.5, (0.981, 0.976), ((1.2, 1.3), (0.07, 0.09)))
+        compare.Row(name, 0.5, (0.981, 0.976), ((1.2, 1.3), (0.07, 0.09)), (0.5, 0.4))
         for name in ("none", method)
     ]
     return compare._table(config, rows)
