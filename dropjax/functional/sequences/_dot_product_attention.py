@@ -58,6 +58,9 @@ from dropjax.functional.sequences._attention_logits import (
 # most this many queries, and at most as many keys.
 _CACHED = 2**21
 _FEWEST, _MOST = 64, 1024
+# Blocks have at most this share of the queries, or this many, to be a small part of the
+# memory.
+_SHARE, _SPARED = 16, 128
 # Elsewhere a block is a few launches, whose number should not grow with the batch.
 _LAUNCHED = 512, 512
 # Up to this many queries and keys, one piece is faster.
@@ -271,7 +274,9 @@ def _in_the_cache(form: Form) -> Sizes:
     """Rows of as many keys as possible, because long rows are faster."""
     heads = math.prod(n for n in form.shape[:-2] if not is_symbolic(n))
     keys = min(form.shape[-1], _MOST)
-    return min(max(_CACHED // max(1, heads * keys), _FEWEST), _MOST), keys
+    fit = _CACHED // max(1, heads * keys)
+    spared = max(form.shape[-2] // _SHARE, _SPARED)
+    return min(max(fit, _FEWEST), spared, _MOST), keys
 
 
 def _even(lengths: tuple[int, int], most: Sizes) -> Sizes:
