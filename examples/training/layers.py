@@ -12,6 +12,8 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "sigmoid": jax.nn.sigmoid,
     "tanh": jax.nn.tanh,
 }
+# The networks that read characters; the others read images.
+ON_TEXT = ("lstm", "decoder")
 
 
 @dataclasses.dataclass(frozen=True)

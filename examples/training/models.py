@@ -7,7 +7,7 @@ import jax
 from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
-from training import models_linen, models_nnx, residual, transformer
+from training import decoder, models_linen, models_nnx, residual, transformer
 
 HOSTS = {"linen": models_linen, "nnx": models_nnx}
 METHODS = {
@@ -16,9 +16,10 @@ METHODS = {
     "lstm": ("none", "dropout", "dropconnect"),
     "residual": residual.METHODS,
     "transformer": transformer.METHODS,
+    "decoder": decoder.METHODS,
 }
 # Networks that exist in only one of the libraries.
-_HOST_OF = {"residual": "linen", "transformer": "nnx"}
+_HOST_OF = {"residual": "linen", "transformer": "nnx", "decoder": "linen"}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,7 +14,8 @@ from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
 from dropjax import linen as djl
-from training.layers import Style, is_recurrent, style
+from training.decoder import Decoder
+from training.layers import ON_TEXT, Style, is_recurrent, style
 from training.residual import Residual
 
 
@@ -112,11 +113,13 @@ def build(
         net = CNN(style(config), config.channels, config.hidden, classes)
     elif config.model == "residual":
         net = Residual(config.method, config.rate, config.channels, classes)
+    elif config.model == "decoder":
+        net = Decoder(config.method, config.rate, config.hidden, classes)
     else:
         net = LSTM(style(config), config.hidden, classes)
 
     def init(key: jax.Array) -> PyTree:
-        dtype = jnp.int32 if config.model == "lstm" else jnp.float32
+        dtype = jnp.int32 if config.model in ON_TEXT else jnp.float32
         examples = jnp.zeros((1, *shape), dtype)
         return net.init(key, examples, deterministic=True)["params"]
 

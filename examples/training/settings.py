@@ -6,7 +6,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from training import data, layers, models, optimizers, transformer
+from training import data, decoder, layers, models, optimizers, transformer
 from training.errors import UserError
 
 
@@ -125,6 +125,27 @@ def shakespeare_config(method: str) -> ConfigDict:
     return config
 
 
+def decoder_config(method: str) -> ConfigDict:
+    """Return the settings of the transformer on Tiny Shakespeare.
+
+    Args:
+      method: "none", "dropout", "attention" or "all".
+
+    Returns:
+      The default settings, updated with those of the transformer.
+    """
+    config = default_config()
+    config.dataset = "tiny_shakespeare"
+    config.length = 2048
+    config.model = "decoder"
+    config.hidden = (64, 64, 64)
+    config.method = method
+    config.rate = 0.1
+    config.epochs = 4
+    config.batch_size = 4
+    return config
+
+
 def check(config: ConfigDict, template: ConfigDict) -> None:
     """Raise an error for invalid settings, before anything is loaded or written.
 
@@ -142,10 +163,11 @@ def check(config: ConfigDict, template: ConfigDict) -> None:
     for name, (holds, rule) in _RULES.items():
         if not holds(config[name]):
             raise _wrong(config, name, rule)
-    if (config.dataset in data.TEXTS) != (config.model == "lstm"):
+    if (config.dataset in data.TEXTS) != (config.model in layers.ON_TEXT):
         raise UserError(
-            f"model {config.model!r} does not fit dataset {config.dataset!r}: an lstm "
-            f"takes {', '.join(data.TEXTS)}, the others take images"
+            f"model {config.model!r} does not fit dataset {config.dataset!r}: "
+            f"{' and '.join(layers.ON_TEXT)} take {', '.join(data.TEXTS)}, the others "
+            "take images"
         )
     methods = config.methods if "methods" in config else {config.method: config.rate}
     for method, rate in methods.items():
@@ -160,15 +182,9 @@ def check(config: ConfigDict, template: ConfigDict) -> None:
 def _check_model(config: ConfigDict) -> None:
     if config.host not in (hosts := models.hosts_of(config.model)):
         raise _wrong(config, "host", f"{hosts[0]} for model {config.model!r}")
-    widths = set(config.hidden)
-    if config.model == "transformer" and (
-        len(widths) > 1 or config.hidden[0] % transformer.HEADS
-    ):
-        raise _wrong(
-            config,
-            "hidden",
-            f"a multiple of {transformer.HEADS}, the same for each block",
-        )
+    unit = _WIDTH_UNITS.get(config.model)
+    if unit and (len(set(config.hidden)) > 1 or config.hidden[0] % unit):
+        raise _wrong(config, "hidden", f"a multiple of {unit}, the same for each block")
 
 
 def _check_noise(config: ConfigDict) -> None:
@@ -236,6 +252,8 @@ _STAGES: _Rule = (
     "a tuple of three positive integers",
 )
 
+# The widths of a decoder's heads are even, because pairs of features are rotated.
+_WIDTH_UNITS = {"transformer": transformer.HEADS, "decoder": 2 * decoder.HEADS}
 _CHOICES = {
     "dataset": tuple(data.DATASETS),
     "host": tuple(models.HOSTS),

@@ -4,6 +4,7 @@ All randomness is derived from the seed's key and the number of the step, so a
 checkpoint of the state is sufficient to resume bit for bit.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -19,7 +20,9 @@ from training.data import Split
 from training.models import Model
 
 _INIT, _ORDER, _NOISE = range(3)
+# At most this many examples, and this many positions of texts, are evaluated at once.
 _EVALUATION_BATCH = 512
+_EVALUATION_POSITIONS = 2**15
 _PADDING = -1
 
 
@@ -221,9 +224,11 @@ def evaluate(
       The mean loss and the accuracy, one number per network.
     """
     parts = []
-    for start in range(0, len(split), _EVALUATION_BATCH):
-        rows = slice(start, start + _EVALUATION_BATCH)
-        inputs, labels = _padded(split.inputs[rows], split.labels[rows])
+    positions = math.prod(split.labels.shape[1:])
+    size = max(1, min(_EVALUATION_BATCH, _EVALUATION_POSITIONS // positions))
+    for start in range(0, len(split), size):
+        rows = slice(start, start + size)
+        inputs, labels = _padded(split.inputs[rows], split.labels[rows], size)
         parts.append(jax.device_get(count(params, inputs, labels)))
     return means(jax.tree.map(lambda *sums: np.add.reduce(sums), *parts))
 
@@ -281,9 +286,11 @@ def _compare(logits: jax.Array, labels: jax.Array) -> Totals:
     return Totals(jnp.where(real, entropies.mean(0), 0).sum(), hits.sum(), real.sum())
 
 
-def _padded(inputs: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _padded(
+    inputs: np.ndarray, labels: np.ndarray, size: int
+) -> tuple[np.ndarray, np.ndarray]:
     # To a fixed length, so that the last batch does not recompile.
-    missing = [(0, _EVALUATION_BATCH - len(labels))]
+    missing = [(0, size - len(labels))]
     inputs = np.pad(inputs, missing + [(0, 0)] * (inputs.ndim - 1))
     rest = [(0, 0)] * (labels.ndim - 1)
     return inputs, np.pad(labels, missing + rest, constant_values=_PADDING)

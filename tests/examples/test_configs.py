@@ -27,6 +27,7 @@ OFTEN = {
     "digits_transformer",
     "fashion_spatial",
     "shakespeare_dropconnect",
+    "shakespeare_transformer",
 }
 DIGITS = f"--config={ROOT / 'configs' / 'digits_none.py'}"
 
@@ -85,13 +86,14 @@ def test_linen_nnx_and_every_method_are_exercised() -> None:
     configs = [load_config(path) for path in CONFIGS]
     assert {it.host for it in configs} == {"linen", "nnx"}
     assert {it.model for it in configs} == {
-        "mlp", "cnn", "lstm", "residual", "transformer",
+        "mlp", "cnn", "lstm", "residual", "transformer", "decoder",
     }  # fmt: skip
     assert {it.dataset for it in configs} == {
         "digits", "mnist", "fashion_mnist", "tiny_shakespeare",
     }  # fmt: skip
     assert {it.method for it in configs} == {
         "none", "dropout", "dropconnect", "spatial", "drop_path", "all", "multi_sample",
+        "attention",
     }  # fmt: skip
 
 
@@ -108,7 +110,7 @@ def test_linen_nnx_and_every_method_are_exercised() -> None:
         (["--config.method=spatial"], "method 'spatial' does not fit model 'mlp'"),
         (
             ["--config.model=mpl"],
-            "one of mlp, cnn, lstm, residual, transformer, got 'mpl'",
+            "one of mlp, cnn, lstm, residual, transformer, decoder, got 'mpl'",
         ),
         (["--config.host=haiku"], "config.host must be one of linen, nnx"),
         (["--config.dataset=minst"], "config.dataset must be one of digits, mnist"),
@@ -126,6 +128,15 @@ def test_linen_nnx_and_every_method_are_exercised() -> None:
             ["--config.model=transformer", "--config.host=nnx", "--config.hidden=(6,)"],
             "config.hidden must be a multiple of 4, the same for each block",
         ),
+        (
+            [
+                "--config.model=decoder",
+                "--config.dataset=tiny_shakespeare",
+                "--config.hidden=(12,)",
+            ],
+            "config.hidden must be a multiple of 8, the same for each block",
+        ),
+        (["--config.model=decoder"], "model 'decoder' does not fit dataset 'digits'"),
         (["--config.consistency=-1"], "must be 0 or a positive number, got -1.0"),
         (["--config.nets=0"], "config.nets must be 1 or more, got 0"),
         (["--config.nets=2", "--config.scan=never"], "are trained in a scan"),

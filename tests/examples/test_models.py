@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
-from training import models, settings
+from training import layers, models, settings
 
 IMAGES = jax.random.uniform(jax.random.key(7), (6, 8, 8, 1))
 ALL = [
@@ -17,13 +17,15 @@ ALL = [
 
 
 def inputs(model: str) -> jax.Array:
-    return (10 * IMAGES[:, :, 0, 0]).astype(int) if model == "lstm" else IMAGES
+    characters = (10 * IMAGES[:, :, 0, 0]).astype(int)
+    return characters if model in layers.ON_TEXT else IMAGES
 
 
 def config(host: str, model: str, method: str) -> ConfigDict:
     config = settings.default_config()
     config.update(host=host, model=model, method=method)
-    config.update(channels=(4, 6), hidden=(8, 8 if model == "transformer" else 7))
+    one_width = model in ("transformer", "decoder")
+    config.update(channels=(4, 6), hidden=(8, 8 if one_width else 7))
     return config
 
 
@@ -41,7 +43,7 @@ def test_noise_in_training_only(host: str, model: str, method: str) -> None:
     noisy, again, other = (
         apply(params, inputs(model), jax.random.key(seed), False) for seed in (1, 1, 2)
     )
-    assert calm.shape == ((6, 8, 10) if model == "lstm" else (6, 10))
+    assert calm.shape == ((6, 8, 10) if model in layers.ON_TEXT else (6, 10))
     assert noisy.shape == ((8,) if method == "multi_sample" else ()) + calm.shape
     np.testing.assert_array_equal(noisy, again)
     assert jnp.array_equal(noisy, other) == (method == "none")
