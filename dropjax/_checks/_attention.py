@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import Array, Int
 
 from dropjax._checks._arrays import check_real
@@ -121,7 +122,20 @@ def check_block_size(block_size: Any) -> tuple[int, int] | None:
     return int(sides[0]), int(sides[1])
 
 
-def check_blocks(block_size: Any, module: Any, known: bool, key: Any) -> None:
+def check_shards(axis_name: Any) -> int:
+    """The number of shards of the sequence."""
+    if axis_name is None:
+        return 1
+    try:
+        return int(lax.axis_size(axis_name))
+    except (NameError, TypeError, ValueError):
+        raise ValueError(
+            "axis_name must be an axis of the mesh of a surrounding jax.shard_map, or "
+            f"None, got {shown(axis_name)}; outside of shard_map, leave it out"
+        ) from None
+
+
+def check_blocks(name: str, value: Any, module: Any, known: bool, key: Any) -> None:
     """Blocks need known lengths, masks that have parts, and no weights to be stored."""
     ways_out = {
         "the weights that module asks for are not stored": module is None,
@@ -131,9 +145,7 @@ def check_blocks(block_size: Any, module: Any, known: bool, key: Any) -> None:
     }
     for reason, holds in ways_out.items():
         if not holds:
-            raise ValueError(
-                f"block_size must be None here, got {shown(block_size)}: {reason}"
-            )
+            raise ValueError(f"{name} must be None here, got {shown(value)}: {reason}")
 
 
 def _check_fits_logits(x: Any, shape: tuple[int, ...], name: str) -> None:

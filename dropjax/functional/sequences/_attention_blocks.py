@@ -51,6 +51,8 @@ _QUERIES = {"query": -2, "output": -2, "highest": -1, "log_total": -1, "bias": -
 _QUERIES |= {"mask": -2, "keep": -2, "query_dot": -2, "bias_dot": -2}
 _KEYS = {"key": -2, "value": -2, "bias": -1, "mask": -1, "keep": -1}
 _KEYS |= {"key_dot": -1, "value_dot": -1, "bias_dot": -1}
+_QUERIES |= {"highest_before": -1}
+_AXES = {"first_query": _QUERIES, "first_key": _KEYS}
 # What the last block is padded with, if not zeros. The weights of queries that do not
 # exist are zeros, whatever the bias that they share with others.
 _PADDING = {"highest": jnp.inf}
@@ -90,7 +92,8 @@ class _Block(NamedTuple):
             before, after = self.form.window
             needed.append(self.row <= last_column + before)
             needed.append(last_row >= self.column - after)
-            may_be_blind |= self.form.shape[-2] > self.form.shape[-1] + before
+            queries, keys = self.form.mask_shape[-2:]
+            may_be_blind |= queries > keys + before
         if not needed:
             return True
         every = functools.reduce(jnp.logical_and, needed)
@@ -106,9 +109,8 @@ class _Block(NamedTuple):
         logits = unmerge(products, form.shape[-3])
         logits = logits_of(logits, arrays.get("bias"), seen)
         if form.shape[-1] % columns:
-            real = lax.broadcast_in_dim(
-                column < form.shape[-1], logits.shape, (logits.ndim - 1,)
-            )
+            end = form.shape[-1] + arrays.get("first_key", 0)
+            real = lax.broadcast_in_dim(column < end, logits.shape, (logits.ndim - 1,))
             logits = jnp.where(real, logits, jnp.full_like(logits, -jnp.inf))
         return logits, seen
 
@@ -141,11 +143,37 @@ def attend_by_blocks(
     Args:
       words: the data of the PRNG key; None if nothing is drawn.
       arrays: "query", "key" and "value"; if they are needed, "bias", "mask", "keep" and
-        "lengths", which broadcast to the logits with grouped heads.
+        "lengths", which broadcast to the logits with grouped heads. Part of a longer
+        sequence has "first_query" and "first_key", the positions of its first ones.
       form: what is known of the attention.
       sizes: how many queries and how many keys a block has.
     """
-    attend = jax.custom_jvp(_on_each_platform(_attend, form, sizes))
+    return with_derivatives(*attention_in_blocks(form, sizes))(words, arrays)
+
+
+def attention_in_blocks(
+    form: Form, sizes: tuple[Sizes, Sizes]
+) -> tuple[Callable[..., Attended], Callable[..., Attended]]:
+    """Functions of (words, arrays) and (words, arrays, moving): see `with_derivatives`.
+
+    The first may also be given "highest_before", the highest logits among other keys.
+    Those that it returns are at least these.
+    """
+    return (
+        _on_each_platform(_attend, form, sizes),
+        _on_each_platform(_push, form, sizes),
+    )
+
+
+def with_derivatives(
+    attend: Callable[..., Attended], push: Callable[..., Attended]
+) -> Callable[..., Attended]:
+    """The first function, with the second as its derivative.
+
+    This is given the arrays and what the first returned for them, and the derivatives
+    of some of them, in which it is linear.
+    """
+    attend = jax.custom_jvp(attend)
 
     @functools.partial(attend.defjvp, symbolic_zeros=True)
     def derivative(primals: tuple[Any, Any], tangents: tuple[Any, Any]) -> Any:
@@ -159,11 +187,10 @@ def attend_by_blocks(
         }
         if not moving:
             return attended, jax.tree.map(jnp.zeros_like, attended)
-        push = _on_each_platform(_push, form, sizes)
         again = jax.checkpoint(push, prevent_cse=False)
         return attended, again(words, {**arrays, **attended._asdict()}, moving)
 
-    return attend(words, arrays)
+    return attend
 
 
 def _on_each_platform(
@@ -207,15 +234,15 @@ def _attend(form: Form, sizes: Sizes, words: Array | None, arrays: Arrays) -> At
             return _run_if(block.is_needed(sums[0] <= least, arrays), add, sums), None
 
         zeros = _zeros(form, sizes, words, arrays)
-        sums = zeros + least, zeros, _spread(zeros, width)
-        sums, _ = _over(_KEYS, sizes[1], form.shape[-1], columns, sums, arrays)
+        sums = arrays.get("highest_before", zeros + least), zeros, _spread(zeros, width)
+        sums, _ = _over("first_key", sizes[1], form.shape[-1], columns, sums, arrays)
         highest, total, weighted = sums
-        if form.renormalize:
+        if form.renormalize or "first_key" in arrays:
             total = jnp.where(total == 0, jnp.full_like(total, jnp.inf), total)
         output = (weighted / total[..., None]).astype(arrays["value"].dtype)
         return None, (output, highest, jnp.log(total))
 
-    _, y = _over(_QUERIES, sizes[0], form.shape[-2], rows, None, arrays)
+    _, y = _over("first_query", sizes[0], form.shape[-2], rows, None, arrays)
     return _whole(form, *y)
 
 
@@ -276,14 +303,14 @@ def _push(
         zeros = _zeros(form, sizes, words, arrays)
         along = merge(_spread(zeros, width))
         sums = along, zeros, jnp.swapaxes(along, -1, -2)
-        sums, _ = _over(_KEYS, sizes[1], form.shape[-1], columns, sums, arrays)
+        sums, _ = _over("first_key", sizes[1], form.shape[-1], columns, sums, arrays)
         along, total, across = sums
         along = unmerge(along + jnp.swapaxes(across, -1, -2), form.shape[-3])
         output = arrays["output"].astype(wide)
         output = (along - output * total[..., None]).astype(dtype)
         return None, (output, jnp.zeros_like(total), total)
 
-    _, y = _over(_QUERIES, sizes[0], form.shape[-2], rows, None, arrays)
+    _, y = _over("first_query", sizes[0], form.shape[-2], rows, None, arrays)
     return _whole(form, *y)
 
 
@@ -354,28 +381,31 @@ def _run_if(needed: Any, run: Callable[..., Any], sums: Any) -> Any:
 
 
 def _over(
-    axes: Mapping[str, int],
+    first: str,
     size: int,
     length: int,
     step: Callable[[Any, Array, Arrays], tuple[Any, Any]],
     start: Any,
     arrays: Arrays,
 ) -> tuple[Any, Any]:
-    """Scans over blocks; the step gets the first position and the arrays cut to it."""
+    """Scans over blocks; the step gets the first position and the arrays cut to it.
+
+    The array `first`, if there is one, is the first position of all.
+    """
     count = -(-length // size)
     cut = {
         name: _cut(arrays[name], axis, count, size, _PADDING.get(name, 0))
-        for name, axis in axes.items()
+        for name, axis in _AXES[first].items()
         if name in arrays and arrays[name].shape[axis] > 1
     }
 
     def turn(carry: Any, turn: tuple[Array, Arrays]) -> tuple[Any, Any]:
-        first, blocks = turn
-        return step(carry, first, {**arrays, **blocks})
+        position, blocks = turn
+        return step(carry, position, {**arrays, **blocks})
 
     # Positions that the step computed would be stored by a loop of their own.
-    firsts = jnp.arange(0, count * size, size, dtype=jnp.int32)
-    return lax.scan(turn, start, (firsts, cut))
+    positions = arrays.get(first, 0) + jnp.arange(count, dtype=jnp.int32) * size
+    return lax.scan(turn, start, (positions, cut))
 
 
 def _cut(x: Array, axis: int, count: int, size: int, padding: float) -> Array:

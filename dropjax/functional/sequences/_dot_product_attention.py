@@ -26,6 +26,7 @@ from dropjax._checks import (
     check_own_einsum,
     check_rate,
     check_scale,
+    check_shards,
     check_sower,
     is_symbolic,
 )
@@ -53,6 +54,7 @@ from dropjax.functional.sequences._attention_logits import (
     seen_keys,
     split_heads,
 )
+from dropjax.functional.sequences._attention_ring import attend_in_ring
 
 # On CPUs, blocks have as many attention weights as stay in the cache, at least and at
 # most this many queries, and at most as many keys.
@@ -88,6 +90,7 @@ def dot_product_attention(
     key_value_seq_lengths: ArrayLike | None = None,
     local_window_size: int | tuple[int, int] | None = None,
     block_size: int | tuple[int, int] | None = None,
+    axis_name: str | None = None,
     qk_attn_weights_einsum: None = None,
     attn_weights_value_einsum: None = None,
 ) -> Float[Array, "*batch queries heads width"]:
@@ -148,6 +151,11 @@ def dot_product_attention(
         keys). None chooses it. Sizes that cover all queries and keys process them in
         one piece. If the axis of the queries is sharded, (number of queries, 256) keeps
         every query where it is.
+      axis_name: inside `jax.shard_map`, the mesh axis along which the sequence is
+        sharded. Query, key and value are then this device's shards; bias and mask have
+        its queries and all keys. Positions, lengths, `dropout_rng` and the mask drawn
+        from it are those of the whole sequence. Keys and values pass from device to
+        device, so that the memory of each is linear in its shard.
       qk_attn_weights_einsum: flax's replacement for the first product, for example for
         quantized training. Only None is accepted, since this function does its own
         products.
@@ -189,7 +197,10 @@ def dot_product_attention(
         dropout_rng = check_key(dropout_rng, "dropout_rng")
     query, key, value = jnp.asarray(query), jnp.asarray(key), jnp.asarray(value)
     shape = (*query.shape[:-3], query.shape[-2], query.shape[-3], key.shape[-3])
-    mask_shape = attention_mask_shape(shape, broadcast_dropout)
+    shards = check_shards(axis_name)
+    seen_shape = (*shape[:-1], shape[-1] * shards)
+    mask_shape = (*shape[:-2], shape[-2] * shards, shape[-1] * shards)
+    mask_shape = attention_mask_shape(mask_shape, broadcast_dropout)
     draw = prepare(
         dropout_rng,
         rate,
@@ -212,9 +223,11 @@ def dot_product_attention(
     )
     arrays = {"query": query, "key": key, "value": value}
     if bias is not None:
-        arrays["bias"] = check_attention_bias(bias, shape)
+        arrays["bias"] = check_attention_bias(bias, seen_shape)
     if mask is not None:
-        arrays["mask"] = jnp.asarray(check_attention_mask(mask, shape)).astype(bool)
+        arrays["mask"] = jnp.asarray(check_attention_mask(mask, seen_shape)).astype(
+            bool
+        )
     if lengths is not None:
         arrays["lengths"] = lengths[..., None, None, None]
     arrays |= {
@@ -222,9 +235,10 @@ def dot_product_attention(
         for name in ("bias", "mask", "lengths")
         if name in arrays
     }
-    sizes = _block_sizes(form, block_size, draw, module)
+    sharded = axis_name if shards > 1 else None
+    sizes = _block_sizes(form, block_size, draw, module, sharded)
     if sizes is not None:
-        y = _attend_in_blocks(draw, arrays, form, sizes)
+        y = _attend_in_blocks(draw, arrays, form, sizes, sharded)
     else:
         drop = functools.partial(
             attention_dropout,
@@ -236,20 +250,24 @@ def dot_product_attention(
         )
         y = _attend_in_one_piece(drop, arrays, form, module)
     lengths = check_lengths(query_seq_lengths, query.shape[:-3], "query_seq_lengths")
-    return y if lengths is None else _up_to(lengths, y)
+    return y if lengths is None else _up_to(lengths, y, sharded)
 
 
 def _up_to(
-    lengths: Int[Array, "*batch"], y: Float[Array, "*batch queries heads width"]
+    lengths: Int[Array, "*batch"],
+    y: Float[Array, "*batch queries heads width"],
+    axis_name: str | None,
 ) -> Float[Array, "*batch queries heads width"]:
     """Zeros in place of the outputs of queries past the length of their example."""
     position = lax.broadcasted_iota(jnp.int32, y.shape, y.ndim - 3)
+    if axis_name is not None:
+        position = position + lax.axis_index(axis_name) * y.shape[-3]
     real = position < jnp.broadcast_to(lengths[..., None, None, None], y.shape)
     return jnp.where(real, y, jnp.zeros_like(y))
 
 
 def _block_sizes(
-    form: Form, block_size: Any, draw: Draw, module: Any
+    form: Form, block_size: Any, draw: Draw, module: Any, axis_name: str | None
 ) -> tuple[Sizes, Sizes] | None:
     """The sizes of blocks on CPUs and elsewhere; None for one piece."""
     queries, keys = lengths = form.shape[-2:]
@@ -258,14 +276,19 @@ def _block_sizes(
     asked = check_block_size(block_size)
     if known and 0 in lengths:
         return None
-    if asked is None:
+    if axis_name is not None:
+        check_blocks("axis_name", axis_name, module, known, None if drawn else draw.key)
+    elif asked is None:
         short = known and (queries * keys <= _SHORT**2 or min(queries, keys) < _FEWEST)
         if short or not (known and drawn and module is None):
             return None
-        return _even(lengths, _in_the_cache(form)), _even(lengths, _LAUNCHED)
-    if known and asked[0] >= queries and asked[1] >= keys:
+    elif known and asked[0] >= queries and asked[1] >= keys:
         return None
-    check_blocks(block_size, module, known, None if drawn else draw.key)
+    else:
+        key = None if drawn else draw.key
+        check_blocks("block_size", block_size, module, known, key)
+    if asked is None:
+        return _even(lengths, _in_the_cache(form)), _even(lengths, _LAUNCHED)
     sizes = min(asked[0], queries), min(asked[1], keys)
     return sizes, sizes
 
@@ -289,7 +312,11 @@ def _even(lengths: tuple[int, int], most: Sizes) -> Sizes:
 
 
 def _attend_in_blocks(
-    draw: Draw, arrays: Arrays, form: Form, sizes: tuple[Sizes, Sizes]
+    draw: Draw,
+    arrays: Arrays,
+    form: Form,
+    sizes: tuple[Sizes, Sizes],
+    axis_name: str | None,
 ) -> Float[Array, "*batch queries heads width"]:
     query, value = arrays["query"], arrays["value"]
     if draw.certain is False:
@@ -300,6 +327,10 @@ def _attend_in_blocks(
         words = jax.random.key_data(draw.key)
         arrays = {**arrays, "keep": over_logits(draw.keep, form)}
     attend = functools.partial(attend_by_blocks, form=form, sizes=sizes)
+    if axis_name is not None:
+        attend = functools.partial(
+            attend_in_ring, form=form, sizes=sizes, axis_name=axis_name
+        )
     first = sharded_like(query, lambda *args: attend(*args).output, query.ndim - 1)
     return first(words, arrays)
 
