@@ -11,7 +11,7 @@ import dropjax as dj
 from dropjax import linen as djl
 
 METHODS = ("none", "dropout", "attention", "all")
-HEADS = 4
+HEADS = 2
 
 
 @functools.wraps(dj.dot_product_attention)

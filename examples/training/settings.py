@@ -138,11 +138,11 @@ def decoder_config(method: str) -> ConfigDict:
     config.dataset = "tiny_shakespeare"
     config.length = 2048
     config.model = "decoder"
-    config.hidden = (64, 64, 64)
+    config.hidden = (64, 64)
     config.method = method
     config.rate = 0.1
-    config.epochs = 4
-    config.batch_size = 4
+    config.epochs = 3
+    config.batch_size = 2
     return config
 
 

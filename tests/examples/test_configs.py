@@ -132,9 +132,9 @@ def test_linen_nnx_and_every_method_are_exercised() -> None:
             [
                 "--config.model=decoder",
                 "--config.dataset=tiny_shakespeare",
-                "--config.hidden=(12,)",
+                "--config.hidden=(10,)",
             ],
-            "config.hidden must be a multiple of 8, the same for each block",
+            "config.hidden must be a multiple of 4, the same for each block",
         ),
         (["--config.model=decoder"], "model 'decoder' does not fit dataset 'digits'"),
         (["--config.consistency=-1"], "must be 0 or a positive number, got -1.0"),
