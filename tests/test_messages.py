@@ -1113,6 +1113,12 @@ GOLDEN = {
         ValueError,
         "attention weights must have shape (..., queries, keys), got shape (3,)",
     ),
+    "attention over an axis of no mesh": (
+        lambda: dj.dot_product_attention(IMAGE, IMAGE, IMAGE, axis_name="sequence"),
+        ValueError,
+        "axis_name must be an axis of the mesh of a surrounding jax.shard_map, or "
+        "None, got 'sequence'; outside of shard_map, leave it out",
+    ),
     "attention of other heads": (
         lambda: dj.dot_product_attention(IMAGE, IMAGE[:, :, :3], IMAGE[:, :, :3]),
         ValueError,

@@ -49,9 +49,9 @@ Arrays = Mapping[str, Array]
 # entry there are used whole.
 _QUERIES = {"query": -2, "output": -2, "highest": -1, "log_total": -1, "bias": -2}
 _QUERIES |= {"mask": -2, "keep": -2, "query_dot": -2, "bias_dot": -2}
+_QUERIES |= {"highest_before": -1}
 _KEYS = {"key": -2, "value": -2, "bias": -1, "mask": -1, "keep": -1}
 _KEYS |= {"key_dot": -1, "value_dot": -1, "bias_dot": -1}
-_QUERIES |= {"highest_before": -1}
 _AXES = {"first_query": _QUERIES, "first_key": _KEYS}
 # What the last block is padded with, if not zeros. The weights of queries that do not
 # exist are zeros, whatever the bias that they share with others.
