@@ -350,7 +350,7 @@ def _split(form: Form, arrays: Arrays) -> dict[str, Array]:
     queries = functools.partial(split_heads, kv_heads=form.shape[-4])
     splits: dict[str, Callable[[Array], Array]] = {"query": queries, "output": queries}
     for name in ("key", "value"):
-        splits[name] = functools.partial(jnp.swapaxes, axis1=-2, axis2=-3)
+        splits[name] = lambda x: jnp.swapaxes(x, -2, -3)
     return {name: splits.get(name, lambda x: x)(x) for name, x in arrays.items()}
 
 

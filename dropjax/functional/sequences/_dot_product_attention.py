@@ -288,7 +288,8 @@ def _block_sizes(
         key = None if drawn else draw.key
         check_blocks("block_size", block_size, module, known, key)
     if asked is None:
-        return _even(lengths, _in_the_cache(form)), _even(lengths, _LAUNCHED)
+        both = queries, keys
+        return _even(both, _in_the_cache(form)), _even(both, _LAUNCHED)
     sizes = min(asked[0], queries), min(asked[1], keys)
     return sizes, sizes
 
