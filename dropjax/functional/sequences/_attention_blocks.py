@@ -351,7 +351,9 @@ def _split(form: Form, arrays: Arrays) -> dict[str, Array]:
     splits: dict[str, Callable[[Array], Array]] = {"query": queries, "output": queries}
     for name in ("key", "value"):
         splits[name] = lambda x: jnp.swapaxes(x, -2, -3)
-    return {name: splits.get(name, lambda x: x)(x) for name, x in arrays.items()}
+    return {
+        name: splits[name](x) if name in splits else x for name, x in arrays.items()
+    }
 
 
 def _split_moving(form: Form, moving: Arrays, dtype: Any) -> dict[str, Array]:
