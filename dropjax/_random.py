@@ -149,7 +149,7 @@ def index_in_window(
 
     XLA hoists whatever does not depend on the loop variables out of the loop and stores
     it. A hidden zero of the word is therefore added, and products involve only one
-    axis.
+    axis. The size of the first axis may be symbolic, if it is below 2^32.
     """
     high = low = jnp.broadcast_to(_hidden_zero(word), sizes)
     stride = 1
@@ -162,10 +162,10 @@ def index_in_window(
             index = index + jnp.asarray(start[axis], jnp.uint32)
         step = along(index * np.uint32(stride % 2**32))
         low = low + step
-        if stride * shape[axis] > 2**32:
+        if is_symbolic(shape[axis]) or stride * shape[axis] > 2**32:
             carry = (low < step).astype(jnp.uint32)
             high = high + along(_high_product(index, stride)) + carry
-        if sizes[axis] > 2**32:
+        if not is_symbolic(sizes[axis]) and sizes[axis] > 2**32:
             high = high + along(_high_index(sizes[axis]) * np.uint32(stride))
         stride *= shape[axis]
     return high, low

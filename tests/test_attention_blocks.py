@@ -1,11 +1,25 @@
 """Attention by blocks is attention in one piece: values, derivatives, memory."""
 
+import functools
+
+import chex
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
+from jax import export
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
 
 import dropjax as dj
+from dropjax._fast_prng import window_words
+from dropjax._random import threefry2x32
+from tests.compilations import in_third_call
+from tests.programs import compiled, scratch
+from tests.test_meshes import assert_no_talk, make_mesh
+from tests.test_random import documented
 
 BATCH, QUERIES, KEYS, HEADS, DEPTH = 2, 40, 56, 4, 8
 SIZES = (16, 24)
@@ -259,3 +273,410 @@ def test_a_rate_of_nan_is_visible(renormalize):
 
     found = run(jnp.float32(jnp.nan))
     assert all(np.isnan(x).all() for x in (found["y"], found["back"][2]))
+
+
+# Which weights are dropped.
+
+
+@pytest.mark.parametrize("key", [THREEFRY, FAST], ids=["threefry", "fast"])
+@pytest.mark.parametrize("shared", [False, True])
+def test_the_mask_is_that_of_attention_dropout(key, shared):
+    """The outputs for an identity matrix as values are the weights themselves."""
+    query, keys, _ = inputs(kv_heads=HEADS)
+    eye = jnp.eye(KEYS)[None, :, None]
+    value = jnp.broadcast_to(eye, (BATCH, KEYS, HEADS, KEYS))
+    shape = (BATCH, HEADS, QUERIES, KEYS)
+    mask = dj.attention_dropout_mask(key, shape, 0.3, broadcast_dropout=shared)
+    options = {"dropout_rng": key, "dropout_rate": 0.3, "broadcast_dropout": shared}
+    for sizes in (None, SIZES, (40, 7)):
+        weights = dj.dot_product_attention(
+            query, keys, value, **options, block_size=sizes
+        )
+        kept = weights.swapaxes(1, 2) != 0
+        np.testing.assert_array_equal(kept, jnp.broadcast_to(mask, shape))
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_long_sequences_drop_what_flaxs_drops(shared):
+    """Long enough for blocks that the function chooses."""
+    x = inputs(300, 300, kv_heads=HEADS)
+    options = {**DROPPED, "broadcast_dropout": shared}
+    y = dj.dot_product_attention(*x, **options)
+    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
+        theirs = nnx.dot_product_attention(*x, **options)
+    np.testing.assert_allclose(y, theirs, atol=1e-5)
+
+
+@pytest.mark.parametrize("key", [THREEFRY, FAST], ids=["threefry", "fast"])
+@pytest.mark.parametrize(
+    ("shape", "start"),
+    [
+        ((3, 2**32), (0, 2**32 - 5)),
+        ((2**20, 2**13), (2**19 - 2, 2**13 - 9)),
+        ((2, 5, 2**17, 2**17), (1, 3, 2**15 - 3, 11)),
+        ((4, 100_003, 70_001), (2, 61_355, 69_990)),
+        ((2**31, 3), (2**31 - 9, 0)),
+    ],
+    ids=str,
+)
+def test_windows_past_two_to_the_32_words(key, shape, start):
+    """Indices in two words, of windows that cross to the next high word."""
+    sizes = tuple(min(6, n - first) for n, first in zip(shape, start, strict=True))
+    window = jax.jit(lambda data, start: window_words(data, shape, start, sizes))
+    found = window(jax.random.key_data(key), [jnp.uint32(n) for n in start])
+    place = np.ix_(*(np.arange(n, n + m) for n, m in zip(start, sizes, strict=True)))
+    index = np.ravel_multi_index(place, shape).astype(np.uint64)
+    assert index.max() >= 2**32
+    words = [np.asarray(index >> np.uint64(32)), np.asarray(index)]
+    high, low = (jnp.asarray(each.astype(np.uint32)) for each in words)
+    data = jax.random.key_data(key)
+    if key is FAST:
+        expected = np.vectorize(lambda i: documented(data.tolist(), int(i)))(index)
+    else:
+        expected = jnp.bitwise_xor(*threefry2x32(data[0], data[1], high, low))
+    np.testing.assert_array_equal(found, np.asarray(expected, np.uint32))
+
+
+def test_more_than_two_to_the_32_weights_have_a_shape():
+    x = [jax.ShapeDtypeStruct((1, 2**17, 1, 64), jnp.float32)] * 3
+
+    def loss(*x):
+        return dj.dot_product_attention(*x, **DROPPED, is_causal=True).sum()
+
+    found = jax.eval_shape(jax.value_and_grad(loss, (0, 1, 2)), *x)
+    assert [each.shape for each in found[1]] == [x[0].shape] * 3
+
+
+# JAX's function of the same name.
+
+
+JAXS = {
+    "scale": {"scale": 0.3},
+    "window": {"local_window_size": (3, 9)},
+    "window-causal": {"local_window_size": 4, "is_causal": True},
+    "lengths": {
+        "query_seq_lengths": jnp.array([0, 31]),
+        "key_value_seq_lengths": jnp.array([17, KEYS]),
+    },
+    "mask-causal": CASES["mask-none"] | {"is_causal": True},
+    "all": {
+        "query_seq_lengths": jnp.array([QUERIES, 9]),
+        "key_value_seq_lengths": jnp.array([20, 40]),
+        "mask": visible(BATCH, HEADS, QUERIES, KEYS),
+        "bias": normal(3, HEADS, QUERIES, KEYS),
+        "local_window_size": (12, 2),
+        "is_causal": True,
+        "scale": 2.0,
+    },
+}
+
+
+@pytest.mark.parametrize("sizes", [None, SIZES], ids=str)
+@pytest.mark.parametrize("case", JAXS)
+def test_off_it_is_jaxs_attention(case, sizes):
+    options = {k: v for k, v in JAXS[case].items() if not k.startswith("dropout")}
+    y = dj.dot_product_attention(*inputs(), **options, block_size=sizes)
+    with jax.numpy_rank_promotion("allow"):
+        options |= {k: options[k][None] for k in ("bias",) if k in options}
+        expected = jax.nn.dot_product_attention(*inputs(), **options)
+    np.testing.assert_allclose(y, expected, atol=1e-5)
+
+
+# Transforms.
+
+
+def attend(key, *x, block_size=SIZES, **options):
+    options = {"dropout_rate": 0.3, "block_size": block_size, **options}
+    return dj.dot_product_attention(*x, dropout_rng=key, **options)
+
+
+def test_vmap_is_a_loop():
+    x = inputs()
+    keys = jax.random.split(FAST, 3)
+    found = jax.vmap(lambda key: attend(key, *x))(keys)
+    np.testing.assert_allclose(
+        found, jnp.stack([attend(key, *x) for key in keys]), atol=1e-6
+    )
+    mask = visible(BATCH, 1, 1, KEYS).at[..., :20].set(False)
+
+    def loss(query, keys, value, mask):
+        return (
+            attend(THREEFRY, query, keys, value, mask=mask, is_causal=True) ** 2
+        ).sum()
+
+    slopes = jax.grad(loss, (0, 1, 2))
+    each = [slopes(*(one[i] for one in (*x, mask))) for i in range(BATCH)]
+    expected = jax.tree.map(lambda *parts: jnp.stack(parts), *each)
+    chex.assert_trees_all_close(jax.vmap(slopes)(*x, mask), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("remat", [False, True])
+def test_scanned_layers(remat):
+    x = normal(0, 1, QUERIES, HEADS, DEPTH)
+    keys = jax.random.split(THREEFRY, 2)
+
+    def layer(x, key, sizes):
+        return x + attend(key, x, x, x, block_size=sizes, is_causal=True), None
+
+    def loss(x, sizes):
+        step = functools.partial(layer, sizes=sizes)
+        step = jax.checkpoint(step) if remat else step
+        return (jax.lax.scan(step, x, keys)[0] ** 2).sum()
+
+    found, expected = (
+        jax.jit(jax.grad(functools.partial(loss, sizes=sizes)))(x)
+        for sizes in (SIZES, 99)
+    )
+    np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("case", cases(["causal", "renormalized"], "causal"))
+def test_second_derivatives(case):
+    x = inputs(9, 11)
+
+    def loss(arrays, sizes):
+        y = dj.dot_product_attention(*arrays, **CASES[case], block_size=sizes)
+        return (y**3).sum()
+
+    def second(arrays, sizes):
+        slope = jax.grad(lambda x: loss(x, sizes))
+        return jax.jvp(slope, (arrays,), ([x[::-1] for x in arrays],))[1]
+
+    found, expected = (
+        jax.jit(functools.partial(second, sizes=sizes))(x) for sizes in ((4, 5), 99)
+    )
+    chex.assert_trees_all_close(found, expected, atol=2e-4, rtol=1e-4)
+    hessian = jax.jit(
+        jax.jacfwd(jax.grad(lambda q, n: loss([q, *x[1:]], n))), static_argnums=1
+    )
+    np.testing.assert_allclose(hessian(x[0], 5), hessian(x[0], 99), atol=2e-4)
+
+
+def test_exported_for_every_platform():
+    x = inputs(300, 300)
+
+    def run(data, *x):
+        slope = jax.grad(lambda *x: attend(wrap(data), *x, block_size=128).sum())
+        return slope(*x)
+
+    wrap = functools.partial(jax.random.wrap_key_data, impl="threefry2x32")
+    data, platforms = jax.random.key_data(THREEFRY), ("cpu", "cuda", "rocm", "tpu")
+    program = export.export(jax.jit(run), platforms=platforms)(data, *x)
+    np.testing.assert_array_equal(program.call(data, *x), jax.jit(run)(data, *x))
+
+
+def test_a_key_is_used_once():
+    x = inputs()
+    with jax.debug_key_reuse(True):
+        jax.jit(jax.grad(lambda q: attend(THREEFRY, q, *x[1:]).sum()))(x[0])
+        with pytest.raises(jax.errors.KeyReuseError):
+            jax.jit(lambda key: attend(key, *x) + attend(key, *x))(THREEFRY)
+
+
+@pytest.mark.parametrize("backward", [False, True])
+def test_eager_calls_compile_once(backward):
+    x = inputs()
+    loss = lambda q, key: attend(key, q, *x[1:]).sum()  # noqa: E731
+    call = jax.grad(loss) if backward else loss
+    assert in_third_call(lambda key: call(x[0], key)) == 0
+
+
+@pytest.mark.parametrize("axes", ["b, 300, 4, 8", "2, t, 4, 8"])
+def test_symbolic_sizes(axes):
+    x = normal(0, 2, 300, HEADS, DEPTH)
+    run = jax.jit(lambda x: attend(FAST, x, x, x, block_size=None))
+    shape = jax.ShapeDtypeStruct(export.symbolic_shape(axes), x.dtype)
+    np.testing.assert_allclose(export.export(run)(shape).call(x), run(x), atol=1e-5)
+
+
+# Several devices.
+
+
+def sharded(mesh, arrays, *spec):
+    return [jax.device_put(x, NamedSharding(mesh, P(*spec))) for x in arrays]
+
+
+def both_ways(key, *x, **options):
+    y, back = jax.vjp(lambda *x: attend(key, *x, **options), *x)
+    return y, *back(y)
+
+
+SPECS = {
+    "batch": ("a", None, "b"),
+    "two axes": (("a", "b"),),
+    "heads": (None, None, "a"),
+}
+OPTIONS = {
+    "plain": {},
+    "causal": {"is_causal": True},
+    "mask": {"mask": visible(1, 1, 1, 128)},
+    "window": {"local_window_size": (30, 10), "is_causal": True},
+}
+
+
+@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
+@pytest.mark.parametrize("spec", cases(SPECS, "batch"))
+@pytest.mark.parametrize("case", cases(OPTIONS, "causal"))
+def test_sharded_over_batch_and_heads(kind, spec, case):
+    arrays = inputs(128, 128, kv_heads=HEADS, batch=(8,))
+    run = functools.partial(both_ways, FAST, block_size=(48, 64), **OPTIONS[case])
+    mesh = make_mesh((4, 2), kind)
+    with jax.set_mesh(mesh):
+        shards = sharded(mesh, arrays, *SPECS[spec])
+        compiled = jax.jit(run).lower(*shards).compile()
+        found = compiled(*shards)
+    assert_no_talk(compiled)
+    assert found[0].sharding.is_equivalent_to(shards[0].sharding, 4)
+    chex.assert_trees_all_close(found, jax.jit(run)(*arrays), atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
+def test_sharded_over_queries(kind):
+    """Without gradients: those of keys and values are sums over the queries."""
+    arrays = inputs(512, 512, kv_heads=HEADS, batch=(1,))
+    sizes = (512, 64) if kind == AxisType.Auto else None
+    run = functools.partial(attend, FAST, block_size=sizes, is_causal=True)
+    mesh = make_mesh((8,), kind)
+    with jax.set_mesh(mesh):
+        shards = sharded(mesh, arrays[:1], None, "a") + sharded(mesh, arrays[1:])
+        compiled = jax.jit(run).lower(*shards).compile()
+        found = compiled(*shards)
+    assert_no_talk(compiled)
+    assert found.sharding.is_equivalent_to(shards[0].sharding, 4)
+    np.testing.assert_allclose(found, jax.jit(run)(*arrays), atol=1e-5)
+
+
+def test_in_shard_map():
+    """Each device has its examples and heads, and a key of its own."""
+    arrays = inputs(kv_heads=HEADS, batch=(4,))
+    keys = jax.random.split(THREEFRY, (4, 2))
+    mesh = make_mesh((4, 2))
+    slopes = lambda key, *x: both_ways(key[0, 0], *x, is_causal=True)  # noqa: E731
+    spec = P("a", None, "b")
+    run = jax.shard_map(
+        slopes, mesh=mesh, in_specs=(P("a", "b"), *[spec] * 3), out_specs=(spec,) * 4
+    )
+    found = jax.jit(run)(keys, *arrays)
+    own = [x[1:2, :, 2:] for x in arrays]
+    expected = jax.jit(slopes)(keys[1:2, 1:2], *own)
+    chex.assert_trees_all_close(
+        [x[1:2, :, 2:] for x in found], list(expected), atol=1e-5
+    )
+
+
+# Memory.
+
+
+@pytest.mark.parametrize(("length", "most"), [(2048, 64), (8192, 256)])
+@pytest.mark.parametrize("case", ["plain", "padding", "causal"])
+def test_memory_is_linear_in_the_length(length, most, case):
+    """MiB that value and gradient need, of which these arrays have 4 or 16 each."""
+    x = [jax.ShapeDtypeStruct((1, length, 8, 64), jnp.float32)] * 3
+    mask = jax.ShapeDtypeStruct((1, 1, 1, length), bool)
+
+    def loss(x, mask):
+        named = {"mask": mask} if case == "padding" else {"is_causal": case == "causal"}
+        return attend(FAST, *x, block_size=None, **named).sum()
+
+    program = compiled(jax.value_and_grad(loss), x, mask)
+    assert scratch(program) <= most * 2**20
+
+
+def test_seven_products_of_a_pair_of_blocks():
+    """Two to go there, and five to go back."""
+    x = inputs(kv_heads=HEADS)
+
+    def products(program):
+        return program.as_text().count("stablehlo.dot_general")
+
+    def run(*x):
+        return attend(FAST, *x).sum()
+
+    assert products(jax.jit(run).lower(*x)) == 2
+    assert products(jax.jit(jax.grad(run, (0, 1, 2))).lower(*x)) == 7
+
+
+@pytest.mark.parametrize("renormalize", [False, True])
+def test_two_numbers_are_kept_for_each_query(renormalize):
+    x = inputs()
+    run = functools.partial(attend, FAST, renormalize=renormalize)
+    y, back = jax.vjp(run, *x)
+    kept = sum(leaf.size for leaf in jax.tree.leaves(back))
+    numbers = sum(leaf.size for leaf in (*x, y)) + 2 * BATCH * HEADS * QUERIES
+    assert kept <= numbers + 16
+
+
+# Flax's layers.
+
+
+def test_linens_layers_take_it():
+    x = normal(0, 2, 300, 32)
+    options = {"num_heads": HEADS, "dropout_rate": 0.4, "deterministic": False}
+    ours = nn.MultiHeadDotProductAttention(
+        **options, attention_fn=dj.dot_product_attention
+    )
+    stock = nn.MultiHeadDotProductAttention(**options)
+    mask = nn.make_causal_mask(x[..., 0])
+    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
+        variables = stock.init(THREEFRY, x)
+        for shared in (True, False):
+            y, expected = (
+                layer.clone(broadcast_dropout=shared).apply(
+                    variables, x, mask=mask, rngs={"dropout": THREEFRY}
+                )
+                for layer in (ours, stock)
+            )
+            np.testing.assert_allclose(y, expected, atol=1e-5)
+
+
+def test_nnxs_layers_take_it():
+    x = normal(0, 2, 300, 32)
+    options = {"num_heads": HEADS, "in_features": 32, "dropout_rate": 0.4}
+    options |= {"decode": False, "deterministic": False}
+    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
+        y, expected = (
+            nnx.MultiHeadAttention(**options, **more, rngs=nnx.Rngs(0))(
+                x, mask=nnx.make_causal_mask(x[..., 0])
+            )
+            for more in ({"attention_fn": dj.dot_product_attention}, {})
+        )
+    np.testing.assert_allclose(y, expected, atol=1e-5)
+
+
+def decode_linen(x, attention):
+    layer = nn.MultiHeadDotProductAttention(
+        HEADS, decode=True, deterministic=True, attention_fn=attention
+    )
+    variables = layer.init(THREEFRY, x)
+    params, cache, outputs = variables["params"], variables["cache"], []
+    for token in range(x.shape[1]):
+        y, new = layer.apply(
+            {"params": params, "cache": cache}, x[:, token, None], mutable=["cache"]
+        )
+        cache = new["cache"]
+        outputs.append(y)
+    return jnp.concatenate(outputs, 1)
+
+
+def decode_nnx(x, attention):
+    layer = nnx.MultiHeadAttention(
+        HEADS, 32, decode=True, attention_fn=attention, rngs=nnx.Rngs(0)
+    )
+    layer.init_cache(x.shape)
+    steps = [layer(x[:, token, None]) for token in range(x.shape[1])]
+    return jnp.concatenate(steps, 1)
+
+
+@pytest.mark.parametrize(
+    ("decode", "stock"),
+    [
+        (decode_linen, nn.dot_product_attention),
+        (decode_nnx, nnx.dot_product_attention),
+    ],
+    ids=["linen", "nnx"],
+)
+def test_it_decodes_token_by_token(decode, stock):
+    x = normal(0, 2, 5, 32)
+    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
+        found, expected = decode(x, dj.dot_product_attention), decode(x, stock)
+    np.testing.assert_allclose(found, expected, atol=1e-5)

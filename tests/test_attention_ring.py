@@ -215,7 +215,9 @@ def test_an_axis_that_is_not_there(options, message):
 
 def test_a_generator_whose_masks_have_no_parts():
     key = jax.random.key(0, impl="rbg")
-    with pytest.raises(ValueError, match="axis_name must be None here, got 's': masks"):
+    with pytest.raises(
+        ValueError, match="axis_name must be None here, got 's': the gen"
+    ):
         ring(2, dropout_rng=key, dropout_rate=0.5)(*inputs())
 
 

@@ -16,6 +16,7 @@ from dropjax.functional.sequences._recurrent import KeyedCarry
 
 KEY = jax.random.key(0)
 X = jnp.ones((4, 6))
+RBG = jax.random.key(0, impl="rbg")
 KERNEL = jnp.ones((6, 3))
 TOKENS = jnp.zeros((4, 6), jnp.uint8)
 IMAGE = jnp.ones((2, 8, 8, 4))
@@ -45,6 +46,10 @@ def conv(x=IMAGE, kernel=WINDOW, **options):
 def mix(**options):
     arguments = {"pretrained": {"a": KERNEL}, "rate": 0.5, **options}
     return dj.mixout(KEY, {"a": KERNEL}, **arguments)
+
+
+def attend(x=IMAGE, **options):
+    return dj.dot_product_attention(x, x, x, **options)
 
 
 def passes(y, outputs):
@@ -1156,6 +1161,109 @@ GOLDEN = {
         TypeError,
         "module must be a flax module, which attention weights are sown into, or None, "
         "got 'layer' (str)",
+    ),
+    "blocks of nothing": (
+        lambda: attend(block_size=0),
+        ValueError,
+        "block_size must be a positive integer, or a pair (queries, keys) of them, "
+        "or None, got 0",
+    ),
+    "blocks of less": (
+        lambda: attend(block_size=-1),
+        ValueError,
+        "block_size must be a positive integer, or a pair (queries, keys) of them, "
+        "or None, got -1",
+    ),
+    "half a block": (
+        lambda: attend(block_size=2.5),
+        ValueError,
+        "block_size must be a positive integer, or a pair (queries, keys) of them, "
+        "or None, got 2.5",
+    ),
+    "a block that is a flag": (
+        lambda: attend(block_size=True),
+        ValueError,
+        "block_size must be a positive integer, or a pair (queries, keys) of them, "
+        "or None, got True",
+    ),
+    "blocks of three axes": (
+        lambda: attend(block_size=(1, 2, 3)),
+        ValueError,
+        "block_size must be a positive integer, or a pair (queries, keys) of them, "
+        "or None, got (1, 2, 3)",
+    ),
+    "blocks with no keys": (
+        lambda: attend(block_size=(4, 0)),
+        ValueError,
+        "block_size must be a positive integer, or a pair (queries, keys) of them, "
+        "or None, got (4, 0)",
+    ),
+    "weights of blocks to be sown": (
+        lambda: attend(block_size=4, module=nnx.Module()),
+        ValueError,
+        "block_size must be None here, got 4: blocks do not store the weights that "
+        "module asks for; leave out module, or sow_weights=True of the flax layer",
+    ),
+    "blocks of a generator without windows": (
+        lambda: attend(block_size=(4, 2), dropout_rng=RBG, dropout_rate=0.5),
+        ValueError,
+        "block_size must be None here, got (4, 2): the generator of dropout_rng cannot "
+        "draw a part of a mask; use a key made with impl=dropjax.fast_prng or "
+        "'threefry2x32'",
+    ),
+    "blocks of symbolic length": (
+        traced(lambda x: attend(x, block_size=4), "2, t, 4, 8"),
+        ValueError,
+        "block_size must be None here, got 4: in blocks, every axis but the first of "
+        "the batch must have a known size",
+    ),
+    "lengths in a list": (
+        lambda: attend(key_value_seq_lengths=[8, 8]),
+        TypeError,
+        "key_value_seq_lengths must be an array of integers or None, got [8, 8] "
+        "(list); wrap it in jnp.asarray",
+    ),
+    "lengths that are no integers": (
+        lambda: attend(query_seq_lengths=jnp.ones(2)),
+        TypeError,
+        "query_seq_lengths must be an array of integers or None, got ArrayImpl of "
+        "shape (2,), dtype float32; convert it with .astype(jnp.int32)",
+    ),
+    "a length for all": (
+        lambda: attend(query_seq_lengths=jnp.int32(8)),
+        ValueError,
+        "query_seq_lengths must have one length for each example, shape (2,), got "
+        "shape (); use jnp.full for a length that all share",
+    ),
+    "lengths of others": (
+        lambda: attend(key_value_seq_lengths=jnp.ones((2, 8), int)),
+        ValueError,
+        "key_value_seq_lengths must have one length for each example, shape (2,), got "
+        "shape (2, 8); use jnp.full for a length that all share",
+    ),
+    "a negative window": (
+        lambda: attend(local_window_size=(3, -1)),
+        ValueError,
+        "local_window_size must be a non-negative integer, two of them as (before, "
+        "after), or None, got (3, -1)",
+    ),
+    "a window of one and a half": (
+        lambda: attend(local_window_size=1.5),
+        ValueError,
+        "local_window_size must be a non-negative integer, two of them as (before, "
+        "after), or None, got 1.5",
+    ),
+    "a scale of nan": (
+        lambda: attend(scale=np.nan),
+        ValueError,
+        "scale must be a finite number or None, got nan; multiply the query by a scale "
+        "that is an array",
+    ),
+    "a scale for each head": (
+        lambda: attend(scale=np.ones(4)),
+        ValueError,
+        "scale must be a finite number or None, got array([1., 1., 1., 1.]); "
+        "multiply the query by a scale that is an array",
     ),
     "an einsum of flax's layers": (
         lambda: dj.dot_product_attention(*[IMAGE] * 3, qk_attn_weights_einsum="own"),

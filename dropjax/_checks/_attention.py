@@ -72,14 +72,16 @@ def check_lengths(
     if lengths is None:
         return None
     if not jnp.issubdtype(getattr(lengths, "dtype", object), np.integer):
+        out = "convert it with .astype(jnp.int32)"
+        out = out if hasattr(lengths, "dtype") else "wrap it in jnp.asarray"
         raise TypeError(
             f"{name} must be an array of integers or None, got {describe(lengths)}; "
-            "wrap it in jnp.asarray"
+            f"{out}"
         )
     if np.shape(lengths) != batch:
         raise ValueError(
             f"{name} must have one length for each example, shape {batch}, got shape "
-            f"{np.shape(lengths)}"
+            f"{np.shape(lengths)}; use jnp.full for a length that all share"
         )
     return jnp.asarray(lengths, jnp.int32)
 
@@ -91,7 +93,7 @@ def check_scale(scale: Any, depth: int) -> float:
     if not is_number(scale) or not math.isfinite(scale):
         raise ValueError(
             f"scale must be a finite number or None, got {shown(scale)}; multiply the "
-            "query by a scale that is traced"
+            "query by a scale that is an array"
         )
     return float(scale)
 
@@ -136,12 +138,14 @@ def check_shards(axis_name: Any) -> int:
 
 
 def check_blocks(name: str, value: Any, module: Any, known: bool, key: Any) -> None:
-    """Blocks need known lengths, masks that have parts, and no weights to be stored."""
+    """Blocks need known sizes, masks that have parts, and no weights to be stored."""
     ways_out = {
-        "the weights that module asks for are not stored": module is None,
-        "it needs lengths that are not symbolic": known,
-        "masks of this generator cannot be drawn in parts, as those of threefry and "
-        "fast keys can": key is None,
+        "blocks do not store the weights that module asks for; leave out module, or "
+        "sow_weights=True of the flax layer": module is None,
+        "in blocks, every axis but the first of the batch must have a known "
+        "size": known,
+        "the generator of dropout_rng cannot draw a part of a mask; use a key made "
+        "with impl=dropjax.fast_prng or 'threefry2x32'": key is None,
     }
     for reason, holds in ways_out.items():
         if not holds:

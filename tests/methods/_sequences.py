@@ -64,7 +64,7 @@ def _patch_dropout():
     return dataclasses.replace(whole, **faces)
 
 
-def _attend(key, x, rate, deterministic=False):
+def _attend(key, x, rate, deterministic=False, **options):
     """Every token sees itself alone, so that its weight is 1, or was dropped."""
     query = jnp.ones((*x.shape[:-1], 2), x.dtype)
     return dj.dot_product_attention(
@@ -75,6 +75,7 @@ def _attend(key, x, rate, deterministic=False):
         dropout_rng=key,
         dropout_rate=rate,
         deterministic=deterministic,
+        **options,
     )
 
 
@@ -85,6 +86,22 @@ def _own_weights(key, shape, rate, **flag):
     mask = dj.attention_dropout_mask(key, weights, rate, **flag)
     own = jnp.diagonal(mask, axis1=-2, axis2=-1)
     return jnp.swapaxes(own, -1, -2)[..., None]
+
+
+def _attention(name, claims=None, **options):
+    return Method(
+        name,
+        (2, 15, 9, 3),
+        (2, 15, 9, 1),
+        functools.partial(_attend, **options),
+        _own_weights,
+        public=(dj.dot_product_attention,),
+        kind=np.floating,
+        others=True,
+        once=False,  # The weights are, before they weigh.
+        product=True,
+        **(claims or {}),
+    )
 
 
 OLD = 0.25
@@ -247,18 +264,8 @@ ROWS = [
         coins=(1, 1, 30, 40),
         broadcast_dropout=True,
     ),
-    Method(
-        "dot_product_attention",
-        (2, 15, 9, 3),
-        (2, 15, 9, 1),
-        _attend,
-        _own_weights,
-        public=(dj.dot_product_attention,),
-        kind=np.floating,
-        others=True,
-        once=False,  # The weights are, before they weigh.
-        product=True,
-    ),
+    _attention("dot_product_attention"),
+    _attention("dot_product_attention-blocks", {"counts": True}, block_size=(4, 6)),
     activation(
         "drop_head",
         dj.drop_head,

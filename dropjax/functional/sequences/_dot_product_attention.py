@@ -65,6 +65,8 @@ _FEWEST, _MOST = 64, 1024
 _SHARE, _SPARED = 16, 128
 # Elsewhere a block is a few launches, whose number should not grow with the batch.
 _LAUNCHED = 512, 512
+# The most keys of a block that has all queries, because their axis is sharded.
+_WHOLE = 256
 # Up to this many queries and keys, one piece is faster.
 _SHORT = 256
 
@@ -118,9 +120,9 @@ def dot_product_attention(
     attends to no key gets the mean of all values, as there.
 
     Short sequences are processed in one piece, which stores the exponentials of the
-    softmax for the backward pass. So are sequences of symbolic length, calls that sow
-    the weights, and keys of generators whose masks cannot be drawn in parts, such as
-    "rbg".
+    softmax for the backward pass. So are sequences of symbolic length, calls whose mask
+    has a symbolic axis other than the first, calls that sow the weights, and keys of
+    generators whose masks cannot be drawn in parts, such as "rbg".
 
     Args:
       query: the queries, a floating-point array.
@@ -150,7 +152,7 @@ def dot_product_attention(
       block_size: the number of queries and of keys of a block: one number, or (queries,
         keys). None chooses it. Sizes that cover all queries and keys process them in
         one piece. If the axis of the queries is sharded, (number of queries, 256) keeps
-        every query where it is.
+        every query where it is; on meshes with explicit axes None does so too.
       axis_name: inside `jax.shard_map`, the mesh axis along which the sequence is
         sharded. Query, key and value are then this device's shards; bias and mask have
         its queries and all keys. Positions, lengths, `dropout_rng` and the mask drawn
@@ -236,7 +238,7 @@ def dot_product_attention(
         if name in arrays
     }
     sharded = axis_name if shards > 1 else None
-    sizes = _block_sizes(form, block_size, draw, module, sharded)
+    sizes = _block_sizes(query, form, block_size, draw, module, sharded)
     if sizes is not None:
         y = _attend_in_blocks(draw, arrays, form, sizes, sharded)
     else:
@@ -267,11 +269,18 @@ def _up_to(
 
 
 def _block_sizes(
-    form: Form, block_size: Any, draw: Draw, module: Any, axis_name: str | None
+    query: Array,
+    form: Form,
+    block_size: Any,
+    draw: Draw,
+    module: Any,
+    axis_name: str | None,
 ) -> tuple[Sizes, Sizes] | None:
     """The sizes of blocks on CPUs and elsewhere; None for one piece."""
-    queries, keys = lengths = form.shape[-2:]
-    known = not any(map(is_symbolic, lengths))
+    queries, keys = form.shape[-2:]
+    lengths = queries, keys
+    needed = lengths if draw.key is None else (*lengths, *form.mask_shape[1:])
+    known = not any(map(is_symbolic, needed))
     drawn = draw.key is None or has_windows(draw.key)
     asked = check_block_size(block_size)
     if known and 0 in lengths:
@@ -287,11 +296,19 @@ def _block_sizes(
     else:
         key = None if drawn else draw.key
         check_blocks("block_size", block_size, module, known, key)
+    if asked is None and _are_queries_sharded(query):
+        sizes = _even(lengths, (queries, _WHOLE))
+        return sizes, sizes
     if asked is None:
         both = queries, keys
         return _even(both, _in_the_cache(form)), _even(both, _LAUNCHED)
     sizes = min(asked[0], queries), min(asked[1], keys)
     return sizes, sizes
+
+
+def _are_queries_sharded(query: Array) -> bool:
+    """Whether they are, if that is known: if the mesh has explicit axes."""
+    return any(axes is not None for axes in jax.typeof(query).sharding.spec[-3:-2])
 
 
 def _in_the_cache(form: Form) -> Sizes:
