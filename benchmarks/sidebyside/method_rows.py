@@ -56,6 +56,7 @@ class Shapes(NamedTuple):
     maps: Shape = (16, 56, 56, 256)
     sequences: Shape = (64, 512, 256)
     heads: Shape = (8, 512, 8, 64)
+    long: tuple[Shape, ...] = ((1, 1024, 8, 64), (1, 4096, 8, 64))
     images: Shape = (64, 224, 224, 3)
     tokens: Shape = (64, 197, 768)
     steps: Shape = (32, 64, 256)
@@ -78,7 +79,12 @@ def _methods(shapes: Shapes) -> Iterator[Method]:
     yield from _of_arrays(shapes.array)
     yield from _of_maps(shapes.maps)
     yield _variational_dropout(shapes.sequences)
-    yield from _of_attention(shapes.heads)
+    for shared in (True, False):
+        words = ", shared by heads and examples" if shared else ""
+        yield _of_attention(f"attention dropout{words}", shapes.heads, shared)
+    for shape in shapes.long:
+        name = f"attention dropout of {shape[1]:,} tokens"
+        yield _of_attention(name, shape, shared=False)
     yield _attention_layer(shapes.queries)
     yield _random_erasing(shapes.images)
     yield _patch_dropout(shapes.tokens)
@@ -159,7 +165,7 @@ def _variational_dropout(shape: Shape) -> Method:
     )
 
 
-def _of_attention(shape: Shape) -> Iterator[Method]:
+def _of_attention(name: str, shape: Shape, shared: bool) -> Method:
     def flax(
         key: Any, q: jax.Array, k: jax.Array, v: jax.Array, **options: Any
     ) -> jax.Array:
@@ -175,20 +181,19 @@ def _of_attention(shape: Shape) -> Iterator[Method]:
     def plain(key: None, q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
         return dropjax.dot_product_attention(q, k, v)
 
-    for shared in (True, False):
-        options = {"broadcast_dropout": shared}
-        peers = {who.FLAX: _jax(functools.partial(flax, **options))}
-        if not shared:
-            sdpa = "scaled_dot_product_attention"
-            peers["torch"] = _torch("torch.nn.functional", sdpa, dropout_p=RATE)
-        yield Method(
-            f"attention dropout{', shared by heads and examples' if shared else ''}",
-            functools.partial(ours, **options),
-            (shape,) * 3,
-            peers,
-            plain=plain,
-            first=(0, 2, 1, 3),
-        )
+    options = {"broadcast_dropout": shared}
+    peers = {who.FLAX: _jax(functools.partial(flax, **options))}
+    if not shared:
+        sdpa = "scaled_dot_product_attention"
+        peers["torch"] = _torch("torch.nn.functional", sdpa, dropout_p=RATE)
+    return Method(
+        name,
+        functools.partial(ours, **options),
+        (shape,) * 3,
+        peers,
+        plain=plain,
+        first=(0, 2, 1, 3),
+    )
 
 
 def _attention_layer(shape: Shape) -> Method:
