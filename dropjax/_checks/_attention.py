@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Int
+from jaxtyping import Array, Bool, Int
 
 from dropjax._checks._arrays import check_real
 from dropjax._checks._rates import check_broadcasts
@@ -46,14 +46,20 @@ def check_attention(query: Any, key: Any, value: Any) -> None:
         )
 
 
-def check_attention_bias(bias: Any, shape: tuple[int, ...]) -> Array:
+def check_attention_bias(bias: Any, shape: tuple[int, ...]) -> Array | None:
     """What is added to the logits: real, and of a shape that broadcasts to theirs."""
+    if bias is None:
+        return None
     _check_fits_logits(check_real(bias, "bias"), shape, "bias")
     return bias
 
 
-def check_attention_mask(mask: Any, shape: tuple[int, ...]) -> Any:
+def check_attention_mask(
+    mask: Any, shape: tuple[int, ...]
+) -> Bool[Array, "..."] | None:
     """True, or a number that is not 0, where a query sees a key."""
+    if mask is None:
+        return None
     known = isinstance(mask, jax.Array | np.ndarray | np.generic | bool | int | float)
     dtype = getattr(mask, "dtype", np.dtype(type(mask))) if known else object
     if not any(jnp.issubdtype(dtype, kind) for kind in (jnp.bool_, jnp.number)):
@@ -62,7 +68,7 @@ def check_attention_mask(mask: Any, shape: tuple[int, ...]) -> Any:
             f"{describe(mask)}; wrap it in jnp.asarray"
         )
     _check_fits_logits(mask, shape, "mask")
-    return mask
+    return jnp.asarray(mask).astype(bool)
 
 
 def check_lengths(

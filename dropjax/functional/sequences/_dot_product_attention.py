@@ -107,12 +107,11 @@ def dot_product_attention(
     Blocks do not change which weights are dropped. All derivatives are available,
     forward mode and second derivatives included.
 
-    This is an `attention_fn` for flax's attention
-    layers and therefore uses flax's argument names, such as `dropout_rng` and
-    `dropout_rate`. Note that these layers pass `broadcast_dropout=True`, so that all
-    heads and examples share one mask, unless they are created with
-    `broadcast_dropout=False`. For the same arguments, the same weights are dropped as
-    by flax's function.
+    This is an `attention_fn` for flax's attention layers and therefore uses flax's
+    argument names, such as `dropout_rng` and `dropout_rate`. Note that these layers
+    pass `broadcast_dropout=True`, so that all heads and examples share one mask, unless
+    they are created with `broadcast_dropout=False`. For the same arguments, the same
+    weights are dropped as by flax's function.
 
     If there are fewer heads of keys and values than of queries, groups of query heads
     share them. Like `jax.nn.dot_product_attention`, the function computes the softmax
@@ -220,22 +219,15 @@ def dot_product_attention(
         renormalize=check_flag(renormalize, "renormalize"),
         precision=precision,
     )
-    lengths = check_lengths(
-        key_value_seq_lengths, query.shape[:-3], "key_value_seq_lengths"
-    )
     arrays = {"query": query, "key": key, "value": value}
-    if bias is not None:
-        arrays["bias"] = check_attention_bias(bias, seen_shape)
-    if mask is not None:
-        arrays["mask"] = jnp.asarray(check_attention_mask(mask, seen_shape)).astype(
-            bool
-        )
-    if lengths is not None:
-        arrays["lengths"] = lengths[..., None, None, None]
     arrays |= {
-        name: over_logits(arrays[name], form)
-        for name in ("bias", "mask", "lengths")
-        if name in arrays
+        name: over_logits(x, form)
+        for name, x in (
+            ("bias", check_attention_bias(bias, seen_shape)),
+            ("mask", check_attention_mask(mask, seen_shape)),
+            ("lengths", _beside_keys(key_value_seq_lengths, query.shape[:-3])),
+        )
+        if x is not None
     }
     sharded = axis_name if shards > 1 else None
     sizes = _block_sizes(query, form, block_size, draw, module, sharded)
@@ -253,6 +245,13 @@ def dot_product_attention(
         y = _attend_in_one_piece(drop, arrays, form, module)
     lengths = check_lengths(query_seq_lengths, query.shape[:-3], "query_seq_lengths")
     return y if lengths is None else _up_to(lengths, y, sharded)
+
+
+def _beside_keys(
+    lengths: ArrayLike | None, batch: tuple[int, ...]
+) -> Int[Array, "*batch 1 1 1"] | None:
+    lengths = check_lengths(lengths, batch, "key_value_seq_lengths")
+    return None if lengths is None else lengths[..., None, None, None]
 
 
 def _up_to(
@@ -277,33 +276,31 @@ def _block_sizes(
     axis_name: str | None,
 ) -> tuple[Sizes, Sizes] | None:
     """The sizes of blocks on CPUs and elsewhere; None for one piece."""
-    queries, keys = form.shape[-2:]
-    lengths = queries, keys
+    lengths = queries, keys = form.shape[-2:]
     needed = lengths if draw.key is None else (*lengths, *form.mask_shape[1:])
     known = not any(map(is_symbolic, needed))
-    drawn = draw.key is None or has_windows(draw.key)
+    # A key whose masks cannot be drawn in parts.
+    whole = None if draw.key is None or has_windows(draw.key) else draw.key
     asked = check_block_size(block_size)
     if known and 0 in lengths:
         return None
     if axis_name is not None:
-        check_blocks("axis_name", axis_name, module, known, None if drawn else draw.key)
+        check_blocks("axis_name", axis_name, module, known, whole)
     elif asked is None:
-        short = known and (queries * keys <= _SHORT**2 or min(queries, keys) < _FEWEST)
-        if short or not (known and drawn and module is None):
+        short = known and (queries * keys <= _SHORT**2 or min(lengths) < _FEWEST)
+        if short or not known or whole is not None or module is not None:
             return None
     elif known and asked[0] >= queries and asked[1] >= keys:
         return None
     else:
-        key = None if drawn else draw.key
-        check_blocks("block_size", block_size, module, known, key)
-    if asked is None and _are_queries_sharded(query):
+        check_blocks("block_size", block_size, module, known, whole)
+    if asked is not None:
+        sizes = min(asked[0], queries), min(asked[1], keys)
+        return sizes, sizes
+    if _are_queries_sharded(query):
         sizes = _even(lengths, (queries, _WHOLE))
         return sizes, sizes
-    if asked is None:
-        both = queries, keys
-        return _even(both, _in_the_cache(form)), _even(both, _LAUNCHED)
-    sizes = min(asked[0], queries), min(asked[1], keys)
-    return sizes, sizes
+    return _even(lengths, _in_the_cache(form)), _even(lengths, _LAUNCHED)
 
 
 def _are_queries_sharded(query: Array) -> bool:
@@ -320,7 +317,7 @@ def _in_the_cache(form: Form) -> Sizes:
     return min(max(fit, _FEWEST), spared, _MOST), keys
 
 
-def _even(lengths: tuple[int, int], most: Sizes) -> Sizes:
+def _even(lengths: tuple[int, ...], most: Sizes) -> Sizes:
     """Sizes up to these for the same number of blocks, with the least padding."""
     queries, keys = (
         min(n, -(-n // (8 * -(-n // size))) * 8)
