@@ -58,6 +58,8 @@ _EXAMPLES = {
 _WIDE_BYTES = 2**30
 # The largest shares of the time and of the FLOPs of the net without dropout.
 _LEFT_OUT = {
+    (subset_rows.UNITS, 0.1): (1.03, None),
+    (subset_rows.UNITS, 0.5): (0.62, 0.56),
     (subset_rows.EXAMPLES, 0.1): (1.03, None),
     (subset_rows.TOKENS, 0.1): (1.03, None),
     (subset_rows.EXAMPLES, 0.4): (0.70, 0.66),
@@ -232,7 +234,9 @@ def _left_out(results: Sequence[Result]) -> Iterator[Verdict]:
         if row.settings["width"] < subset_rows.WIDTH:
             continue
         plain, rate = row.contenders[who.NONE], row.settings["rate"]
-        for name in (subset_rows.EXAMPLES, subset_rows.TOKENS):
+        for name in row.contenders:
+            if (name, rate) not in _LEFT_OUT:
+                continue
             own, (time, flops) = row.contenders[name], _LEFT_OUT[name, rate]
             shares = own["times_floor"], own["flops"] / plain["flops"]
             wanted = f"at most {time:g} of the time of {who.NONE}"

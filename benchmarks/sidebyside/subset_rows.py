@@ -1,4 +1,4 @@
-"""Rows of transformer blocks whose dropped branches are not computed."""
+"""Rows of transformer blocks and MLPs whose dropped parts are not computed."""
 
 import functools
 from collections.abc import Callable, Iterator
@@ -14,8 +14,11 @@ from sidebyside.timing import Call, Row, scratch
 
 GROUP = "left out"
 DROP_PATH = "drop_path"
+DROPOUT = "dropout"
 EXAMPLES, TOKENS = "subset_branch, examples", "subset_branch, tokens"
+UNITS = "structured_dropout_mlp"
 RATES = (0.1, 0.4)
+UNIT_RATES = (0.1, 0.5)
 WIDTH = 256
 _DEPTH = 2
 
@@ -26,10 +29,13 @@ Residual: TypeAlias = Callable[
 
 
 def rows_of(quick: bool) -> Iterator[Row]:
-    """Value and gradient of two transformer blocks, at a low and a high rate."""
+    """Value and gradient, at a low and a high rate, of two blocks and of an MLP."""
     net = (64, 2, 32, 8) if quick else (WIDTH, 4, 512, 8)
     for rate in RATES:
         yield subset_row(*net, rate)
+    mlp = (64, 256, 128, 32) if quick else (768, 3072, 1024, 128)
+    for rate in UNIT_RATES:
+        yield units_row(*mlp, rate)
 
 
 def subset_row(width: int, heads: int, length: int, batch: int, rate: float) -> Row:
@@ -46,6 +52,54 @@ def subset_row(width: int, heads: int, length: int, batch: int, rate: float) -> 
     build = functools.partial(_calls, net, rate)
     name = f"branches left out, width {width}, {batch}x{length} tokens, rate {rate}"
     return Row(name, GROUP, settings, build, who.NONE, DROP_PATH)
+
+
+def units_row(width: int, hidden: int, rows: int, block: int, rate: float) -> Row:
+    """An MLP with each way to drop its hidden units, and without."""
+    settings = {
+        "width": width,
+        "hidden": hidden,
+        "rows": rows,
+        "block_size": block,
+        "rate": rate,
+        "dtype": "float32",
+    }
+    shapes = (rows, width), (width, hidden), (hidden, width)
+    build = functools.partial(_mlp_calls, shapes, block, rate)
+    name = f"units left out, {width}-{hidden}-{width}, {rows} rows, rate {rate}"
+    return Row(name, GROUP, settings, build, who.NONE, DROPOUT)
+
+
+def _mlp_calls(
+    shapes: tuple[tuple[int, int], ...], block: int, rate: float
+) -> dict[str, Call]:
+    keys = jax.random.split(jax.random.key(0), len(shapes))
+    x, *kernels = (
+        jax.random.normal(key, shape) / shape[0] ** 0.5
+        for key, shape in zip(keys, shapes, strict=True)
+    )
+    inputs = (tuple(kernels), who.threefry_key(), x)
+
+    def plain(drop: Any, kernels: Any, key: jax.Array, x: jax.Array) -> jax.Array:
+        hidden = jax.nn.gelu(x @ kernels[0])
+        return jnp.mean((drop(key, hidden) @ kernels[1]) ** 2)
+
+    def structured(kernels: Any, key: jax.Array, x: jax.Array) -> jax.Array:
+        mlp = dropjax.structured_dropout_mlp
+        return jnp.mean(mlp(key, x, *kernels, rate, block_size=block) ** 2)
+
+    def dropped(key: jax.Array, x: jax.Array) -> jax.Array:
+        return dropjax.dropout(key, x, rate)
+
+    losses = {
+        who.NONE: functools.partial(plain, lambda key, x: x),
+        DROPOUT: functools.partial(plain, dropped),
+        UNITS: structured,
+    }
+    return {
+        name: _call(jax.value_and_grad(loss, (0, 2)), inputs)
+        for name, loss in losses.items()
+    }
 
 
 def _calls(net: training.Net, rate: float) -> dict[str, Call]:

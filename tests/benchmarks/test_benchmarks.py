@@ -46,6 +46,7 @@ def tiny(monkeypatch):
         scanned,
         rows.eager_row(),
         subset_rows.subset_row(8, 2, 5, 10, 0.4),
+        subset_rows.units_row(8, 32, 10, 4, 0.5),
         weight_rows.examples_row(128, 8, 0.5, "forward"),
         weight_rows.examples_row(4, 8, 0.5, "forward", plain=False),
         weight_rows.gaussian_row(4, 8, "forward+backward"),
