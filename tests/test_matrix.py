@@ -49,7 +49,7 @@ def programs(function):
 FIRST = {
     method.public[0]: method
     for method in reversed(METHODS)
-    if method.smooth and method.output is None
+    if method.smooth and method.output is None and not method.static
 }
 
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax.tree_util import tree_leaves_with_path
 
 from dropjax._checks._options import check_count
@@ -61,7 +62,8 @@ def _named(tree: PyTree) -> list[tuple[str, Any]]:
 
 
 def _check_leaf(name: str, leaf: Any, axis: int) -> None:
-    if not is_array(leaf):
+    kinds = jnp.number, jnp.bool_, jax.dtypes.prng_key
+    if not is_array(leaf) or not any(jnp.issubdtype(leaf.dtype, it) for it in kinds):
         raise TypeError(
             f"x and args must hold arrays, got {describe(leaf)} for {name!r}; let the "
             "branch close over other values, or pass them to a layer by keyword"
