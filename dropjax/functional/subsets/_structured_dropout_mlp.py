@@ -62,9 +62,8 @@ def structured_dropout_mlp(
 
     The kept columns of W_in and rows of W_out are copied into smaller kernels. These
     and the kept hidden units are stored for the backward pass, which writes gradients
-    of the full size, with zeros for dropped units. On CPUs, copying takes about as long
-    as the products of fifty rows of x: a rate of 0.5 saves time from about a hundred
-    rows on, a rate of 0.1 from about five hundred.
+    of the full size, with zeros for dropped units. Copying pays off if x has many
+    rows; the guide gives measured times.
 
     `mask_per=n` draws a subset for each n consecutive examples, and computes these one
     after the other, with kernels copied for each. It is efficient if n examples have
@@ -89,7 +88,7 @@ def structured_dropout_mlp(
       activation: an elementwise function, of the gate if there is one. It is called
         with the kept units only.
       block_size: how many consecutive units are dropped together, a divisor of H. With
-        1, each unit is dropped by itself. Blocks of 128 suit the memory layout of TPUs.
+        1, each unit is dropped by itself.
       groups: into how many equal parts the hidden axis is split, in each of which as
         many blocks are kept. It must divide the number of blocks.
       mask_per: which examples share a subset: "batch" (all of them), "example" (none),
