@@ -19,9 +19,10 @@ from jaxtyping import Array, ArrayLike, Float
 from dropjax._checks import check_choice, check_count, check_positive, check_scalar_rate
 from dropjax._types import RateLike
 
-__all__ = ["curriculum", "linear_over_depth"]
+__all__ = ["curriculum", "early_dropout", "late_dropout", "linear_over_depth"]
 
 Convention: TypeAlias = Literal["paper", "timm", "efficientnet"]
+Form: TypeAlias = Literal["linear", "constant"]
 
 # The share of the rate at layer i of n, numbered from 0, is (i + shift) / (n + growth).
 _CONVENTIONS = {"paper": (1, 0), "timm": (0, -1), "efficientnet": (0, 0)}
@@ -115,5 +116,102 @@ def curriculum(
     def schedule(step: ArrayLike) -> Float[Array, ""]:
         passed = -jnp.expm1(-np.float32(decay) * jnp.asarray(step, jnp.float32))
         return jnp.asarray(rate, jnp.float32) * passed
+
+    return schedule
+
+
+def early_dropout(
+    rate: RateLike, steps: int, *, form: Form = "linear"
+) -> Callable[[ArrayLike], Float[Array, ""]]:
+    r"""Early dropout: drops during the first steps of the training only.
+
+    $$\text{linear: } rate(t) = rate \, \max(0, 1 - t / steps), \qquad
+      \text{constant: } rate(t) = rate \, [t < steps]$$
+
+    It is meant for networks that underfit: dropout then makes the gradients of the
+    first steps more consistent, and the rest of the training fits the data. The paper
+    uses it for dropout and for stochastic depth. Pass the scheduled rate to
+    `linear_over_depth` to give each residual branch its share:
+
+        rates = linear_over_depth(early_dropout(0.5, 10_000)(step), depth)
+
+    The linear form is `optax.linear_schedule(rate, 0, steps)`. The published code
+    reaches 0 one step earlier, at the last of the early steps.
+
+    Args:
+      rate: the initial rate, in [0, 1], a number or a traced scalar. The paper uses 0.1
+        for dropout, and 0.5 for stochastic depth.
+      steps: the number of early steps, a positive integer. The paper uses 50 epochs of
+        300.
+      form: "linear", the paper's default, or "constant".
+
+    Returns:
+      A schedule in the form of optax: a function of the step, which may be traced, that
+      returns the rate as a float32 scalar.
+
+    Raises:
+      ValueError: the rate is outside [0, 1] or not a scalar, steps is not positive, or
+        the form is unknown.
+      TypeError: the rate has the wrong type.
+
+    Example:
+      >>> from dropjax.schedules import early_dropout
+      >>> schedule = early_dropout(0.5, 100)
+      >>> assert schedule(0) == 0.5
+      >>> assert schedule(50) == 0.25
+      >>> assert schedule(100) == schedule(1000) == 0
+
+    References:
+      Liu, Xu, Jin, Shen and Darrell, 2023, "Dropout reduces underfitting", ICML.
+    """
+    rate, length = check_scalar_rate(rate), np.float32(check_count(steps, "steps"))
+    check_choice(form, "form", {"linear": "", "constant": ""})
+
+    def schedule(step: ArrayLike) -> Float[Array, ""]:
+        left = jnp.maximum(1 - jnp.asarray(step, jnp.float32) / length, 0)
+        share = left if form == "linear" else (left > 0).astype(jnp.float32)
+        return jnp.asarray(rate, jnp.float32) * share
+
+    return schedule
+
+
+def late_dropout(
+    rate: RateLike, steps: int
+) -> Callable[[ArrayLike], Float[Array, ""]]:
+    r"""Late dropout: drops after the first steps of the training only.
+
+    $$rate(t) = rate \, [t \geq steps]$$
+
+    It is meant for networks that overfit, which first fit the data quickly and are then
+    regularized. The paper uses it for stochastic depth, and a constant rate only. It is
+    the complement of `early_dropout(rate, steps, form="constant")`.
+
+    Args:
+      rate: the final rate, in [0, 1], a number or a traced scalar.
+      steps: the number of steps without dropout, a positive integer. The paper uses 50
+        epochs of 300.
+
+    Returns:
+      A schedule in the form of optax: a function of the step, which may be traced, that
+      returns the rate as a float32 scalar.
+
+    Raises:
+      ValueError: the rate is outside [0, 1] or not a scalar, or steps is not positive.
+      TypeError: the rate has the wrong type.
+
+    Example:
+      >>> from dropjax.schedules import late_dropout
+      >>> schedule = late_dropout(0.5, 100)
+      >>> assert schedule(99) == 0
+      >>> assert schedule(100) == 0.5
+
+    References:
+      Liu, Xu, Jin, Shen and Darrell, 2023, "Dropout reduces underfitting", ICML.
+    """
+    early = early_dropout(1.0, steps, form="constant")
+    rate = check_scalar_rate(rate)
+
+    def schedule(step: ArrayLike) -> Float[Array, ""]:
+        return jnp.asarray(rate, jnp.float32) * (1 - early(step))
 
     return schedule

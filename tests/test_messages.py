@@ -1015,6 +1015,26 @@ GOLDEN = {
         ValueError,
         "sharpness must be a positive number, got -1.0",
     ),
+    "early steps": (
+        lambda: schedules.early_dropout(0.5, 0),
+        ValueError,
+        "steps must be a positive integer, got 0",
+    ),
+    "late steps": (
+        lambda: schedules.late_dropout(0.5, 1.5),
+        ValueError,
+        "steps must be a positive integer, got 1.5",
+    ),
+    "late rate": (
+        lambda: schedules.late_dropout(1.5, 10),
+        ValueError,
+        "rate is the probability of dropping and must lie in [0, 1], got 1.5",
+    ),
+    "form of early dropout": (
+        lambda: schedules.early_dropout(0.5, 10, form="cosine"),
+        ValueError,
+        "form must be 'linear' or 'constant', got 'cosine'",
+    ),
     "no layer": (
         lambda: djn.set_rates(nnx.Dropout(0.5), 0.5),
         ValueError,

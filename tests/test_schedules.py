@@ -9,7 +9,12 @@ from jax import lax
 
 import dropjax as dj
 import dropjax.linen as djl
-from dropjax.schedules import curriculum, linear_over_depth
+from dropjax.schedules import (
+    curriculum,
+    early_dropout,
+    late_dropout,
+    linear_over_depth,
+)
 
 KEY = jax.random.key(2016)
 X = jnp.ones((30, 40))
@@ -62,8 +67,65 @@ def test_curriculum_starts_gently_without_a_loss_of_precision():
     np.testing.assert_allclose(curriculum(0.5, 10**7)(1), 5e-7, rtol=1e-5)
 
 
+def test_early_dropout_is_optaxs_linear_schedule_to_zero():
+    ours, theirs = early_dropout(0.3, 7), optax.linear_schedule(0.3, 0.0, 7)
+    with jax.numpy_dtype_promotion("standard"):
+        for step in range(10):
+            np.testing.assert_allclose(ours(step), theirs(step), atol=1e-7)
+    assert ours(0) == np.float32(0.3)
+    assert ours(7) == ours(10**9) == 0
+
+
+def test_early_dropout_has_the_endpoints_of_the_papers_linspace():
+    ours = [early_dropout(0.5, 9)(step) for step in range(10)]
+    np.testing.assert_allclose(ours, np.linspace(0.5, 0, 10), atol=1e-7)
+
+
+def test_early_and_late_dropout_share_the_steps():
+    early, late = early_dropout(0.3, 7, form="constant"), late_dropout(0.3, 7)
+    steps = jnp.arange(12)
+    rate, none = np.full(12, np.float32(0.3)), np.zeros(12, np.float32)
+    np.testing.assert_array_equal(early(steps), np.where(steps < 7, rate, none))
+    np.testing.assert_array_equal(late(steps), np.where(steps < 7, none, rate))
+
+
+@pytest.mark.parametrize("make", [early_dropout, late_dropout])
+def test_the_rate_of_a_schedule_may_be_traced(make):
+    traced = jax.jit(lambda rate, step: make(rate, 7)(step))
+    for step in (0, 3, 8):
+        np.testing.assert_allclose(traced(jnp.float32(0.3), step), make(0.3, 7)(step))
+
+
+@pytest.mark.parametrize("make", [early_dropout, late_dropout])
+def test_stochastic_depth_takes_early_and_late_rates(make):
+    """One rate per branch, in one program for all steps."""
+    traces = []
+
+    @jax.jit
+    def branches(x, step):
+        traces.append(step)
+        rates = linear_over_depth(make(0.8, 100)(step), 4)
+        return [
+            dj.drop_path(key, x, rate)
+            for key, rate in zip(jax.random.split(KEY, 4), rates, strict=True)
+        ]
+
+    x, keys = jnp.ones((500, 2)), jax.random.split(KEY, 4)
+    for step in (0, 50, 100):
+        now = float(make(0.8, 100)(step))
+        rates = linear_over_depth(now, 4)
+        for y, key, rate in zip(
+            branches(x, jnp.int32(step)), keys, rates, strict=True
+        ):
+            np.testing.assert_allclose(y, dj.drop_path(key, x, rate), rtol=1e-6)
+            assert abs((y == 0).mean() - rate) < 0.1
+    assert len(traces) == 1
+
+
 SCHEDULES = {
     "curriculum": curriculum(0.5, 100),
+    "early_dropout": early_dropout(0.5, 50),
+    "late_dropout": late_dropout(0.5, 50),
     "constant": optax.constant_schedule(0.5),
     "linear": optax.linear_schedule(0.0, 0.5, 100),
     "cosine": optax.cosine_decay_schedule(0.5, 100),
