@@ -157,6 +157,14 @@ def states() -> Panel:
     return Panel("zoneout", note, SENTENCE, np.asarray(y), kept, OLD, tuple(WORDS))
 
 
+def noisy() -> Panel:
+    """The embedded words with noise."""
+    x = jnp.asarray(table()[words()])
+    y = dj.neftune(jax.random.key(1), x, 4.0, batch_axis=None)
+    note = "noise, less for longer sentences"
+    return all_kept("neftune", note, SENTENCE, np.asarray(y))
+
+
 def patches() -> Panel:
     """Dropped tokens are removed; their columns stay, for comparison."""
     x = jnp.asarray(table()[words()])
@@ -167,10 +175,12 @@ def patches() -> Panel:
     return Panel("patch_dropout", note, SENTENCE, np.asarray(x), kept, PAPER, labels)
 
 
-def all_of_maps(name: str, note: str, *arguments: object, seed: int = 0) -> Panel:
+def all_of_maps(
+    name: str, note: str, *arguments: object, seed: int = 0, **options: object
+) -> Panel:
     """The feature maps under a function that has no mask."""
-    x = jnp.asarray(feature_maps())
-    y = getattr(dj, name)(jax.random.key(seed), x, *arguments)
+    x, function = jnp.asarray(feature_maps()), getattr(dj, name.split("(")[0])
+    y = function(jax.random.key(seed), x, *arguments, **options)
     return all_kept(name, note, MAPS, np.asarray(y))
 
 
@@ -319,6 +329,15 @@ def chapters() -> dict[str, list[list[Panel]]]:
                 ),
                 rectified(),
             ],
+            [
+                all_of_maps("uniform_noise", "uniform noise is added", 0.4, seed=1),
+                all_of_maps(
+                    "uniform_noise(multiplicative=True)",
+                    "uniform factors around 1",
+                    0.6,
+                    multiplicative=True,
+                ),
+            ],
         ],
         "Feature maps and images": [
             [
@@ -360,6 +379,7 @@ def chapters() -> dict[str, list[list[Panel]]]:
                 on_heads("attention_dropout", "a mask value per element", 0, RATE),
                 on_heads("drop_head", "a mask value per head", 9, 0.4, head_axis=1),
                 states(),
+                noisy(),
             ],
         ],
         "Subsets: left out instead of zeroed": [
@@ -430,11 +450,17 @@ def squares(
     return image[1:, 1:]
 
 
+def below(row: list[Panel]) -> float:
+    """How many inches below a row the next one is."""
+    return 2.68 if any(panel.labels for panel in row) else 2.32
+
+
 def draw(path: pathlib.Path) -> None:
     """Lays the panels out on a grid, in inches, from the top."""
     import matplotlib.pyplot as plt
 
-    width, height, column, top, high = 2.36, 1.58, 2.62, 0.1, 21.65
+    width, height, column, top = 2.36, 1.58, 2.62, 0.1
+    high = top + sum(0.48 + sum(map(below, rows_of)) for rows_of in chapters().values())
     figure = plt.figure(figsize=(5 * column, high), facecolor=PAPER)
     for chapter, rows_of in chapters().items():
         top += 0.42
@@ -451,7 +477,7 @@ def draw(path: pathlib.Path) -> None:
                 axes.imshow(paint(panel), aspect="auto", interpolation="none")
                 axes.axis("off")
                 write(axes, panel)
-            top += height + (1.1 if any(panel.labels for panel in row) else 0.74)
+            top += below(row)
         top -= 0.5
     figure.savefig(
         path, dpi=150, metadata={"dropjax": digest(rows()), "Software": None}

@@ -40,6 +40,7 @@ from .functional.activations import multi_sample_dropout as multi_sample_dropout
 from .functional.activations import (
     multi_sample_dropout_mask as multi_sample_dropout_mask,
 )
+from .functional.activations import uniform_noise as uniform_noise
 from .functional.branches import drop_path as drop_path
 from .functional.branches import drop_path_mask as drop_path_mask
 from .functional.branches import layer_drop as layer_drop
@@ -60,6 +61,7 @@ from .functional.sequences import drop_head as drop_head
 from .functional.sequences import drop_head_mask as drop_head_mask
 from .functional.sequences import embedding_dropout as embedding_dropout
 from .functional.sequences import embedding_dropout_mask as embedding_dropout_mask
+from .functional.sequences import neftune as neftune
 from .functional.sequences import patch_dropout as patch_dropout
 from .functional.sequences import variational_dropout as variational_dropout
 from .functional.sequences import variational_dropout_mask as variational_dropout_mask
@@ -132,6 +134,7 @@ __all__ = [
     "mixout",
     "multi_sample_dropout",
     "multi_sample_dropout_mask",
+    "neftune",
     "patch_dropout",
     "random_erasing",
     "random_erasing_mask",
@@ -144,6 +147,7 @@ __all__ = [
     "subset_branch",
     "subset_branch_mask",
     "targeted_dropout",
+    "uniform_noise",
     "variational_dropout",
     "variational_dropout_mask",
     "weighted_channel_dropout",

@@ -44,6 +44,14 @@ def random_uniform(
     return words.astype(jnp.float32) * np.float32(2.0**-24)
 
 
+def random_signed(
+    key: Key[Array, ""], shape: tuple[int, ...], *, stored: bool = False
+) -> Float[Array, "..."]:
+    """Uniform numbers in (-1, 1), odd multiples of 2^-23, as many above 0 as below."""
+    words = random_words(key, shape, stored=stored) >> np.uint32(9)
+    return words.astype(jnp.float32) * np.float32(2**-22) - np.float32(1 - 2**-23)
+
+
 def normals(
     key: Key[Array, ""], shape: tuple[int, ...], *, stored: bool = False
 ) -> Float[Array, "*shape"]:

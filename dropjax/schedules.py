@@ -175,9 +175,7 @@ def early_dropout(
     return schedule
 
 
-def late_dropout(
-    rate: RateLike, steps: int
-) -> Callable[[ArrayLike], Float[Array, ""]]:
+def late_dropout(rate: RateLike, steps: int) -> Callable[[ArrayLike], Float[Array, ""]]:
     r"""Late dropout: drops after the first steps of the training only.
 
     $$rate(t) = rate \, [t \geq steps]$$

@@ -36,7 +36,7 @@ HOST_NAMES = {"dilation": "kernel_dilation"}
 NNX_NAMES = {"batch_dims": "batch_axis"}
 WEIGHTS = {"kernel_in", "kernel_out", "kernel_gate"}
 WEIGHTS |= {"bias", "bias_in", "bias_out", "bias_gate"}
-CALL_ARGUMENTS = {*WEIGHTS, "deterministic", "args"}
+CALL_ARGUMENTS = {*WEIGHTS, "deterministic", "args", "seq_lengths"}
 LINEN_HAS_NOT = {"preferred_element_type", "rngs", "einsum_op"}
 LAYER_DEFAULTS = {"dot_general", "conv_general_dilated", "einsum_op", "einsum_str"}
 LAYER_DEFAULTS |= {"batch_dims"}
@@ -60,6 +60,8 @@ ARGUMENTS = {
     dj.subset_branch: ["x", "branch", "rate"],
     dj.zoneout: ["x", "old", "rate"],
     dj.gaussian_noise: ["x", "stddev"],
+    dj.neftune: ["x", "alpha"],
+    dj.uniform_noise: ["x", "amplitude"],
 }
 # What is scaled by a definition of its own, or not at all.
 UNSCALED = {dj.concrete_dropout, dj.gaussian_dropout, dj.gaussian_noise}
@@ -68,13 +70,13 @@ UNSCALED |= {dj.drop_block, dj.cutout, dj.random_erasing}
 UNSCALED |= {dj.attention_dropout, dj.drop_activation, dj.drop_head, dj.layer_drop}
 UNSCALED |= {dj.max_dropout, dj.patch_dropout, dj.shake_drop, dj.zoneout}
 UNSCALED |= {dj.weighted_channel_dropout, dj.targeted_dropout, dj.subset_branch}
-UNSCALED |= {dj.structured_dropout_mlp}
+UNSCALED |= {dj.structured_dropout_mlp, dj.uniform_noise, dj.neftune}
 # Methods whose mask is another function's, or soft.
 MASKLESS = {dj.dropconnect_dense, dj.dropconnect_conv, dj.mixout, dj.concrete_dropout}
 MASKLESS |= {dj.dropconnect_dense_general, dj.dropconnect_einsum}
 MASKLESS |= {dj.layer_drop, dj.patch_dropout, dj.shake_drop}
 MASKLESS |= {dj.weighted_channel_dropout, dj.targeted_dropout}
-MASKLESS |= {dj.gaussian_dropout, dj.gaussian_noise}
+MASKLESS |= {dj.gaussian_dropout, dj.gaussian_noise, dj.uniform_noise, dj.neftune}
 ROOMS = ["_types", "_checks", "_random", "_registry", "_fast_prng", "_masks", "_apply"]
 ROOMS += ["_loops"]
 CHAPTERS = {"activations", "maps", "branches", "sequences", "subsets", "weights"}
@@ -177,6 +179,17 @@ DEFAULTS = {
     dj.feature_alpha_dropout: {**CHANNELS, "deterministic": False},
     dj.gaussian_dropout: {"broadcast_dims": (), "deterministic": False},
     dj.gaussian_noise: {"broadcast_dims": (), "deterministic": False},
+    dj.uniform_noise: {
+        "multiplicative": False,
+        "broadcast_dims": (),
+        "deterministic": False,
+    },
+    dj.neftune: {
+        "seq_lengths": None,
+        "time_axis": -2,
+        "batch_axis": 0,
+        "deterministic": False,
+    },
     dj.drop_block: {
         "block_size": 7,
         "per_channel": True,

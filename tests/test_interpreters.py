@@ -42,6 +42,10 @@ WAYS_OUT = {
         lambda x: x + dj.gaussian_noise(KEY, jnp.zeros_like(x), RATE),
         dj.gaussian_noise,
     ),
+    "uniform noise": (
+        lambda x: x + dj.uniform_noise(KEY, jnp.zeros_like(x), RATE),
+        dj.uniform_noise,
+    ),
     "dropconnect": (
         connected,
         lambda key, x, rate: dj.dropconnect_dense(key, x, WEIGHTS, rate),

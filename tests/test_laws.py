@@ -280,13 +280,13 @@ def test_half_precision_is_scaled_in_float32_and_rounded_once(method, dtype, key
 @pytest.mark.parametrize("rate", [-0.1, math.nan, math.inf])
 def test_a_negative_or_endless_rate_is_refused(method, face, rate, key):
     rule = r"rate is the .* must lie in \[0, 1\], got"
-    if method.deviation:
-        rule = "stddev must be finite and 0 or more, got"
+    if method.noise:
+        rule = f"{method.noise} must be finite and 0 or more, got"
     with pytest.raises(ValueError, match=rule):
         getattr(method, face)(key, method.array(), rate)
 
 
-@every_face(lambda method: method.rated and not method.deviation)
+@every_face(lambda method: method.rated and not method.noise)
 @pytest.mark.parametrize("rate", [1.1, np.float64(2)])
 def test_a_rate_above_1_is_refused(method, face, rate, key):
     with pytest.raises(ValueError, match=r"rate is the .* must lie in \[0, 1\], got"):
@@ -296,7 +296,7 @@ def test_a_rate_above_1_is_refused(method, face, rate, key):
 @every_face(takes_traced_rates)
 def test_an_array_that_can_be_seen_is_refused_as_a_number_is(method, face, key):
     x, drop = method.array(), getattr(method, face)
-    for rate in (-0.5, math.nan, *[1.5] * (not method.deviation)):
+    for rate in (-0.5, math.nan, *[1.5] * (not method.noise)):
         with pytest.raises(ValueError, match="must") as of_number:
             drop(key, x, rate)
         with pytest.raises(ValueError, match="must") as of_array:
@@ -317,7 +317,7 @@ def test_traced_rates_need_no_retracing_and_are_finite_at_both_ends(method, key)
         return method.function(key, x, rate), *gradients
 
     ends = (1.0, 1.5) if method.certain else ()
-    for rate in (0.0, 0.25, *ends, *[-0.5] * (not method.deviation)):
+    for rate in (0.0, 0.25, *ends, *[-0.5] * (not method.noise)):
         y, gradient, rate_gradient = value_and_gradients(x, jnp.float32(rate))
         assert np.isfinite(y).all()
         assert np.isfinite(gradient).all()

@@ -38,6 +38,9 @@ WINDOWS = [0, -1, 1.5, "1", (1,), (1, 0)]
 WRONG = {
     "rate": RATES,
     "stddev": [-1.0, float("inf"), float("nan"), "1", True],
+    "amplitude": [-1.0, float("inf"), float("nan"), "1", True],
+    "alpha": [-1.0, float("inf"), float("nan"), "1", True],
+    "multiplicative": FLAGS,
     "selected_rate": [*RATES, None],
     "bias_rate": RATES,
     "input_rate": [*RATES, None],
@@ -115,7 +118,7 @@ def names(layer):
 
 NEEDED = {"rate": 0.5, "stddev": 0.5, "size": 3, "unknown_id": 1, "examples": 10}
 NEEDED |= {"in_features": 6, "out_features": 6, "features": 6, "kernel_size": (3, 3)}
-NEEDED |= {"hidden_features": 3}
+NEEDED |= {"hidden_features": 3, "amplitude": 0.5, "alpha": 5.0}
 NEEDED |= {"shape": (6, 3), "kernel_shape": (6, 3), "einsum_str": "bi,io->bo"}
 
 

@@ -1673,6 +1673,51 @@ GOLDEN = {
         ValueError,
         "stddev of shape (4, 6) must broadcast to the noise's shape (1, 6)",
     ),
+    "amplitude negative": (
+        lambda: dj.uniform_noise(KEY, X, -1.0),
+        ValueError,
+        "amplitude must be finite and 0 or more, got -1.0",
+    ),
+    "amplitude of a wrong shape": (
+        lambda: dj.uniform_noise(KEY, X, jnp.ones((4, 6)), broadcast_dims=0),
+        ValueError,
+        "amplitude of shape (4, 6) must broadcast to the noise's shape (1, 6)",
+    ),
+    "multiplicative in words": (
+        lambda: dj.uniform_noise(KEY, X, 0.1, multiplicative="yes"),
+        TypeError,
+        "multiplicative must be True or False, got 'yes' (str); under jit it is a "
+        "static argument",
+    ),
+    "alpha infinite": (
+        lambda: dj.neftune(KEY, IMAGE, float("inf")),
+        ValueError,
+        "alpha must be finite and 0 or more, got inf",
+    ),
+    "alpha for each token": (
+        lambda: dj.neftune(KEY, jnp.ones((2, 3, 4)), jnp.ones((2, 3, 1))),
+        ValueError,
+        "alpha of shape (2, 3, 1) must broadcast to the shape of one scale per "
+        "example, (2, 1, 1)",
+    ),
+    "neftune without a batch": (
+        lambda: dj.neftune(KEY, X, 5.0),
+        ValueError,
+        "time_axis and batch_axis must be different axes, got -2 and 0 for an array "
+        "with 2 axes; use batch_axis=None for an array without a batch",
+    ),
+    "neftune's lengths": (
+        lambda: dj.neftune(KEY, jnp.ones((2, 3, 4)), 5.0, seq_lengths=jnp.ones(2)),
+        TypeError,
+        "seq_lengths must be an array of integers or None, got ArrayImpl of shape "
+        "(2,), dtype float32; convert it with .astype(jnp.int32)",
+    ),
+    "neftune's lengths of others": (
+        lambda: dj.neftune(KEY, jnp.ones((2, 3, 4)), 5.0, seq_lengths=jnp.ones(3, int)),
+        ValueError,
+        "seq_lengths must have one length for each example, shape (2,), got shape "
+        "(3,); use jnp.full for a length that all share",
+    ),
     "tokens a list": (
         lambda: dj.word_dropout(KEY, [1, 2], 0.5, unknown_id=0),
         TypeError,

@@ -86,6 +86,75 @@ def test_gaussian_dropout_is_finite_where_its_variance_is_not(key):
     np.testing.assert_allclose(y, X * noisy, rtol=1e-5)
 
 
+@pytest.mark.parametrize("multiplicative", [False, True])
+@pytest.mark.parametrize("impl", ["threefry2x32", dj.fast_prng])
+def test_uniform_noise_is_uniform_and_symmetric(multiplicative, impl):
+    key, x = jax.random.key(5, impl=impl), jnp.full((400, 500), 3.0)
+    y = dj.uniform_noise(key, x, 0.25, multiplicative=multiplicative)
+    noise = np.asarray(y / 3 - 1 if multiplicative else y - 3, np.float64) / 0.25
+    assert np.abs(noise).max() < 1 + 1e-5
+    share, _ = np.histogram(noise, 20, (-1, 1))
+    expected = noise.size / 20
+    assert ((share - expected) ** 2 / expected).sum() < 60  # 19 degrees of freedom
+    assert abs(noise.mean()) < 5 / np.sqrt(3 * noise.size)
+
+
+def test_uniform_noise_has_a_mean_of_exactly_zero(key):
+    """Its numbers are the odd multiples of 2^-23, as many above 0 as below."""
+    noise = np.asarray(dj.uniform_noise(key, jnp.zeros(1000), 1.0), np.float64)
+    assert (noise * 2**23 % 2 == 1).all()
+    assert 0 < np.abs(noise).min() < np.abs(noise).max() < 1
+
+
+def test_jitter_is_switch_transformers(key):
+    """Inputs of a router times uniform noise in [1 - eps, 1 + eps]."""
+    y = dj.uniform_noise(key, X, 0.01, multiplicative=True)
+    words = np.asarray(jax.random.bits(key, X.shape, jnp.uint32) >> 9, np.float64)
+    jitter = 1 + 0.01 * (2 * (words + 0.5) / 2**23 - 1)
+    np.testing.assert_allclose(y, X * jitter, rtol=1e-6)
+    gradient = jax.grad(
+        lambda x: dj.uniform_noise(key, x, 0.01, multiplicative=True).sum()
+    )(X)
+    np.testing.assert_allclose(gradient, jitter, rtol=1e-6)
+
+
+def test_neftune_is_uniform_noise_of_the_papers_amplitude(key):
+    x = array((4, 10, 6))
+    noisy = dj.uniform_noise(key, x, 5 / (10 * 6) ** 0.5)
+    np.testing.assert_allclose(dj.neftune(key, x, 5.0), noisy, rtol=1e-6)
+    lengths = jnp.asarray([1, 10, 0, 7])
+    y = dj.neftune(key, x, 5.0, seq_lengths=lengths)
+    numbers = jnp.maximum(lengths * 6, 1).astype(np.float32)
+    noisy = dj.uniform_noise(key, x, 5 / jnp.sqrt(numbers)[:, None, None])
+    np.testing.assert_allclose(y, noisy, rtol=1e-6)
+
+
+def test_neftune_has_its_axes_where_they_are(key):
+    x, lengths = array((10, 4, 6)), jnp.asarray([1, 9, 3, 7])
+    y = dj.neftune(key, x, 5.0, seq_lengths=lengths, time_axis=0, batch_axis=1)
+    amplitude = 5 / jnp.sqrt(lengths.astype(np.float32) * 6)[None, :, None]
+    noisy = dj.uniform_noise(key, x, amplitude)
+    np.testing.assert_allclose(y, noisy, rtol=1e-6)
+    alone = dj.neftune(key, x[0], 5.0, seq_lengths=jnp.int32(2), batch_axis=None)
+    noisy = dj.uniform_noise(key, x[0], 5 / 12**0.5)
+    np.testing.assert_allclose(alone, noisy, rtol=1e-6)
+
+
+def test_layers_pass_sequence_lengths_on(key):
+    x, lengths = array((4, 10, 6)), jnp.asarray([1, 10, 5, 7])
+    y = dj.neftune(key, x, 5.0, seq_lengths=lengths)
+    layer = djl.Neftune(5.0, deterministic=False)
+    np.testing.assert_array_equal(y, layer.apply({}, x, rng=key, seq_lengths=lengths))
+    np.testing.assert_array_equal(y, djn.Neftune(5.0)(x, seq_lengths=lengths, rngs=key))
+
+
+def test_additive_noise_passes_gradients_without_drawing(key):
+    for drop in (dj.uniform_noise, dj.gaussian_noise):
+        _, back = jax.vjp(lambda x: drop(key, x, 0.5), X)  # noqa: B023
+        (gradient,) = back(X)
+        np.testing.assert_array_equal(gradient, X)
+
+
 def test_tables_may_have_several_axes_of_words(key):
     y = dj.embedding_dropout(key, jnp.ones((4, 50, 3)), 0.5)
     mask = dj.embedding_dropout_mask(key, y.shape, 0.5)

@@ -5,6 +5,7 @@ import importlib.util
 import itertools
 import pathlib
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -30,6 +31,13 @@ def test_the_picture_is_up_to_date(picture, panels):
     with Image.open(PLACE / "family.png") as image:
         drawn = image.text["dropjax"]
     assert drawn == picture.digest(panels), "run `make picture`"
+
+
+def test_the_picture_has_room_for_all_rows():
+    with Image.open(PLACE / "family.png") as image:
+        white = (np.asarray(image.convert("L")) == 255).all(1)
+    last = np.flatnonzero(~white)[-1]
+    assert 5 < len(white) - last < 100
 
 
 # They have no mask to see: what attention gives, moments, Gaussians of them, a cost.

@@ -114,9 +114,7 @@ def test_stochastic_depth_takes_early_and_late_rates(make):
     for step in (0, 50, 100):
         now = float(make(0.8, 100)(step))
         rates = linear_over_depth(now, 4)
-        for y, key, rate in zip(
-            branches(x, jnp.int32(step)), keys, rates, strict=True
-        ):
+        for y, key, rate in zip(branches(x, jnp.int32(step)), keys, rates, strict=True):
             np.testing.assert_allclose(y, dj.drop_path(key, x, rate), rtol=1e-6)
             assert abs((y == 0).mean() - rate) < 0.1
     assert len(traces) == 1

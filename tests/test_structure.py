@@ -48,6 +48,11 @@ ELEMENTWISE = {
     "dropout": dj.dropout,
     "gaussian_dropout": dj.gaussian_dropout,
     "gaussian_noise": dj.gaussian_noise,
+    "uniform_noise": dj.uniform_noise,
+    "uniform_noise-multiplicative": functools.partial(
+        dj.uniform_noise, multiplicative=True
+    ),
+    "neftune": functools.partial(dj.neftune, batch_axis=None),
     "alpha_dropout": dj.alpha_dropout,
 }
 SHARED = {

@@ -54,8 +54,8 @@ from dropjax._checks._products import (
 from dropjax._checks._rates import (
     check_host_rate,
     check_noise_rate,
+    check_noise_size,
     check_rate,
-    check_stddev,
 )
 from dropjax._checks._subsets import check_subset_axis, check_subset_rate
 from dropjax._checks._words import path_name
@@ -139,7 +139,7 @@ _NAMED: Mapping[Callable[[Any, str], object], str] = {
     check_rate: "input_rate selected_rate",
     check_inner_rate: "init_rate",
     check_flag: "inside per_channel scale_by_keep broadcast_dropout renormalize "
-    "ordered",
+    "ordered multiplicative",
     check_range: "forward_range backward_range",
     check_choice: "scaling mode",
     check_count: "samples feature_group_count num_samples examples groups",
@@ -157,7 +157,9 @@ _CHECKS: Mapping[str, Check] = {
     "rate": _rate("rate"),
     "memory_rate": _rate("memory_rate"),
     "bias_rate": _rate("bias_rate"),
-    "stddev": _unless_none(_plain(check_stddev)),
+    "stddev": _unless_none(_plain(check_noise_size, "stddev")),
+    "amplitude": _unless_none(_plain(check_noise_size, "amplitude")),
+    "alpha": _unless_none(_plain(check_noise_size, "alpha")),
     "deterministic": _unless_none(_plain(check_deterministic)),
     "broadcast_dims": _AXES,
     "noise_shape": _unless_none(_check_noise_shape),

@@ -57,11 +57,11 @@ def check_noise_rate(rate: RateLike) -> RateLike:
     )
 
 
-def check_stddev(stddev: RateLike) -> RateLike:
+def check_noise_size(size: RateLike, name: str) -> RateLike:
     """A number of 0 or more as a float, an array as it is, checked where seen."""
     return _check_values(
-        stddev,
-        "stddev",
+        size,
+        name,
         lambda values: (values >= 0) & (values < np.inf),
         "must be finite and 0 or more",
     )

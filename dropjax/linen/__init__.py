@@ -22,6 +22,7 @@ from .activations import GaussianDropout as GaussianDropout
 from .activations import GaussianNoise as GaussianNoise
 from .activations import MaxDropout as MaxDropout
 from .activations import MultiSampleDropout as MultiSampleDropout
+from .activations import UniformNoise as UniformNoise
 from .branches import DropPath as DropPath
 from .branches import LayerDrop as LayerDrop
 from .branches import ShakeDrop as ShakeDrop
@@ -37,6 +38,7 @@ from .maps import WeightedChannelDropout as WeightedChannelDropout
 from .sequences import AttentionDropout as AttentionDropout
 from .sequences import DropHead as DropHead
 from .sequences import EmbeddingDropout as EmbeddingDropout
+from .sequences import Neftune as Neftune
 from .sequences import PatchDropout as PatchDropout
 from .sequences import RecurrentDropout as RecurrentDropout
 from .sequences import VariationalDropout as VariationalDropout
@@ -74,6 +76,7 @@ __all__ = [
     "LayerDrop",
     "MaxDropout",
     "MultiSampleDropout",
+    "Neftune",
     "PatchDropout",
     "RandomErasing",
     "RecurrentDropout",
@@ -83,6 +86,7 @@ __all__ = [
     "SpatialDropout3D",
     "StructuredDropoutMLP",
     "SubsetBranch",
+    "UniformNoise",
     "VariationalDropout",
     "WeightedChannelDropout",
     "WordDropout",

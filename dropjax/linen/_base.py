@@ -16,6 +16,7 @@ from dropjax._checks import (
     check_module,
 )
 from dropjax._types import KeyLike, PyTree, RateLike
+from dropjax.functional.activations._gaussian_dropout import is_noisy
 from dropjax.functional.weights._inference import is_drawn_by
 from dropjax.linen._rates import rate_of
 
@@ -94,6 +95,16 @@ def resolve(
     if is_drawn_by(layer, rate, deterministic) and rng is None:
         rng = layer.make_rng(layer.rng_collection)
     return rng, rate, deterministic
+
+
+def resolve_noise(
+    layer: nn.Module, rng: KeyLike, size: RateLike, deterministic: bool | None
+) -> tuple[KeyLike, bool]:
+    """The same for a layer that has the size of some noise instead of a rate."""
+    deterministic = flag(layer, deterministic)
+    if rng is None and is_noisy(size, deterministic):
+        rng = layer.make_rng(layer.rng_collection)
+    return rng, deterministic
 
 
 def flag(layer: nn.Module, deterministic: bool | None = None) -> bool:

@@ -23,6 +23,7 @@ from .activations import GaussianDropout as GaussianDropout
 from .activations import GaussianNoise as GaussianNoise
 from .activations import MaxDropout as MaxDropout
 from .activations import MultiSampleDropout as MultiSampleDropout
+from .activations import UniformNoise as UniformNoise
 from .branches import DropPath as DropPath
 from .branches import LayerDrop as LayerDrop
 from .branches import ShakeDrop as ShakeDrop
@@ -38,6 +39,7 @@ from .maps import WeightedChannelDropout as WeightedChannelDropout
 from .sequences import AttentionDropout as AttentionDropout
 from .sequences import DropHead as DropHead
 from .sequences import EmbeddingDropout as EmbeddingDropout
+from .sequences import Neftune as Neftune
 from .sequences import PatchDropout as PatchDropout
 from .sequences import RecurrentDropout as RecurrentDropout
 from .sequences import VariationalDropout as VariationalDropout
@@ -75,6 +77,7 @@ __all__ = [
     "LayerDrop",
     "MaxDropout",
     "MultiSampleDropout",
+    "Neftune",
     "PatchDropout",
     "RandomErasing",
     "RecurrentDropout",
@@ -84,6 +87,7 @@ __all__ = [
     "SpatialDropout3D",
     "StructuredDropoutMLP",
     "SubsetBranch",
+    "UniformNoise",
     "VariationalDropout",
     "WeightedChannelDropout",
     "WordDropout",

@@ -20,6 +20,7 @@ from dropjax._checks import (
     rngs_error,
 )
 from dropjax._types import KeyLike, PyTree, RateLike
+from dropjax.functional.activations._gaussian_dropout import is_noisy
 from dropjax.functional.weights._inference import is_drawn_by
 
 Rngs: TypeAlias = nnx.Rngs | nnx.RngStream | None
@@ -67,6 +68,14 @@ class Drop:
         if is_drawn_by(self, rate, deterministic):
             return self._key(rngs), rate, deterministic
         return None, rate, deterministic
+
+    def _resolve_noise(
+        self, deterministic: bool | None, rngs: Rngs | KeyLike, size: RateLike
+    ) -> tuple[KeyLike, bool]:
+        """The same for a layer that has the size of some noise instead of a rate."""
+        deterministic = check_flag_given(self, deterministic, self.deterministic)
+        key = self._key(rngs) if is_noisy(size, deterministic) else None
+        return key, deterministic
 
     def _key(self, rngs: Rngs | KeyLike) -> KeyLike:
         """A PRNG key from the rngs of the call, or else from the layer's."""

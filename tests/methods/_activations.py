@@ -55,6 +55,21 @@ maximum = functools.partial(
 )
 
 
+def uniform(name, claims=None, **options):
+    own = {"explicit": lambda mask, x, rate: x, "certain": False, "ulps": 4}
+    return activation(
+        name,
+        dj.uniform_noise,
+        None,
+        djl.UniformNoise,
+        djn.UniformNoise,
+        (30, 40),
+        None,
+        {**own, "noise": "amplitude", **(claims or {})},
+        **options,
+    )
+
+
 LOGIT = np.array(-1, np.float32)
 
 
@@ -184,10 +199,12 @@ ROWS = [
         {
             "explicit": lambda mask, x, rate: x,
             "certain": False,
-            "deviation": True,
+            "noise": "stddev",
             "ulps": 4,
         },
     ),
+    uniform("uniform_noise", claims=SLOW),
+    uniform("uniform_noise-multiplicative", multiplicative=True),
     maximum(
         name="max_dropout",
         coins=(30, 1, 1, 40),

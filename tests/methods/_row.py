@@ -67,8 +67,8 @@ class Method:
     certain: bool = True
     # Whether it has a rate; concrete dropout learns its own.
     rated: bool = True
-    # Whether its rate is a deviation, of 0 or more, and not a probability.
-    deviation: bool = False
+    # What its rate is called where it is the size of noise, and not a probability.
+    noise: str = ""
     # Whether its rate decides a shape, so that it cannot be traced.
     static: bool = False
     # The shape of what it gives for the laws' rate, where it is not x's.

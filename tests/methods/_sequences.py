@@ -248,6 +248,21 @@ ROWS = [
         (1000, 1),
     ),
     activation(
+        "neftune",
+        dj.neftune,
+        None,
+        djl.Neftune,
+        djn.Neftune,
+        (4, 10, 8),
+        None,
+        {
+            "explicit": lambda mask, x, rate: x,
+            "certain": False,
+            "noise": "alpha",
+            "ulps": 4,
+        },
+    ),
+    activation(
         "word_dropout",
         dj.word_dropout,
         dj.word_dropout_mask,

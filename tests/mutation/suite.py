@@ -50,6 +50,8 @@ TESTS = {
     "_packed_masks": ("dropconnect_examples concrete_dropout", "dropconnect_dense"),
     "_gaussian": ("gaussian inference", "gaussian_dropout"),
     "_gaussian_dropout": ("noise_and_words twins_units", "gaussian"),
+    "_uniform_noise": ("noise_and_words", "uniform_noise"),
+    "_neftune": ("noise_and_words", "neftune"),
     "_mixout": ("mixout", "mixout"),
     "_moments": ("gaussian inference", "dropconnect_dense"),
     "_multi_sample_dropout": ("multi_sample_dropout", "multi_sample"),

@@ -20,3 +20,4 @@ from ._multi_sample_dropout import multi_sample_dropout as multi_sample_dropout
 from ._multi_sample_dropout import (
     multi_sample_dropout_mask as multi_sample_dropout_mask,
 )
+from ._uniform_noise import uniform_noise as uniform_noise

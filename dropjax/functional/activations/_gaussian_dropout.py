@@ -11,7 +11,7 @@ from dropjax._checks import (
     check_deterministic,
     check_key,
     check_noise_rate,
-    check_stddev,
+    check_noise_size,
 )
 from dropjax._masks import mask_shape_of, prepare
 from dropjax._random import normals
@@ -115,7 +115,7 @@ def gaussian_noise(
       Bishop, 1995, "Training with noise is equivalent to Tikhonov regularization",
       Neural Computation 7.
     """
-    x, stddev = check_array(x), check_stddev(stddev)
+    x, stddev = check_array(x), check_noise_size(stddev, "stddev")
     mask_shape = mask_shape_of(x.shape, broadcast_dims)
     check_broadcasts(stddev, mask_shape, "stddev", "the noise's shape")
     if not is_noisy(stddev, check_deterministic(deterministic)):

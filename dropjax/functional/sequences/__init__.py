@@ -7,6 +7,7 @@ from ._drop_head import drop_head as drop_head
 from ._drop_head import drop_head_mask as drop_head_mask
 from ._embedding_dropout import embedding_dropout as embedding_dropout
 from ._embedding_dropout import embedding_dropout_mask as embedding_dropout_mask
+from ._neftune import neftune as neftune
 from ._patch_dropout import patch_dropout as patch_dropout
 from ._variational_dropout import variational_dropout as variational_dropout
 from ._variational_dropout import variational_dropout_mask as variational_dropout_mask

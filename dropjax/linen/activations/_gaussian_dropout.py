@@ -6,8 +6,7 @@ from jaxtyping import Array, Inexact
 from dropjax._checks import NOISE_RATE
 from dropjax._types import Axes, KeyLike, RateLike
 from dropjax.functional.activations import gaussian_dropout, gaussian_noise
-from dropjax.functional.activations._gaussian_dropout import is_noisy
-from dropjax.linen._base import Drop, flag, resolve
+from dropjax.linen._base import Drop, resolve, resolve_noise
 
 
 class GaussianDropout(Drop):
@@ -106,12 +105,10 @@ class GaussianNoise(Drop):
         Returns:
           An array with the shape and dtype of the inputs.
         """
-        deterministic = flag(self, deterministic)
         stddev = self.stddev if stddev is None else stddev
-        if rng is None and is_noisy(stddev, deterministic):
-            rng = self.make_rng(self.rng_collection)
+        key, deterministic = resolve_noise(self, rng, stddev, deterministic)
         return gaussian_noise(
-            rng,
+            key,
             inputs,
             stddev,
             broadcast_dims=self.broadcast_dims,

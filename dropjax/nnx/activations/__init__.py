@@ -9,3 +9,4 @@ from ._gaussian_dropout import GaussianDropout as GaussianDropout
 from ._gaussian_dropout import GaussianNoise as GaussianNoise
 from ._max_dropout import MaxDropout as MaxDropout
 from ._multi_sample_dropout import MultiSampleDropout as MultiSampleDropout
+from ._uniform_noise import UniformNoise as UniformNoise

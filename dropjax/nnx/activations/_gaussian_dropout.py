@@ -3,10 +3,9 @@
 from flax import nnx
 from jaxtyping import Array, Inexact
 
-from dropjax._checks import NOISE_RATE, check_flag_given
+from dropjax._checks import NOISE_RATE
 from dropjax._types import Axes, KeyLike, RateLike
 from dropjax.functional.activations import gaussian_dropout, gaussian_noise
-from dropjax.functional.activations._gaussian_dropout import is_noisy
 from dropjax.nnx._base import Drop, Rngs
 
 
@@ -125,10 +124,8 @@ class GaussianNoise(Drop, nnx.Module):
         Returns:
           An array with the shape and dtype of the inputs.
         """
-        deterministic = check_flag_given(self, deterministic, self.deterministic)
         stddev = self.stddev if stddev is None else stddev
-        noisy = is_noisy(stddev, deterministic)
-        key = self._key(rngs) if noisy else None
+        key, deterministic = self._resolve_noise(deterministic, rngs, stddev)
         return gaussian_noise(
             key,
             inputs,

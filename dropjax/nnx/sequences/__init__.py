@@ -3,6 +3,7 @@
 from ._attention import AttentionDropout as AttentionDropout
 from ._drop_head import DropHead as DropHead
 from ._embedding_dropout import EmbeddingDropout as EmbeddingDropout
+from ._neftune import Neftune as Neftune
 from ._patch_dropout import PatchDropout as PatchDropout
 from ._recurrent import RecurrentDropout as RecurrentDropout
 from ._recurrent import Zoneout as Zoneout
