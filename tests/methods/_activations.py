@@ -37,6 +37,19 @@ def alpha(mask, x, rate):
     return filled * jnp.asarray(gain, x.dtype) + shift
 
 
+def _differs_from_saturated(x, y, rate):
+    return jnp.abs(y - alpha(jnp.zeros(x.shape, bool), x, rate)) > 1e-3
+
+
+# Coarse steps, which the last bits of a sample do not change.
+def _factors(x, y, rate):
+    return jnp.floor(4 * y / x).astype(jnp.int32)
+
+
+def _summands(x, y, rate):
+    return jnp.floor(4 * (y - x)).astype(jnp.int32)
+
+
 def _maximum(group):
     def explicit(mask, x, rate):
         highest = x.real.max(group, keepdims=True)
@@ -114,6 +127,7 @@ def _concrete_dropout():
         call_nnx,
         (dj.concrete_dropout, djl.ConcreteDropout, djn.ConcreteDropout),
         explicit=lambda mask, x, rate: x,
+        tells=_factors,
         certain=False,
         rated=False,
         ulps=4,
@@ -165,7 +179,7 @@ ROWS = [
         djn.AlphaDropout,
         (30, 40),
         (30, 40),
-        {"explicit": alpha, "ulps": 4},
+        {"explicit": alpha, "ulps": 4, "tells": _differs_from_saturated},
     ),
     activation(
         "feature_alpha_dropout",
@@ -175,7 +189,7 @@ ROWS = [
         djn.FeatureAlphaDropout,
         (30, 2, 2, 40),
         (30, 1, 1, 40),
-        {"explicit": alpha, "ulps": 4},
+        {"explicit": alpha, "ulps": 4, "tells": _differs_from_saturated},
     ),
     # The definition of what has no mask is the function itself.
     activation(
@@ -186,7 +200,12 @@ ROWS = [
         djn.GaussianDropout,
         (30, 40),
         None,
-        {"explicit": lambda mask, x, rate: x, "certain": False, "ulps": 4},
+        {
+            "explicit": lambda mask, x, rate: x,
+            "certain": False,
+            "ulps": 4,
+            "tells": _factors,
+        },
     ),
     activation(
         "gaussian_noise",
@@ -201,6 +220,7 @@ ROWS = [
             "certain": False,
             "noise": "stddev",
             "ulps": 4,
+            "tells": _summands,
         },
     ),
     uniform("uniform_noise", claims=SLOW),

@@ -1,6 +1,7 @@
 """Residual branches and whole layers."""
 
 import flax.linen as nn
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -53,6 +54,10 @@ def _layer_drop():
     )
 
 
+def _factors(x, y, rate):
+    return jnp.floor(64 * y / x).astype(jnp.int32)
+
+
 ROWS = [
     activation(
         "drop_path",
@@ -85,6 +90,10 @@ ROWS = [
         djn.ShakeDrop,
         (24, 4, 5),
         None,
-        {"off": lambda x, rate: x * np.float32(1 - rate), "certain": False},
+        {
+            "off": lambda x, rate: x * np.float32(1 - rate),
+            "certain": False,
+            "tells": _factors,
+        },
     ),
 ]

@@ -101,6 +101,9 @@ class Method:
     counts_batch: bool = False
     # Whether the backward pass draws the mask again: not if it keeps a few indices.
     redraws: bool = True
+    # What y tells of what was drawn, (x, y, rate) -> array of bools or integers, where
+    # it is not which elements differ from `filling`.
+    tells: Callable[..., Any] | None = None
     # Whether its laws are for `make test-all`: they take minutes, or the row differs
     # from another by an option that has tests of its own.
     slow: bool = False
@@ -135,6 +138,12 @@ class Method:
 
     def filling(self, x: Any) -> Any:
         return jnp.zeros_like(self.whole(x)) if self.hole is None else self.hole(x)
+
+    def drawn(self, x: Any, y: Any, rate: float) -> Any:
+        """Which elements y has kept or, without a mask, what else was drawn."""
+        if self.tells is not None:
+            return self.tells(x, y, rate)
+        return y != self.filling(x)
 
     def expect(self, mask: Any, x: Any, rate: float) -> Any:
         """What the definition makes of x, given its mask."""

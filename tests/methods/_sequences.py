@@ -41,6 +41,12 @@ def _patches(face):
     return tokens
 
 
+def _positions(x, y, rate):
+    """Where in x the tokens of y were."""
+    same = x[:, None] == y[:, :, None]
+    return same.all(-1).argmax(-1)
+
+
 def _patch_dropout():
     whole = activation(
         "patch_dropout",
@@ -58,6 +64,7 @@ def _patch_dropout():
             "counts": True,
             "talks": (1,),
             "saved": 6 * 7 + 8,
+            "tells": _positions,
         },
     )
     faces = {face: _patches(getattr(whole, face)) for face in whole.faces}
