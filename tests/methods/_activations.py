@@ -10,7 +10,7 @@ from flax import nnx
 import dropjax as dj
 import dropjax.linen as djl
 import dropjax.nnx as djn
-from tests.methods._row import Method, activation, twice
+from tests.methods._row import Method, activation, differences, ratios, twice
 
 dropout = functools.partial(
     activation,
@@ -39,15 +39,6 @@ def alpha(mask, x, rate):
 
 def _differs_from_saturated(x, y, rate):
     return jnp.abs(y - alpha(jnp.zeros(x.shape, bool), x, rate)) > 1e-3
-
-
-# Coarse steps, which the last bits of a sample do not change.
-def _factors(x, y, rate):
-    return jnp.floor(4 * y / x).astype(jnp.int32)
-
-
-def _summands(x, y, rate):
-    return jnp.floor(4 * (y - x)).astype(jnp.int32)
 
 
 def _maximum(group):
@@ -127,7 +118,7 @@ def _concrete_dropout():
         call_nnx,
         (dj.concrete_dropout, djl.ConcreteDropout, djn.ConcreteDropout),
         explicit=lambda mask, x, rate: x,
-        tells=_factors,
+        tells=ratios(4),
         certain=False,
         rated=False,
         ulps=4,
@@ -204,7 +195,7 @@ ROWS = [
             "explicit": lambda mask, x, rate: x,
             "certain": False,
             "ulps": 4,
-            "tells": _factors,
+            "tells": ratios(4),
         },
     ),
     activation(
@@ -220,11 +211,15 @@ ROWS = [
             "certain": False,
             "noise": "stddev",
             "ulps": 4,
-            "tells": _summands,
+            "tells": differences(4),
         },
     ),
-    uniform("uniform_noise", claims=SLOW),
-    uniform("uniform_noise-multiplicative", multiplicative=True),
+    uniform("uniform_noise", claims={**SLOW, "tells": differences(32)}),
+    uniform(
+        "uniform_noise-multiplicative",
+        claims={"tells": ratios(32)},
+        multiplicative=True,
+    ),
     maximum(
         name="max_dropout",
         coins=(30, 1, 1, 40),

@@ -1,14 +1,13 @@
 """Residual branches and whole layers."""
 
 import flax.linen as nn
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
 import dropjax as dj
 import dropjax.linen as djl
 import dropjax.nnx as djn
-from tests.methods._row import Method, activation, twice
+from tests.methods._row import Method, activation, ratios, twice
 
 
 class _LinenTwice(nn.Module):
@@ -54,10 +53,6 @@ def _layer_drop():
     )
 
 
-def _factors(x, y, rate):
-    return jnp.floor(64 * y / x).astype(jnp.int32)
-
-
 ROWS = [
     activation(
         "drop_path",
@@ -93,7 +88,7 @@ ROWS = [
         {
             "off": lambda x, rate: x * np.float32(1 - rate),
             "certain": False,
-            "tells": _factors,
+            "tells": ratios(64),
         },
     ),
 ]

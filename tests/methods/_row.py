@@ -201,3 +201,13 @@ def activation(
 def twice(x):
     """A function that says of every element whether it was left out."""
     return x + x
+
+
+def ratios(steps):
+    """What of the factors of noise the last bits of a sample do not change."""
+    return lambda x, y, rate: jnp.floor(steps * y / x).astype(jnp.int32)
+
+
+def differences(steps):
+    """What of the summands of noise the last bits of a sample do not change."""
+    return lambda x, y, rate: jnp.floor(steps * (y - x)).astype(jnp.int32)

@@ -13,7 +13,7 @@ import dropjax as dj
 import dropjax.linen as djl
 import dropjax.nnx as djn
 from dropjax.functional.sequences._recurrent import KeyedCarry, sequence_keys
-from tests.methods._row import Method, activation
+from tests.methods._row import Method, activation, differences
 
 
 def _by_share(mask, x, rate):
@@ -267,6 +267,7 @@ ROWS = [
             "certain": False,
             "noise": "alpha",
             "ulps": 4,
+            "tells": differences(256),
         },
     ),
     activation(

@@ -17,6 +17,7 @@ from dropjax import inference, optimizers
 from dropjax._random import leaf_keys
 from dropjax.functional.sequences._recurrent import next_keys, sequence_keys
 from tests.methods import array
+from tests.methods._row import differences, ratios
 from tests.streams._stream import Stream
 
 RATE = 0.3
@@ -82,14 +83,24 @@ MASKS = [
 
 def tells(function, shape, tell, dtype=np.float32, rate=RATE, **options):
     x = array(shape, dtype)
-    draw = functools.partial(getattr(dj, function), x=x, rate=rate, **options)
+
+    def draw(key):
+        return tell(x, getattr(dj, function)(key, x, rate, **options))
+
     name = function if rate == RATE else f"{function} at {rate}"
-    return stream(name, shape, lambda key: tell(x, draw(key=key)), rate, **options)
+    return stream(name, shape, draw, rate, **options)
 
 
-def factors(x, y):
-    """Coarse steps, which the last bits of a sample do not change."""
-    return jnp.floor(8 * y / x).astype(jnp.int32)
+def ratio(x, y):
+    return ratios(8)(x, y, RATE)
+
+
+def difference(x, y):
+    return differences(8)(x, y, RATE)
+
+
+def small(x, y):
+    return differences(128)(x, y, RATE)
 
 
 def filled(x, y):
@@ -119,31 +130,20 @@ def concrete(shape, **options):
     x = array(shape)
 
     def draw(key):
-        return factors(x, dj.concrete_dropout(key, x, np.float32(-1), **options))
+        return ratio(x, dj.concrete_dropout(key, x, np.float32(-1), **options))
 
     return stream("concrete_dropout", shape, draw, "logit -1", **options)
 
 
-def deviations(x, y):
-    return jnp.floor(8 * (y - x)).astype(jnp.int32)
-
-
-def gaussian_noise(shape, **options):
-    x = array(shape)
-
-    def draw(key):
-        return deviations(x, dj.gaussian_noise(key, x, RATE, **options))
-
-    return stream("gaussian_noise", shape, draw, "stddev 0.3", **options)
-
-
 MAPS = (6, 8, 6, 4)
 VALUES = [
-    tells("gaussian_dropout", (20, 3, 20), factors, broadcast_dims=(1,)),
-    gaussian_noise((20, 3, 20), broadcast_dims=(1,)),
+    tells("gaussian_dropout", (20, 3, 20), ratio, broadcast_dims=(1,)),
+    tells("gaussian_noise", (20, 3, 20), difference, broadcast_dims=(1,)),
+    tells("uniform_noise", (20, 3, 20), difference, broadcast_dims=(1,)),
+    tells("neftune", (3, 20, 4), small, seq_lengths=np.array([5, 20, 9])),
     concrete((20, 3, 20), broadcast_dims=(1,)),
-    tells("shake_drop", (20, 3, 20), factors, broadcast_dims=(1,)),
-    tells("shake_drop", (60, 3), factors, forward_range=(0.0, 2.0)),
+    tells("shake_drop", (20, 3, 20), ratio, broadcast_dims=(1,)),
+    tells("shake_drop", (60, 3), ratio, forward_range=(0.0, 2.0)),
     slopes("shake_drop", (60, 3)),
     slopes("shake_drop", (60, 3), backward_range=(-1.0, 1.0)),
     tells("patch_dropout", (6, 12, 4), second, prefix_tokens=2),
