@@ -276,6 +276,26 @@ def connections() -> Iterator[Panel]:
         yield Panel(name, note, WEIGHTS, y, mask)
 
 
+def conditions() -> Panel:
+    """The maps are conditions, which a learned null condition replaces."""
+    x, key = jnp.asarray(feature_maps()), jax.random.key(3)
+    y = dj.condition_dropout(key, x, 0.5, fill=0.0)
+    mask = dj.condition_dropout_mask(key, x.shape, 0.5)
+    kept = np.broadcast_to(mask, x.shape)
+    note = "dropped: the null condition"
+    return Panel("condition_dropout", note, MAPS, np.asarray(y), kept, MARK)
+
+
+def modalities() -> Panel:
+    """The channels are modalities, and one of each example is kept."""
+    x, key = jnp.asarray(feature_maps()), jax.random.key(2)
+    channels = list(jnp.moveaxis(x, -1, 0))
+    y, present = dj.modality_dropout(key, channels, 0.5)
+    kept = np.stack(present, -1)[:, None, None] & np.ones(x.shape, bool)
+    note = "one modality or more is kept"
+    return Panel("modality_dropout", note, MAPS, np.stack(y, -1), kept)
+
+
 def windows() -> Panel:
     """The kernel of a convolution, as its response to single points."""
     kernel = jnp.asarray(weights()).reshape(4, 3, 6, 3).transpose(1, 3, 0, 2)
@@ -350,6 +370,7 @@ def chapters() -> dict[str, list[list[Panel]]]:
                 on_maps("random_erasing", "one rectangle per example", 2, rate=1.0),
             ],
         ],
+        "Whole inputs: conditions and modalities": [[conditions(), modalities()]],
         "Residual branches and whole layers": [
             [
                 on_maps("drop_path", "a mask value per example", 3, rate=0.5),

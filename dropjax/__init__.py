@@ -45,6 +45,10 @@ from .functional.branches import drop_path as drop_path
 from .functional.branches import drop_path_mask as drop_path_mask
 from .functional.branches import layer_drop as layer_drop
 from .functional.branches import shake_drop as shake_drop
+from .functional.inputs import condition_dropout as condition_dropout
+from .functional.inputs import condition_dropout_mask as condition_dropout_mask
+from .functional.inputs import modality_dropout as modality_dropout
+from .functional.inputs import modality_dropout_mask as modality_dropout_mask
 from .functional.maps import cutout as cutout
 from .functional.maps import cutout_mask as cutout_mask
 from .functional.maps import drop_block as drop_block
@@ -97,6 +101,8 @@ __all__ = [
     "attention_dropout_mask",
     "concrete_dropout",
     "concrete_dropout_regularizer",
+    "condition_dropout",
+    "condition_dropout_mask",
     "cutout",
     "cutout_mask",
     "dot_product_attention",
@@ -132,6 +138,8 @@ __all__ = [
     "max_dropout",
     "max_dropout_mask",
     "mixout",
+    "modality_dropout",
+    "modality_dropout_mask",
     "multi_sample_dropout",
     "multi_sample_dropout_mask",
     "neftune",

@@ -13,7 +13,7 @@ from jax import lax
 from jax.custom_derivatives import SymbolicZero
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from jax.typing import DTypeLike
-from jaxtyping import Array, ArrayLike, Bool, Float, Inexact, Key, Num
+from jaxtyping import Array, ArrayLike, Bool, Float, Inexact, Key, Num, Shaped
 
 from dropjax._checks import (
     check_array,
@@ -345,9 +345,9 @@ def nan_seen(
     return jnp.where(jnp.isnan(keep).any(), jnp.nan, share)
 
 
-def nan_where(keep: RateLike, y: Num[Array, "*shape"]) -> Num[Array, "*shape"]:
+def nan_where(keep: RateLike, y: Shaped[Array, "*shape"]) -> Shaped[Array, "*shape"]:
     """Y, set to NaN where the rate is NaN, which would be hidden without scaling."""
-    if jnp.issubdtype(y.dtype, np.integer):
+    if not jnp.issubdtype(y.dtype, jnp.inexact):
         return y
     return jnp.where(lax.broadcast_to_rank(jnp.isnan(keep), y.ndim), jnp.nan, y)
 

@@ -192,7 +192,7 @@ def draw_mask(
     stored: bool = False,
 ) -> Bool[Array, "*shape"]:
     """Draws a mask from a float32 keep probability that has already been checked."""
-    return _compared(random_words(key, shape, stored=stored), keep)
+    return compared(random_words(key, shape, stored=stored), keep)
 
 
 def draw_window(
@@ -203,10 +203,11 @@ def draw_window(
     sizes: tuple[int, ...],
 ) -> Bool[Array, "*sizes"]:
     """Draws a window of the mask of this shape, for the data of a key."""
-    return _compared(window_words(key, shape, start, sizes), keep)
+    return compared(window_words(key, shape, start, sizes), keep)
 
 
-def _compared(words: Word, keep: Float[Array, "..."]) -> Bool[Array, "*shape"]:
+def compared(words: Word, keep: Float[Array, "..."]) -> Bool[Array, "*shape"]:
+    """The mask of random words: True with the keep probability."""
     levels = jnp.ceil(jnp.float32(keep) * np.float32(_LEVELS))
     # A NaN rate must be visible: everything is kept, and scaled by NaN.
     threshold = jnp.nan_to_num(levels, nan=_LEVELS).astype(jnp.uint32)

@@ -95,6 +95,13 @@ def _apart(keys: Key[Array, " keys"]) -> list[Key[Array, ""]]:
     return [jax.random.wrap_key_data(own, impl=impl) for own in picked]
 
 
+def same_key(key: Key[Array, ""]) -> Key[Array, ""]:
+    """The same key, for drawing the same mask again; `debug_key_reuse` allows it."""
+    return jax.random.wrap_key_data(
+        jax.random.key_data(key), impl=jax.random.key_impl(key)
+    )
+
+
 def is_partitionable_threefry(key: Key[Array, ""]) -> bool:
     threefry = str(jax.random.key_impl(key)) == "threefry2x32"
     return threefry and getattr(jax.config, "jax_threefry_partitionable", True)

@@ -52,6 +52,7 @@ GIVEN = {
     "activation": jax.nn.relu,
     "size": 2,
     "unknown_id": 0,
+    "fill": 0.0,
     "mask": True,
     "query": IMAGE,
     "value": IMAGE,
@@ -70,6 +71,8 @@ def valid(function):
         given["kernel"] = jnp.ones((2, 2, 4, 3))
     if function.__name__.startswith("word_dropout") and "x" in given:
         given["x"] = jnp.zeros((4, 6), int)
+    if function.__name__.startswith("modality_dropout"):
+        given |= {name: [given[name]] * 2 for name in ("x", "shape") if name in given}
     if function is dj.dot_product_attention:
         given |= {"key": IMAGE, "dropout_rng": KEY, "dropout_rate": 0.5}
     if function is dj.dropconnect_einsum:

@@ -43,7 +43,7 @@ LAYER_DEFAULTS |= {"batch_dims"}
 # What happens to the dropped and the kept, which a mask does not say.
 NOT_OF_THE_MASK = {"scaling", "scale_by_keep", "fill", "unknown_id", "protected"}
 NOT_OF_THE_MASK |= {"renormalize", "activation", "branch", "args"}
-NOT_OF_THE_MASK |= {"precision", *WEIGHTS}
+NOT_OF_THE_MASK |= {"precision", "return_mask", *WEIGHTS}
 FORBIDDEN = {"rng", "seed", "p", "keep_prob", "training", "train"}
 # Methods whose arguments between key and options are others than (x, rate).
 ARGUMENTS = {
@@ -71,6 +71,7 @@ UNSCALED |= {dj.attention_dropout, dj.drop_activation, dj.drop_head, dj.layer_dr
 UNSCALED |= {dj.max_dropout, dj.patch_dropout, dj.shake_drop, dj.zoneout}
 UNSCALED |= {dj.weighted_channel_dropout, dj.targeted_dropout, dj.subset_branch}
 UNSCALED |= {dj.structured_dropout_mlp, dj.uniform_noise, dj.neftune}
+UNSCALED |= {dj.condition_dropout, dj.modality_dropout}
 # Methods whose mask is another function's, or soft.
 MASKLESS = {dj.dropconnect_dense, dj.dropconnect_conv, dj.mixout, dj.concrete_dropout}
 MASKLESS |= {dj.dropconnect_dense_general, dj.dropconnect_einsum}
@@ -80,6 +81,7 @@ MASKLESS |= {dj.gaussian_dropout, dj.gaussian_noise, dj.uniform_noise, dj.neftun
 ROOMS = ["_types", "_checks", "_random", "_registry", "_fast_prng", "_masks", "_apply"]
 ROOMS += ["_loops"]
 CHAPTERS = {"activations", "maps", "branches", "sequences", "subsets", "weights"}
+CHAPTERS |= {"inputs"}
 
 
 def name_of(thing):
@@ -271,6 +273,17 @@ DEFAULTS = {
         "deterministic": False,
     },
     dj.zoneout: {"deterministic": False},
+    dj.condition_dropout: {
+        "batch_axis": 0,
+        "return_mask": False,
+        "deterministic": False,
+    },
+    dj.modality_dropout: {
+        "fill": 0.0,
+        "keep_one": True,
+        "batch_axis": 0,
+        "deterministic": False,
+    },
     dj.targeted_dropout: {
         "target": 0.5,
         "by": "weights",

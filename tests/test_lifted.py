@@ -48,6 +48,7 @@ BY_RATE = {
 }
 INPUTS = BY_RATE | {
     "ConcreteDropout": ROWS,
+    "ConditionDropout": ROWS,
     "Cutout": MAPS,
     "DropConnect": ROWS,
     "DropConnectConv": MAPS,
@@ -57,6 +58,7 @@ INPUTS = BY_RATE | {
     "DropConnectLinear": ROWS,
     "DropConnectLinearGeneral": SEQUENCES,
     "LayerDrop": ROWS,
+    "ModalityDropout": (ROWS, ROWS),
     "RecurrentDropout": SEQUENCES,
     "StructuredDropoutMLP": ROWS,
     "SubsetBranch": ROWS,
@@ -74,6 +76,7 @@ def linen(name):
     kind = functools.partial(getattr(djl, name), deterministic=False)
     special = {
         "ConcreteDropout": lambda: kind(nn.Dense(12), 100),
+        "ConditionDropout": lambda: kind(0.5, fill=0.0),
         "Cutout": lambda: kind(0.5, size=3),
         "DropConnect": lambda: kind(nn.Dense(12), 0.5),
         "DropConnectConv": lambda: kind(4, (3, 3), 0.5),
@@ -94,6 +97,7 @@ def nnx_layer(name, rngs):
     kind = functools.partial(getattr(djn, name), deterministic=False, rngs=rngs)
     special = {
         "ConcreteDropout": lambda: kind(nnx.Linear(12, 12, rngs=rngs), 100),
+        "ConditionDropout": lambda: kind(0.5, fill=0.0),
         "Cutout": lambda: kind(0.5, size=3),
         "DropConnect": lambda: kind(nnx.Linear(12, 12, rngs=rngs), 0.5),
         "DropConnectConv": lambda: kind(8, 4, (3, 3), 0.5),
@@ -151,7 +155,7 @@ def splitting(lift, split):
 def test_linen(name):
     layer, x = linen(name), INPUTS[name]
     variables = layer.init({"params": KEY, "dropout": KEY}, x)
-    many = jnp.stack([x] * COPIES)
+    many = jax.tree.map(lambda x: jnp.stack([x] * COPIES), x)
 
     def run(method, variables, x, key=KEY):
         return nn.apply(method, layer)(variables, x, rngs={"dropout": key})
@@ -184,7 +188,7 @@ def test_linen(name):
 @pytest.mark.parametrize("name", classes(djn))
 def test_nnx(name):
     make, x = functools.partial(nnx_layer, name), INPUTS[name]
-    many = jnp.stack([x] * COPIES)
+    many = jax.tree.map(lambda x: jnp.stack([x] * COPIES), x)
     plain = apply(make(nnx.Rngs(0)), x)
     for lift in (nnx.jit, nnx.remat):
         layer, lifted = make(nnx.Rngs(0)), lift(apply)

@@ -71,6 +71,8 @@ WRONG = {
     "samples": COUNTS,
     "prefix_tokens": [-1, 1.5, "1", True, None],
     "ordered": FLAGS,
+    "return_mask": FLAGS,
+    "keep_one": FLAGS,
     "unknown_id": [1.5, "1", True, None],
     "protected": [1, (1.5,), "ab", None],
     "where": ["kernel", 1],
@@ -118,7 +120,7 @@ def names(layer):
 
 NEEDED = {"rate": 0.5, "stddev": 0.5, "size": 3, "unknown_id": 1, "examples": 10}
 NEEDED |= {"in_features": 6, "out_features": 6, "features": 6, "kernel_size": (3, 3)}
-NEEDED |= {"hidden_features": 3, "amplitude": 0.5, "alpha": 5.0}
+NEEDED |= {"hidden_features": 3, "amplitude": 0.5, "alpha": 5.0, "fill": 0.0}
 NEEDED |= {"shape": (6, 3), "kernel_shape": (6, 3), "einsum_str": "bi,io->bo"}
 
 
@@ -158,6 +160,8 @@ def accepted(layer, name, value):
         return value is None and layer.startswith("DropConnect")
     if name == "block_size" and layer == "DropConnect":
         return value in (None, (1,) * 9)
+    if name == "fill" and layer in ("ConditionDropout", "ModalityDropout"):
+        return value is True or isinstance(value, tuple)  # Of a boolean, or a tree.
     return value is None and name in ("bias_rate", "memory_rate")
 
 
@@ -191,6 +195,8 @@ MLP = functools.partial(dj.structured_dropout_mlp, KEY, X, KERNEL, KERNEL.T, rat
 CALLS |= {"StructuredDropoutMLP": (MLP, {})}
 SUBSET = functools.partial(dj.subset_branch, KEY, X, lambda x: x, rate=0.5)
 CALLS |= {"SubsetBranch": (SUBSET, {})}
+MODAL = functools.partial(dj.modality_dropout, KEY, (X, X), rate=0.5)
+CALLS |= {"ModalityDropout": (MODAL, {})}
 CALLED = [it for it in LAYERS if it[1].__name__ in CALLS]
 ODD = [True, -1, 0, 1, 2, 5, 0.5, "standard", (), (0,), (5,), [0], (1, None)]
 

@@ -1595,6 +1595,105 @@ GOLDEN = {
         ValueError,
         "x must have shape (*batch, tokens, features), got shape (3,)",
     ),
+    "conditions without arrays": (
+        lambda: dj.condition_dropout(KEY, {}, 0.5, fill=0),
+        TypeError,
+        "x must have at least one array, got {} (dict)",
+    ),
+    "a condition that is text": (
+        lambda: dj.condition_dropout(KEY, {"text": "a cat"}, 0.5, fill=0),
+        TypeError,
+        "x must be an array of numbers or booleans, or a tree of them, got 'a cat' "
+        "(str) at 'text'; leave it out of x, or wrap it in jnp.asarray",
+    ),
+    "conditions of several batches": (
+        lambda: dj.condition_dropout(KEY, {"a": X, "b": X[:3]}, 0.5, fill=0),
+        ValueError,
+        "x must have the same number of examples in every leaf, along batch_axis=0, "
+        "got 4 at 'a' and 3 at 'b'",
+    ),
+    "a condition without a batch": (
+        lambda: dj.condition_dropout(KEY, {"a": X, "b": X[0, 0]}, 0.5, fill=0),
+        ValueError,
+        "batch_axis must be an axis of every array of x, got 0 for shape () at 'b'",
+    ),
+    "a null condition for one of two": (
+        lambda: dj.condition_dropout(KEY, {"a": X, "b": X}, 0.5, fill={"a": 0}),
+        ValueError,
+        "fill must be one fill or a tree prefix of x, got no fill for the leaf 'b'",
+    ),
+    "a null condition for another": (
+        lambda: dj.condition_dropout(KEY, {"a": X}, 0.5, fill={"a": 0, "b": 1}),
+        ValueError,
+        "fill must be one fill or a tree prefix of x, got a fill at 'b', where x has "
+        "no leaf",
+    ),
+    "a null condition of another dtype": (
+        lambda: dj.condition_dropout(KEY, {"a": TOKENS}, 0.5, fill={"a": X[0]}),
+        TypeError,
+        "fill at 'a' must have the dtype of x at 'a', uint8, got float32",
+    ),
+    "a null condition that does not fit": (
+        lambda: dj.condition_dropout(KEY, {"a": TOKENS}, 0.5, fill=1000),
+        TypeError,
+        "fill at 'a' must be a number that fits uint8, the dtype of x at 'a', or an "
+        "array of that dtype, got 1000 (int)",
+    ),
+    "a null condition of another shape": (
+        lambda: dj.condition_dropout(KEY, X, 0.5, fill=X[0, :5]),
+        ValueError,
+        "fill of shape (5,) must broadcast to x's shape (4, 6)",
+    ),
+    "a null condition that is no truth value": (
+        lambda: dj.condition_dropout(KEY, X > 0, 0.5, fill=0.5),
+        TypeError,
+        "fill must be True or False, because x is boolean, got 0.5 (float)",
+    ),
+    "a null condition that is text": (
+        lambda: dj.condition_dropout(KEY, {"text": X}, 0.5, fill={"text": ""}),
+        TypeError,
+        "fill must be a number or an array, or a tree of them with the structure of x, "
+        "got '' (str) at 'text'",
+    ),
+    "no null condition": (
+        lambda: djl.ConditionDropout(0.5, fill=None),
+        TypeError,
+        "fill must be a number or an array, or a tree of them with the structure of x, "
+        "got None (NoneType)",
+    ),
+    "a rate for every element of a condition": (
+        lambda: dj.condition_dropout(KEY, X, jnp.full(X.shape, 0.5), fill=0),
+        ValueError,
+        "rate of shape (4, 6) must broadcast to the coins' shape (4,): elements that "
+        "share a mask value share a rate, so use axes of size 1 there",
+    ),
+    "one modality": (
+        lambda: dj.modality_dropout(KEY, X, 0.5),
+        ValueError,
+        "x must be a tree of two or more arrays with keep_one=True, which always keeps "
+        "one of them, got 1; pass one array for each modality, or keep_one=False",
+    ),
+    "no modality left to keep": (
+        lambda: dj.modality_dropout(KEY, [X, X], [1, 1.0]),
+        ValueError,
+        "rate must be below 1 for one modality or more with keep_one=True, got 1 for "
+        "all of them; pass keep_one=False to drop everything",
+    ),
+    "a rate for one of two modalities": (
+        lambda: dj.modality_dropout(KEY, {"a": X, "b": X}, {"a": 0.5}),
+        ValueError,
+        "rate must be one rate or a tree prefix of x, got no rate for the leaf 'b'",
+    ),
+    "a rate of a modality": (
+        lambda: dj.modality_dropout(KEY, {"a": X, "b": X}, {"a": 0.5, "b": 2}),
+        ValueError,
+        "rate at 'b' is the probability of dropping and must lie in [0, 1], got 2",
+    ),
+    "shapes of modalities": (
+        lambda: dj.modality_dropout_mask(KEY, {}, 0.5),
+        TypeError,
+        "shape must be a shape or a tree of them, got {}",
+    ),
     "prefix tokens": (
         lambda: dj.patch_dropout(KEY, X, 0.5, prefix_tokens=5),
         ValueError,

@@ -157,21 +157,27 @@ def _along_channels(fill: Array, x: Num[Array, "..."], channel_axis: int) -> Arr
     return jnp.expand_dims(fill, others)
 
 
-def check_fill(fill: Any, x: Num[Array, "..."]) -> Array:
+def check_fill(
+    fill: Any, x: Num[Array, "..."], name: str = "fill", of: str = "x"
+) -> Array:
     """A number, or an array of x's dtype that broadcasts to x."""
     if not hasattr(fill, "dtype"):
-        return _check_number(fill, x.dtype)
+        return _check_number(fill, x.dtype, name, of)
     if not same_dtype(fill, x):
-        raise TypeError(f"fill must have the dtype of x, {x.dtype}, got {fill.dtype}")
-    check_broadcasts(fill, x.shape, "fill")
+        raise TypeError(
+            f"{name} must have the dtype of {of}, {x.dtype}, got {fill.dtype}"
+        )
+    check_broadcasts(fill, x.shape, name)
     return fill
 
 
-def _check_number(fill: Any, dtype: np.dtype) -> Array:
+def _check_number(
+    fill: Any, dtype: np.dtype, name: str = "fill", of: str = "x"
+) -> Array:
     if not _fits(fill, dtype):
         raise TypeError(
-            f"fill must be a number that fits {dtype}, the dtype of x, or an array of "
-            f"that dtype, got {describe(fill)}"
+            f"{name} must be a number that fits {dtype}, the dtype of {of}, or an "
+            f"array of that dtype, got {describe(fill)}"
         )
     return jnp.asarray(fill, jax.dtypes.canonicalize_dtype(dtype))
 

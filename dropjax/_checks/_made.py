@@ -9,8 +9,6 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
-import jax
-
 from dropjax._checks._arrays import (
     check_fill_kind,
     check_id,
@@ -28,6 +26,7 @@ from dropjax._checks._axes import (
     check_weight_block,
     check_window,
 )
+from dropjax._checks._inputs import check_fill_tree, check_some_kept
 from dropjax._checks._mlp import check_unit_blocks, check_unit_rate
 from dropjax._checks._options import (
     check_all_features,
@@ -56,9 +55,9 @@ from dropjax._checks._rates import (
     check_noise_rate,
     check_noise_size,
     check_rate,
+    check_rates,
 )
 from dropjax._checks._subsets import check_subset_axis, check_subset_rate
-from dropjax._checks._words import path_name
 
 # Of an option's value and of the layer, for what the option is to go with.
 Check: TypeAlias = Callable[[Any, Any], object]
@@ -127,11 +126,6 @@ def _check_noise_shape(noise_shape: Any, layer: Any) -> None:
     check_noise_sizes(noise_shape)
 
 
-def _check_tree(rates: Any, layer: Any) -> None:
-    for path, rate in jax.tree_util.tree_leaves_with_path(rates):
-        check_rate(rate, f"rate at {path_name(path)!r}" if path else "rate")
-
-
 _AXES = _plain(check_axes, None, "broadcast_dims")
 
 # Checks that are given an option's name.
@@ -139,7 +133,7 @@ _NAMED: Mapping[Callable[[Any, str], object], str] = {
     check_rate: "input_rate selected_rate",
     check_inner_rate: "init_rate",
     check_flag: "inside per_channel scale_by_keep broadcast_dropout renormalize "
-    "ordered multiplicative",
+    "ordered multiplicative return_mask keep_one",
     check_range: "forward_range backward_range",
     check_choice: "scaling mode",
     check_count: "samples feature_group_count num_samples examples groups",
@@ -190,7 +184,7 @@ _CHECKS: Mapping[str, Check] = {
 
 # What some layers ask more, or less, of.
 OF_DROPCONNECT: Mapping[str, Check] = {
-    "rate": _check_tree,
+    "rate": _plain(check_rates),
     "block_size": _plain(check_weight_block),
 }
 OF_GENERAL: Mapping[str, Check] = {
@@ -218,6 +212,11 @@ AN_ACTIVATION: Mapping[str, Check] = {
 OF_SUBSET_BRANCH: Mapping[str, Check] = {
     "rate": _unless_none(_plain(check_subset_rate)),
     "axis": _plain(check_subset_axis),
+}
+OF_CONDITION: Mapping[str, Check] = {"fill": _plain(check_fill_tree)}
+OF_MODALITIES: Mapping[str, Check] = {
+    "rate": lambda rate, layer: check_some_kept(rate, layer.keep_one),
+    **OF_CONDITION,
 }
 OF_DROP_PATH: Mapping[str, Check] = {
     "batch_axis": lambda axis, layer: (

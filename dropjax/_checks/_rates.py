@@ -15,9 +15,10 @@ from dropjax._checks._words import (
     is_array,
     is_real,
     misplaced,
+    path_name,
     values_of,
 )
-from dropjax._types import RateLike
+from dropjax._types import PyTree, RateLike
 
 
 def check_rate(rate: RateLike, name: str = "rate") -> RateLike:
@@ -25,6 +26,12 @@ def check_rate(rate: RateLike, name: str = "rate") -> RateLike:
     return _check_values(
         rate, name, _is_probability, "is the probability of dropping and {}"
     )
+
+
+def check_rates(rates: PyTree) -> None:
+    """A rate, or a tree of rates."""
+    for path, rate in jax.tree_util.tree_leaves_with_path(rates):
+        check_rate(rate, f"rate at {path_name(path)!r}" if path else "rate")
 
 
 def check_keep(keep: RateLike, shape: tuple[int, ...]) -> RateLike:

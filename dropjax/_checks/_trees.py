@@ -168,11 +168,19 @@ def prefix_error(error: ValueError, rate: PyTree, params: PyTree) -> ValueError:
     located = tree_leaves_with_path(rate, is_leaf=lambda node: node is None)
     rates = [path for path, _ in located]
     own = [path for path, _ in tree_leaves_with_path(params)]
-    odd = [r for r in rates if not any(path[: len(r)] == r for path in own)]
-    bare = [path for path in own if not any(path[: len(r)] == r for r in rates)]
-    got = str(error).splitlines()[0]  # Containers of other types: in JAX's words.
-    if odd:
-        got = f"a rate at {cut(repr(path_name(odd[0])))}, where params has no leaf"
-    elif bare:
-        got = f"no rate for the leaf {cut(repr(path_name(bare[0])))}"
+    # Containers of other types: in JAX's words.
+    got = mismatch(rates, own, "rate", "params") or str(error).splitlines()[0]
     return ValueError(f"rate must be one rate or a tree prefix of params, got {got}")
+
+
+def mismatch(
+    given: Sequence[Any], own: Sequence[Any], what: str, of: str = "x"
+) -> str | None:
+    """How the paths of given values differ from those of a tree prefix, if they do."""
+    odd = [g for g in given if not any(path[: len(g)] == g for path in own)]
+    bare = [path for path in own if not any(path[: len(g)] == g for g in given)]
+    if odd:
+        return f"a {what} at {cut(repr(path_name(odd[0])))}, where {of} has no leaf"
+    if bare:
+        return f"no {what} for the leaf {cut(repr(path_name(bare[0])))}"
+    return None

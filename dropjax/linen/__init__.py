@@ -26,6 +26,8 @@ from .activations import UniformNoise as UniformNoise
 from .branches import DropPath as DropPath
 from .branches import LayerDrop as LayerDrop
 from .branches import ShakeDrop as ShakeDrop
+from .inputs import ConditionDropout as ConditionDropout
+from .inputs import ModalityDropout as ModalityDropout
 from .maps import Cutout as Cutout
 from .maps import DropBlock1D as DropBlock1D
 from .maps import DropBlock2D as DropBlock2D
@@ -56,6 +58,7 @@ __all__ = [
     "AlphaDropout",
     "AttentionDropout",
     "ConcreteDropout",
+    "ConditionDropout",
     "Cutout",
     "DropActivation",
     "DropBlock1D",
@@ -75,6 +78,7 @@ __all__ = [
     "GaussianNoise",
     "LayerDrop",
     "MaxDropout",
+    "ModalityDropout",
     "MultiSampleDropout",
     "Neftune",
     "PatchDropout",

@@ -27,6 +27,8 @@ from .activations import UniformNoise as UniformNoise
 from .branches import DropPath as DropPath
 from .branches import LayerDrop as LayerDrop
 from .branches import ShakeDrop as ShakeDrop
+from .inputs import ConditionDropout as ConditionDropout
+from .inputs import ModalityDropout as ModalityDropout
 from .maps import Cutout as Cutout
 from .maps import DropBlock1D as DropBlock1D
 from .maps import DropBlock2D as DropBlock2D
@@ -57,6 +59,7 @@ __all__ = [
     "AlphaDropout",
     "AttentionDropout",
     "ConcreteDropout",
+    "ConditionDropout",
     "Cutout",
     "DropActivation",
     "DropBlock1D",
@@ -76,6 +79,7 @@ __all__ = [
     "GaussianNoise",
     "LayerDrop",
     "MaxDropout",
+    "ModalityDropout",
     "MultiSampleDropout",
     "Neftune",
     "PatchDropout",

@@ -112,10 +112,21 @@ class Wrapper(Drop):
 
 
 def held(rate: RateLike | PyTree) -> RateLike | PyTree:
-    """A rate as an attribute; arrays become part of the model's state."""
+    """A rate or a fill as an attribute; arrays become part of the model's state."""
     kinds = jax.Array | np.ndarray
-    arrays = any(isinstance(leaf, kinds) for leaf in jax.tree.leaves(rate))
+    found = jax.tree.leaves(rate, is_leaf=_is_variable)
+    arrays = any(isinstance(leaf, kinds) or _is_variable(leaf) for leaf in found)
     return nnx.data(rate) if arrays else nnx.static(rate)
+
+
+def values(tree: PyTree) -> PyTree:
+    """A tree with the values of its variables in their places."""
+    value = lambda leaf: leaf[...] if _is_variable(leaf) else leaf  # noqa: E731
+    return jax.tree.map(value, tree, is_leaf=_is_variable)
+
+
+def _is_variable(node: object) -> bool:
+    return isinstance(node, nnx.Variable)
 
 
 def promoted(

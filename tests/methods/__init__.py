@@ -3,6 +3,7 @@
 from tests.methods import (
     _activations,
     _branches,
+    _inputs,
     _maps,
     _sequences,
     _subsets,
@@ -16,6 +17,7 @@ METHODS = [
     *_activations.ROWS,
     *_maps.ROWS,
     *_branches.ROWS,
+    *_inputs.ROWS,
     *_sequences.ROWS,
     *_subsets.ROWS,
     *_units.ROWS,

@@ -441,6 +441,16 @@ def sampled(face):
     return stream(f"DropConnectDense of {face}", (10, 7), draw, inference="monte_carlo")
 
 
+def modalities(rates):
+    """A mask for each modality, with a rate of its own."""
+
+    def draw(key):
+        shapes = [(40,)] * len(rates)
+        return jnp.stack(dj.modality_dropout_mask(key, shapes, rates), 1)
+
+    return stream(f"modality_dropout at {rates}", (40, len(rates)), draw, rates)
+
+
 OPTIONS = [
     *MASKS,
     *VALUES,
@@ -452,4 +462,5 @@ OPTIONS = [
     passes(batch_size=2),
     sampled("Linen"),
     sampled("NNX"),
+    modalities([0.1, 0.6, 0.9]),
 ]

@@ -73,6 +73,19 @@ def branches() -> None:
     assert_type(skipped, dict[str, Array])
 
 
+def inputs() -> None:
+    conditions = {"label": jnp.ones(4, int), "text": x}
+    null = {"label": 10, "text": jnp.zeros(8)}
+    dropped = dj.condition_dropout(key, conditions, 0.1, fill=null)
+    assert_type(dropped, dict[str, Array])
+    y, mask = dj.condition_dropout(key, x, 0.1, fill=0.0, return_mask=True)
+    assert_type(y, Array)
+    assert_type(mask, Array)
+    seen, present = dj.modality_dropout(key, (x, maps), (0.1, 0.3))
+    assert_type(seen, tuple[Array, Array])
+    assert present[0].shape == (4,)
+
+
 def weights() -> None:
     assert_type(dj.dropconnect_dense(key, x, kernel, 0.5, mask_per="example"), Array)
     mean, variance = dj.dropconnect_moments(x, kernel, 0.5)
