@@ -115,11 +115,13 @@ def on_maps(
     return Panel(name, note, MAPS, np.asarray(y), np.broadcast_to(mask, x.shape), fill)
 
 
-def on_words(name: str, note: str, seed: int, **options: object) -> Panel:
+def on_words(
+    name: str, note: str, seed: int, rate: float = RATE, **options: object
+) -> Panel:
     """The looked-up sentence, (steps, features), under a function."""
     x, key = jnp.asarray(table()[words()]), jax.random.key(seed)
-    y = getattr(dj, name)(key, x, RATE, **options)
-    mask = getattr(dj, f"{name}_mask")(key, x.shape, RATE, **options)
+    y = getattr(dj, name)(key, x, rate, **options)
+    mask = getattr(dj, f"{name}_mask")(key, x.shape, rate, **options)
     return Panel(
         name,
         note,
@@ -401,6 +403,27 @@ def chapters() -> dict[str, list[list[Panel]]]:
                 on_heads("drop_head", "a mask value per head", 9, 0.4, head_axis=1),
                 states(),
                 noisy(),
+            ],
+            [
+                on_words(
+                    "spec_augment",
+                    "spans of time, bands of frequency",
+                    1,
+                    rate=1.0,
+                    time_masks=1,
+                    time_width=4,
+                    frequency_masks=1,
+                    frequency_width=2,
+                    batch_axis=None,
+                ),
+                on_words(
+                    "span_dropout",
+                    "spans of equal length",
+                    6,
+                    rate=0.4,
+                    span_length=2,
+                    batch_axis=None,
+                ),
             ],
         ],
         "Subsets: left out instead of zeroed": [

@@ -67,6 +67,10 @@ from .functional.sequences import embedding_dropout as embedding_dropout
 from .functional.sequences import embedding_dropout_mask as embedding_dropout_mask
 from .functional.sequences import neftune as neftune
 from .functional.sequences import patch_dropout as patch_dropout
+from .functional.sequences import span_dropout as span_dropout
+from .functional.sequences import span_dropout_mask as span_dropout_mask
+from .functional.sequences import spec_augment as spec_augment
+from .functional.sequences import spec_augment_mask as spec_augment_mask
 from .functional.sequences import variational_dropout as variational_dropout
 from .functional.sequences import variational_dropout_mask as variational_dropout_mask
 from .functional.sequences import word_dropout as word_dropout
@@ -148,8 +152,12 @@ __all__ = [
     "random_erasing_mask",
     "selected",
     "shake_drop",
+    "span_dropout",
+    "span_dropout_mask",
     "spatial_dropout",
     "spatial_dropout_mask",
+    "spec_augment",
+    "spec_augment_mask",
     "structured_dropout_mlp",
     "structured_dropout_mlp_mask",
     "subset_branch",

@@ -27,6 +27,9 @@ RateLike: TypeAlias = (
 Fill: TypeAlias = ArrayLike | Sequence[float] | Literal["random"]
 """The value of dropped elements: a number, one per channel, an array, or noise."""
 
+SpanFill: TypeAlias = ArrayLike | Literal["mean"]
+"""The value of masked spans: a number, an array, or the mean of the example."""
+
 Axes: TypeAlias = int | Sequence[int]
 
 Scaling: TypeAlias = Literal["inverted", "standard"]

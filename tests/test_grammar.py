@@ -70,6 +70,7 @@ UNSCALED |= {dj.drop_block, dj.cutout, dj.random_erasing}
 UNSCALED |= {dj.attention_dropout, dj.drop_activation, dj.drop_head, dj.layer_drop}
 UNSCALED |= {dj.max_dropout, dj.patch_dropout, dj.shake_drop, dj.zoneout}
 UNSCALED |= {dj.weighted_channel_dropout, dj.targeted_dropout, dj.subset_branch}
+UNSCALED |= {dj.spec_augment, dj.span_dropout}
 UNSCALED |= {dj.structured_dropout_mlp, dj.uniform_noise, dj.neftune}
 UNSCALED |= {dj.condition_dropout, dj.modality_dropout}
 # Methods whose mask is another function's, or soft.
@@ -188,6 +189,28 @@ DEFAULTS = {
     },
     dj.neftune: {
         "seq_lengths": None,
+        "time_axis": -2,
+        "batch_axis": 0,
+        "deterministic": False,
+    },
+    dj.spec_augment: {
+        "time_masks": 2,
+        "time_width": 100,
+        "time_share": 1.0,
+        "frequency_masks": 2,
+        "frequency_width": 27,
+        "seq_lengths": None,
+        "fill": 0.0,
+        "time_axis": -2,
+        "frequency_axis": -1,
+        "batch_axis": 0,
+        "deterministic": False,
+    },
+    dj.span_dropout: {
+        "span_length": 10,
+        "min_spans": 0,
+        "seq_lengths": None,
+        "fill": 0.0,
         "time_axis": -2,
         "batch_axis": 0,
         "deterministic": False,

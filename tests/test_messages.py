@@ -1817,6 +1817,58 @@ GOLDEN = {
         "seq_lengths must have one length for each example, shape (2,), got shape "
         "(3,); use jnp.full for a length that all share",
     ),
+    "a share above 1": (
+        lambda: dj.spec_augment(KEY, IMAGE, 1.0, time_share=1.5, time_axis=1),
+        ValueError,
+        "time_share must be a number in [0, 1], got 1.5",
+    ),
+    "a negative number of masks": (
+        lambda: dj.spec_augment(KEY, IMAGE, 1.0, time_masks=-1, time_axis=1),
+        ValueError,
+        "time_masks must be a non-negative integer, got -1",
+    ),
+    "frequency where time is": (
+        lambda: dj.spec_augment(KEY, jnp.ones((2, 3, 4)), 1.0, frequency_axis=1),
+        ValueError,
+        "frequency_axis must differ from time_axis and batch_axis, got 1; use "
+        "batch_axis=None for an array without a batch",
+    ),
+    "spans of a wrong filling": (
+        lambda: dj.span_dropout(KEY, jnp.ones((2, 30, 4)), 0.5, fill="median"),
+        ValueError,
+        "fill must be a number, an array of the dtype of x, or 'mean' for the mean of "
+        "each example, got 'median' (str)",
+    ),
+    "spans filled by None": (
+        lambda: djl.SpanDropout(0.5, fill=None),
+        TypeError,
+        "fill must be a number, an array of the dtype of x, or 'mean' for the mean of "
+        "each example, got None (NoneType)",
+    ),
+    "a mean of integers": (
+        lambda: dj.span_dropout(KEY, jnp.ones((2, 30, 4), int), 0.5, fill="mean"),
+        TypeError,
+        "fill='mean' is for a floating-point or complex x, got dtype int32; cast x "
+        "first, as in x.astype(jnp.float32)",
+    ),
+    "spans longer than the sequence": (
+        lambda: dj.span_dropout(KEY, jnp.ones((2, 8, 4)), 0.5),
+        ValueError,
+        "span_length must be at most the size of x along time_axis, 8, got 10",
+    ),
+    "a negative number of spans": (
+        lambda: dj.span_dropout(KEY, jnp.ones((2, 30, 4)), 0.5, min_spans=-1),
+        ValueError,
+        "min_spans must be a non-negative integer, got -1",
+    ),
+    "lengths of spans": (
+        lambda: dj.span_dropout(
+            KEY, jnp.ones((2, 30, 4)), 0.5, seq_lengths=jnp.ones((2, 30), int)
+        ),
+        ValueError,
+        "seq_lengths must have one length for each example, shape (2,), got shape "
+        "(2, 30); use jnp.full for a length that all share",
+    ),
     "tokens a list": (
         lambda: dj.word_dropout(KEY, [1, 2], 0.5, unknown_id=0),
         TypeError,

@@ -62,6 +62,8 @@ SHARED = {
     "drop_block": (functools.partial(dj.drop_block, per_channel=False), MAPS),
     "variational_dropout": (dj.variational_dropout, SEQUENCES),
     "random_erasing": (dj.random_erasing, MAPS),
+    "spec_augment": (functools.partial(dj.spec_augment, time_width=20), SEQUENCES),
+    "span_dropout": (dj.span_dropout, (16, 64, 128)),
 }
 
 

@@ -171,6 +171,33 @@ def check_fill(
     return fill
 
 
+def check_span_fill_kind(fill: Any) -> None:
+    """A fill of spans for an array that need not be known yet."""
+    if not (fill == "mean" if isinstance(fill, str) else _is_filling(fill)):
+        error = ValueError if isinstance(fill, str) else TypeError
+        raise error(
+            "fill must be a number, an array of the dtype of x, or 'mean' for the mean "
+            f"of each example, got {describe(fill)}"
+        )
+
+
+def check_span_fill(fill: Any, x: Num[Array, "..."]) -> Array | None:
+    """None for the mean, which integers do not have, else a fill for x."""
+    check_span_fill_kind(fill)
+    if not isinstance(fill, str):
+        return check_fill(fill, x)
+    if not jnp.issubdtype(x.dtype, jnp.inexact):
+        raise TypeError(
+            "fill='mean' is for a floating-point or complex x, got dtype "
+            f"{x.dtype}; cast x first, as in x.astype(jnp.float32)"
+        )
+    return None
+
+
+def _is_filling(fill: Any) -> bool:
+    return hasattr(fill, "dtype") or _is_complex(fill)
+
+
 def _check_number(
     fill: Any, dtype: np.dtype, name: str = "fill", of: str = "x"
 ) -> Array:

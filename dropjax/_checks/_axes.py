@@ -5,7 +5,15 @@ from typing import Any
 
 from jaxtyping import Array
 
-from dropjax._checks._words import are_positive, cut, describe, is_int, is_size, shown
+from dropjax._checks._words import (
+    are_positive,
+    cut,
+    describe,
+    is_int,
+    is_size,
+    is_symbolic,
+    shown,
+)
 from dropjax._types import Axes
 
 
@@ -61,6 +69,27 @@ def check_channel_and_batch(
             f"{batch_axis}{array}; use batch_axis=None for an array without a batch"
         )
     return own
+
+
+def check_frequency_axis(axis: int, others: tuple[int, ...], ndim: int | None) -> int:
+    """The axis of the frequencies, beside those of time and batch."""
+    (own,) = check_axis(axis, ndim, "frequency_axis")
+    if own in others:
+        raise ValueError(
+            "frequency_axis must differ from time_axis and batch_axis, got "
+            f"{axis}; use batch_axis=None for an array without a batch"
+        )
+    return own
+
+
+def check_span_fits(length: int, size: int) -> int:
+    """A span is no longer than the axis along which it lies, if that is known."""
+    if not is_symbolic(size) and length > size:
+        raise ValueError(
+            f"span_length must be at most the size of x along time_axis, {size}, got "
+            f"{length}"
+        )
+    return length
 
 
 def check_spatial_axes(

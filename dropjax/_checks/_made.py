@@ -14,6 +14,7 @@ from dropjax._checks._arrays import (
     check_id,
     check_ids,
     check_shape,
+    check_span_fill_kind,
 )
 from dropjax._checks._axes import (
     check_axes,
@@ -43,6 +44,7 @@ from dropjax._checks._options import (
     check_path_scaling,
     check_positive,
     check_range,
+    check_share,
     check_where,
 )
 from dropjax._checks._products import (
@@ -136,7 +138,8 @@ _NAMED: Mapping[Callable[[Any, str], object], str] = {
     "ordered multiplicative return_mask keep_one",
     check_range: "forward_range backward_range",
     check_choice: "scaling mode",
-    check_count: "samples feature_group_count num_samples examples groups",
+    check_count: "samples feature_group_count num_samples examples groups span_length",
+    check_share: "time_share",
     check_positive: "gamma_scale temperature length_scale",
     check_sizes: "size kernel_size",
     check_features: "features",
@@ -165,7 +168,14 @@ _CHECKS: Mapping[str, Check] = {
     "fill": _plain(check_fill_kind),
     "area": _plain(check_range, "area", 0, 1),
     "ratio": _plain(check_range, "ratio", 0),
-    "prefix_tokens": _plain(check_count, "prefix_tokens", 0),
+    **{
+        name: _plain(check_count, name, 0)
+        for name in (
+            *("prefix_tokens", "min_spans", "time_masks", "time_width"),
+            *("frequency_masks", "frequency_width"),
+        )
+    },
+    "frequency_axis": _plain(check_axis, None, "frequency_axis"),
     "unknown_id": _plain(check_id, None, "unknown_id"),
     "protected": _plain(check_ids, None, "protected"),
     "where": _plain(check_where),
@@ -208,6 +218,10 @@ OF_STRUCTURED_MLP: Mapping[str, Check] = {
 AXES_OR_NONE: Mapping[str, Check] = {"broadcast_dims": _unless_none(_AXES)}
 AN_ACTIVATION: Mapping[str, Check] = {
     "activation": _plain(check_function, "activation")
+}
+OF_SPANS: Mapping[str, Check] = {
+    "fill": _plain(check_span_fill_kind),
+    "time_axis": _axis_beside_batch("time_axis"),
 }
 OF_SUBSET_BRANCH: Mapping[str, Check] = {
     "rate": _unless_none(_plain(check_subset_rate)),

@@ -129,6 +129,13 @@ def check_positive(value: Any, name: str) -> float:
     return float(value)
 
 
+def check_share(value: Any, name: str) -> float:
+    """A number in [0, 1]."""
+    if not is_number(value) or not 0 <= float(value) <= 1:
+        raise ValueError(f"{name} must be a number in [0, 1], got {shown(value)}")
+    return float(value)
+
+
 def check_inner_rate(rate: Any, name: str) -> float:
     """A rate whose logit is finite."""
     if not is_number(rate) or not 0 < float(rate) < 1:

@@ -44,6 +44,8 @@ from .sequences import EmbeddingDropout as EmbeddingDropout
 from .sequences import Neftune as Neftune
 from .sequences import PatchDropout as PatchDropout
 from .sequences import RecurrentDropout as RecurrentDropout
+from .sequences import SpanDropout as SpanDropout
+from .sequences import SpecAugment as SpecAugment
 from .sequences import VariationalDropout as VariationalDropout
 from .sequences import WordDropout as WordDropout
 from .sequences import Zoneout as Zoneout
@@ -86,9 +88,11 @@ __all__ = [
     "RandomErasing",
     "RecurrentDropout",
     "ShakeDrop",
+    "SpanDropout",
     "SpatialDropout1D",
     "SpatialDropout2D",
     "SpatialDropout3D",
+    "SpecAugment",
     "StructuredDropoutMLP",
     "SubsetBranch",
     "UniformNoise",

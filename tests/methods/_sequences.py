@@ -235,6 +235,9 @@ def _zoneout_layers():
     )
 
 
+# A rate of 1 masks spans, not everything.
+SPANS = {"kind": np.number, "scales": False, "fair": False, "certain": False}
+
 ROWS = [
     activation(
         "variational_dropout",
@@ -269,6 +272,29 @@ ROWS = [
             "ulps": 4,
             "tells": differences(256),
         },
+    ),
+    activation(
+        "spec_augment",
+        dj.spec_augment,
+        dj.spec_augment_mask,
+        djl.SpecAugment,
+        djn.SpecAugment,
+        (24, 12, 8),
+        (24, 12, 8),
+        SPANS,
+        time_width=6,
+        frequency_width=4,
+    ),
+    activation(
+        "span_dropout",
+        dj.span_dropout,
+        dj.span_dropout_mask,
+        djl.SpanDropout,
+        djn.SpanDropout,
+        (24, 20, 3),
+        (24, 20, 1),
+        {**SPANS, "talks": (1,)},
+        span_length=4,
     ),
     activation(
         "word_dropout",

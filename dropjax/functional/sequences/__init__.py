@@ -9,6 +9,10 @@ from ._embedding_dropout import embedding_dropout as embedding_dropout
 from ._embedding_dropout import embedding_dropout_mask as embedding_dropout_mask
 from ._neftune import neftune as neftune
 from ._patch_dropout import patch_dropout as patch_dropout
+from ._span_dropout import span_dropout as span_dropout
+from ._span_dropout import span_dropout_mask as span_dropout_mask
+from ._spec_augment import spec_augment as spec_augment
+from ._spec_augment import spec_augment_mask as spec_augment_mask
 from ._variational_dropout import variational_dropout as variational_dropout
 from ._variational_dropout import variational_dropout_mask as variational_dropout_mask
 from ._word_dropout import word_dropout as word_dropout

@@ -7,5 +7,7 @@ from ._neftune import Neftune as Neftune
 from ._patch_dropout import PatchDropout as PatchDropout
 from ._recurrent import RecurrentDropout as RecurrentDropout
 from ._recurrent import Zoneout as Zoneout
+from ._span_dropout import SpanDropout as SpanDropout
+from ._spec_augment import SpecAugment as SpecAugment
 from ._variational_dropout import VariationalDropout as VariationalDropout
 from ._word_dropout import WordDropout as WordDropout
