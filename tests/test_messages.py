@@ -52,6 +52,11 @@ def attend(x=IMAGE, **options):
     return dj.dot_product_attention(x, x, x, **options)
 
 
+def calibrate(predictions=X / 6, labels=jnp.zeros(4, int), **options):  # noqa: B008
+    options = {"outputs": "probabilities", **options}
+    return inference.expected_calibration_error(predictions, labels, **options)
+
+
 def passes(y, outputs):
     function = lambda key: jnp.where(jax.random.bits(key, y.shape) >= 0, y, y)  # noqa: E731
     return inference.monte_carlo(function, 2, outputs=outputs)(KEY)
@@ -1868,6 +1873,77 @@ GOLDEN = {
         ValueError,
         "seq_lengths must have one length for each example, shape (2,), got shape "
         "(2, 30); use jnp.full for a length that all share",
+    ),
+    "outputs without classes": (
+        lambda: calibrate(outputs="values"),
+        ValueError,
+        "outputs must be 'probabilities' or 'logits', got 'values'",
+    ),
+    "predictions of logits": (
+        lambda: calibrate(jnp.full((4, 6), 2.0)),
+        ValueError,
+        "outputs='probabilities' is for non-negative rows that sum to 1 along the last "
+        "axis, got a row with the sum 12 and the least element 2; use outputs='logits' "
+        "for logits",
+    ),
+    "predictions without classes": (
+        lambda: calibrate(jnp.float32(1)),
+        ValueError,
+        "predictions must have the classes along the last axis, got shape ()",
+    ),
+    "predictions without samples": (
+        lambda: calibrate(X[0] / 6, sample_axis=0),
+        ValueError,
+        "predictions must have the classes along the last axis and an axis of samples, "
+        "got shape (6,)",
+    ),
+    "classes for samples": (
+        lambda: calibrate(sample_axis=-1),
+        ValueError,
+        "sample_axis must not be the last axis, that of the classes, got -1",
+    ),
+    "samples along no axis": (
+        lambda: calibrate(sample_axis=2),
+        ValueError,
+        "sample_axis must name axes of an array with 2 axes, got 2",
+    ),
+    "one-hot labels": (
+        lambda: calibrate(labels=X),
+        TypeError,
+        "labels must be an array of integers, the true classes, got ArrayImpl of shape "
+        "(4, 6), dtype float32; use jnp.argmax for one-hot labels",
+    ),
+    "labels of others": (
+        lambda: calibrate(labels=jnp.zeros(5, int)),
+        ValueError,
+        "labels must have one entry for each example, shape (4,), got shape (5,)",
+    ),
+    "a label that is no class": (
+        lambda: calibrate(labels=jnp.full(4, 6)),
+        ValueError,
+        "labels must be classes, from 0 to 5, got 6; give examples that do not count "
+        "the weight 0",
+    ),
+    "weights of others": (
+        lambda: calibrate(weights=X),
+        ValueError,
+        "weights must have one entry for each example, shape (4,), got shape (4, 6)",
+    ),
+    "a negative weight": (
+        lambda: calibrate(weights=-X[:, 0]),
+        ValueError,
+        "weights must be finite and 0 or more, got -1.0",
+    ),
+    "weights in a list": (
+        lambda: calibrate(weights=[1, 1, 1, 1]),
+        TypeError,
+        "weights must be an array of real numbers, a mask or None, got [1, 1, 1, 1] "
+        "(list)",
+    ),
+    "no bins": (
+        lambda: calibrate(num_bins=0),
+        ValueError,
+        "num_bins must be a positive integer, got 0",
     ),
     "tokens a list": (
         lambda: dj.word_dropout(KEY, [1, 2], 0.5, unknown_id=0),

@@ -6,6 +6,7 @@ Each message names the argument, the rule, what was got, and the way out.
 from ._arrays import *
 from ._attention import *
 from ._axes import *
+from ._calibration import *
 from ._inputs import *
 from ._installed import *
 from ._layers import *

@@ -337,7 +337,11 @@ def check_classes(y: Array, outputs: str) -> Array:
     return y
 
 
-def check_probabilities(mean: Array) -> Bool[Array, "..."]:
+def check_probabilities(
+    mean: Array,
+    otherwise: str = "outputs='logits' for logits, or outputs='values' for outputs "
+    "without classes",
+) -> Bool[Array, "..."]:
     """Where rows are probabilities. Where that can be seen, all of them must be."""
     sums, least = mean.sum(-1), mean.min(-1, initial=0)
     # Half precision rounds a sum of probabilities to 1 % and better.
@@ -347,8 +351,7 @@ def check_probabilities(mean: Array) -> Bool[Array, "..."]:
         raise ValueError(
             "outputs='probabilities' is for non-negative rows that sum to 1 along the "
             f"last axis, got a row with the sum {sums.ravel()[first]:.4g} and the "
-            f"least element {mean.min(-1).ravel()[first]:.4g}; use outputs='logits' "
-            "for logits, or outputs='values' for outputs without classes"
+            f"least element {mean.min(-1).ravel()[first]:.4g}; use {otherwise}"
         )
     return ~wrong
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import calibrate
 import compare
 import pytest
 import tabulate
@@ -249,7 +250,7 @@ def test_train_and_compare_tell_their_configs_apart(
 
 @pytest.mark.parametrize("flag", ["--help", "-h", "-help"])
 @pytest.mark.parametrize(
-    "program", [train, compare, uncertainty, train_parallel, tabulate]
+    "program", [train, compare, calibrate, uncertainty, train_parallel, tabulate]
 )
 def test_help(flag: str, program: object, capsys: pytest.CaptureFixture) -> None:
     assert program.main([f"examples/{program.__name__}.py", flag]) == 0

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import calibrate
 import compare
 import numpy as np
 import pytest
@@ -29,6 +30,12 @@ def draw_uncertainty() -> None:
     uncertainty._draw(HERE, config, (x, x), x, [x, x**2, x**2])
 
 
+def draw_reliability() -> None:
+    labels = np.arange(3)
+    p = {"mean network": np.full((3, 4), 0.25), "Monte Carlo": np.eye(4)[:3]}
+    calibrate._draw(HERE, "a run", p, labels)
+
+
 PICTURES: dict[str, Callable[[], None]] = {
     "learning curves": lambda: curves.draw(HERE, "a run", LINES),
     "comparison": lambda: curves.draw_comparison(HERE, "nets", "loss", 1.0, ROWS),
@@ -36,6 +43,7 @@ PICTURES: dict[str, Callable[[], None]] = {
         HERE, "nets", "loss", 1.0, [compare.Row("none", 0.0, (0.9,), ((1.0,),), (0.5,))]
     ),
     "sweep": lambda: curves.draw_sweep(HERE, "nets", ROWS),
+    "reliability": draw_reliability,
     "uncertainty": draw_uncertainty,
 }
 

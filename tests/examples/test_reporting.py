@@ -2,6 +2,7 @@
 
 import io
 
+import calibrate
 import compare
 import pytest
 import uncertainty
@@ -36,6 +37,9 @@ TABLES = {
     "compare": comparison("dropconnect"),
     "compare, long name": comparison("multi_sample"),
     "train": reporting.result_table("a run of some name", MEASURED),
+    "calibrate": calibrate._table(
+        "a run", {name: dict.fromkeys("abcd", 0.1234) for name in ("one", "two")}
+    ),
     "nets": reporting.nets_table("a run of some name", FORMS),
     "uncertainty": uncertainty._table(
         "a run", {"places": PLACES, "learned rates": [0.1, 0.2, 0.3]}
