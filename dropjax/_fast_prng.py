@@ -20,10 +20,12 @@ A key is a pair of threefry keys, four words in all, of which the first three ar
 and k2. Seeding, `split` and `fold_in` apply threefry to each half, so that keys are as
 unrelated as threefry's; as with threefry, `split(key, n)[i]` is `fold_in(key, i)`.
 
-The name of the generator is "dropjax_fast". JAX accepts it as `impl`, and checkpoints
-record it with each key. The name stands for exactly these words: if they ever had to
-change, the new generator would get a new name, and old checkpoints would still identify
-the one they need.
+The name of the generator is "dropjax_fast_v1". JAX accepts it as `impl`, and
+checkpoints record it with each key. The name stands for exactly these words and keys,
+whatever the version and the configuration of JAX: if they ever had to change, the new
+generator would get a new name, and old checkpoints would still identify the one they
+need. `docs/streams.md` states the contract, and `known_answers.json` has words to
+compare with.
 
 The generator is meant for masks and for initial values. It is not suitable for
 cryptography, as the words are not secret, nor for Monte Carlo integration, which uses
@@ -31,13 +33,15 @@ more of a stream than was tested. The tests are described in `docs/testing.md`.
 """
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.random import define_prng_impl
+from jax import lax
+from jax.extend.random import define_prng_impl, threefry_2x32, threefry_prng_impl
 from jaxtyping import Array, Key, UInt
 
 from dropjax._random import (
@@ -55,7 +59,7 @@ _SHIFTS = (17, 11, 15)
 _LAST_SHIFT = 14
 _GOLDEN = 0x9E3779B9
 _THREEFRY = "threefry2x32"
-_NAME = "dropjax_fast"
+_NAME = "dropjax_fast_v1"
 
 
 def _jitted(static: Sequence[int] = ()) -> Callable[..., Any]:
@@ -90,30 +94,35 @@ def _random_bits(
     return words.astype(jnp.dtype(f"uint{bit_width}"))
 
 
-def _halves(key: UInt[Array, "4"]) -> Key[Array, "2"]:
-    """Views a fast key as the pair of threefry keys that it consists of."""
-    return jax.random.wrap_key_data(key.reshape(2, 2), impl=_THREEFRY)
+def _children(key: UInt[Array, "4"], index: UInt[Array, "..."]) -> UInt[Array, "... 4"]:
+    """The keys below a key: threefry of the index under each half of the key.
+
+    The cipher itself is called, because `jax.random.split` depends on JAX's
+    configuration.
+    """
+    halves = jax.vmap(_encrypted, (0, None))(key.reshape(2, 2), index)
+    return jnp.concatenate([halves[0], halves[1]], axis=-1)
 
 
-def _join(halves: Key[Array, "2 ..."]) -> UInt[Array, "... 4"]:
-    words = jax.random.key_data(halves)
-    return jnp.concatenate([words[0], words[1]], axis=-1)
+def _encrypted(half: UInt[Array, "2"], index: UInt[Array, "..."]) -> UInt[Array, "..."]:
+    counters = jnp.stack([jnp.zeros_like(index), index])
+    return jnp.moveaxis(threefry_2x32(half, counters), 0, -1)
 
 
 @_jitted()
 def _seed(seed: Array) -> UInt[Array, "4"]:
-    root = jax.random.key(seed, impl=_THREEFRY)
-    return _join(jax.random.split(root))
+    root = threefry_prng_impl.seed(seed)
+    return _encrypted(root, jnp.arange(2, dtype=jnp.uint32)).reshape(4)
 
 
 @_jitted(static=(1,))
 def _split(key: UInt[Array, "4"], shape: tuple[int, ...]) -> UInt[Array, "... 4"]:
-    return _join(jax.vmap(lambda half: jax.random.split(half, shape))(_halves(key)))
+    return _children(key, lax.iota(jnp.uint32, math.prod(shape)).reshape(shape))
 
 
 @_jitted()
 def _fold_in(key: UInt[Array, "4"], data: Any) -> UInt[Array, "4"]:
-    return _join(jax.vmap(jax.random.fold_in, (0, None))(_halves(key), data))
+    return _children(key, jnp.asarray(data, jnp.uint32))
 
 
 fast_prng = define_prng_impl(

@@ -2,7 +2,7 @@
 
 JAX has no public function for this, so this module writes to private registries. Each
 of them is optional. If a version of JAX lacks one, keys work as before, and JAX rejects
-only what needs the name: `jax.random.key(0, impl="dropjax_fast")`, and restoring a
+only what needs the name: `jax.random.key(0, impl="dropjax_fast_v1")`, and restoring a
 checkpoint that recorded the name. Use `impl=fast_prng` and `jax.random.key_data` in
 these cases.
 """
