@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import pathlib
 import pickle
 import subprocess
 import sys
@@ -25,7 +26,7 @@ from dropjax._registry import register
 
 pytestmark = pytest.mark.filterwarnings("ignore:Sharding info not provided")
 
-NAME = "dropjax_fast"
+NAME = "dropjax_fast_v1"
 X = jnp.ones((8, 16))
 SAVED = {"orbax": "checkpoint", "pickle": "state.pickle"}
 
@@ -132,8 +133,13 @@ def through_pickle(state, folder):
     return structure.unflatten(pickle.loads(pickle.dumps(leaves)))
 
 
-def key_of(restored):
-    return restored.key if isinstance(restored, TrainState) else restored["key"]
+def is_key(leaf):
+    dtype = getattr(leaf, "dtype", None)
+    return dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key)
+
+
+def keys_of(tree):
+    return [leaf for leaf in jax.tree.leaves(tree) if is_key(leaf)]
 
 
 def through_orbax(state, folder):
@@ -159,9 +165,37 @@ def through_a_state_dict(state, folder):
 
 
 def through_numpy(state, folder):
-    np.save(folder / "key.npy", jax.random.key_data(state.key))
-    data = np.load(folder / "key.npy")
-    return {"key": jax.random.wrap_key_data(data, impl=jax.random.key_impl(state.key))}
+    """The words of the keys; which generator they are of is left to the program."""
+    leaves, structure = jax.tree.flatten(state)
+    words = [jax.random.key_data(leaf) if is_key(leaf) else leaf for leaf in leaves]
+    np.savez(folder / "leaves.npz", *words)
+    with np.load(folder / "leaves.npz") as saved:
+        found = [saved[name] for name in saved.files]
+    return structure.unflatten(
+        jax.random.wrap_key_data(own, impl=jax.random.key_impl(leaf))
+        if is_key(leaf)
+        else own
+        for own, leaf in zip(found, leaves, strict=True)
+    )
+
+
+def through_bytes_of_words(state, folder):
+    """Flax's bytes hold the words of keys."""
+    words = jax.tree.map(jax.random.key_data, keys_of(state))
+    like = jax.tree.map(jnp.zeros_like, words)
+    found = serialization.from_bytes(like, serialization.to_bytes(words))
+    impls = map(jax.random.key_impl, keys_of(state))
+    return [
+        jax.random.wrap_key_data(own, impl=impl)
+        for own, impl in zip(found, impls, strict=True)
+    ]
+
+
+def through_export(state, folder):
+    """A program that takes and returns keys."""
+    keys = keys_of(state)
+    program = export.export(jax.jit(lambda keys: keys))(keys).serialize()
+    return export.deserialize(program).call(keys)
 
 
 WAYS = {
@@ -170,32 +204,97 @@ WAYS = {
     "flax": through_flax,
     "state_dict": through_a_state_dict,
     "numpy": through_numpy,
+    "bytes": through_bytes_of_words,
+    "export": through_export,
     "pickle": through_pickle,
     "deepcopy": lambda state, folder: copy.deepcopy(state),
     "copy": lambda state, folder: copy.copy(state),
 }
 
 
-def keyed(impl):
+def bare(impl):
     key = jax.random.fold_in(jax.random.key(2013, impl=impl), 7)
-    return KeyedState.create(apply_fn=None, params={}, tx=optax.sgd(0.1), key=key)
+    return {"key": key, "many": jax.random.split(key, (2, 3))}
 
 
-@pytest.mark.parametrize("impl", ["rbg", dj.fast_prng], ids=["rbg", "fast"])
+def train_state(impl):
+    key = bare(impl)["key"]
+    params = {"kernel": jnp.ones((2, 3))}
+    return KeyedState.create(apply_fn=None, params=params, tx=optax.adam(0.1), key=key)
+
+
+def rng_state(impl):
+    """All that an NNX model holds, after its streams were used."""
+    key = jax.random.key(2013, impl=impl)
+    rngs = nnx.Rngs(params=0, dropout=key)
+    dense = djn.DropConnectLinear(16, 4, 0.5, deterministic=False, rngs=rngs)
+    model = nnx.Sequential(dense, djn.Dropout(0.5, deterministic=False, rngs=rngs))
+    model(X)
+    return nnx.state(model)
+
+
+HOLDERS = {"keys": bare, "TrainState": train_state, "nnx.State": rng_state}
+IMPLS = {"rbg": "rbg", "threefry": "threefry2x32", "fast": dj.fast_prng}
+every_holder = pytest.mark.parametrize("holder", HOLDERS)
+every_impl = pytest.mark.parametrize("impl", IMPLS)
+
+
+@every_impl
+@every_holder
 @pytest.mark.parametrize("way", WAYS)
-def test_keys_come_back_by_every_way_that_jaxs_own_do(way, impl, tmp_path):
-    state = keyed(impl)
-    key = key_of(WAYS[way](state, tmp_path))
-    assert key.dtype == state.key.dtype
-    assert jax.random.key_impl(key) == jax.random.key_impl(state.key)
-    found, expected = (jax.random.bits(own, (9,)) for own in (key, state.key))
-    np.testing.assert_array_equal(found, expected)
+def test_keys_come_back_by_every_way_that_jaxs_own_do(way, holder, impl, tmp_path):
+    state = HOLDERS[holder](IMPLS[impl])
+    found, expected = keys_of(WAYS[way](state, tmp_path)), keys_of(state)
+    assert len(found) == len(expected) > 0
+    for one, other in zip(found, expected, strict=True):
+        assert one.dtype == other.dtype
+        assert jax.random.key_impl(one) == jax.random.key_impl(other)
+        words = [np.asarray(jax.random.key_data(key)) for key in (one, other)]
+        np.testing.assert_array_equal(*words)
 
 
-@pytest.mark.parametrize("impl", ["rbg", dj.fast_prng], ids=["rbg", "fast"])
-def test_flaxs_bytes_hold_no_typed_key_and_say_so_when_saved(impl):
+REFUSED = {
+    "to_bytes": lambda state, folder: serialization.to_bytes({"k": keys_of(state)}),
+    "np.save": lambda state, folder: np.save(folder / "key.npy", keys_of(state)[0]),
+}
+
+
+@every_impl
+@every_holder
+@pytest.mark.parametrize("way", REFUSED)
+def test_what_holds_no_typed_key_says_so_when_it_is_saved(way, holder, impl, tmp_path):
+    state = HOLDERS[holder](IMPLS[impl])
     with pytest.raises(TypeError, match=r"Use jax\.random\.key_data"):
-        serialization.to_bytes(keyed(impl))
+        REFUSED[way](state, tmp_path)
+
+
+UNKNOWN = f"{NAME[:-1]}999"
+IS_UNKNOWN = f'unrecognized PRNG implementation "{UNKNOWN}".*"{NAME}"'
+
+
+def test_a_name_of_another_version_is_refused_by_name():
+    words = jax.random.key_data(jax.random.key(0, impl=NAME))
+    with pytest.raises(ValueError, match=IS_UNKNOWN):
+        jax.random.key(0, impl=UNKNOWN)
+    with pytest.raises(ValueError, match=IS_UNKNOWN):
+        jax.random.wrap_key_data(words, impl=UNKNOWN)
+
+
+@every_holder
+@pytest.mark.parametrize("way", ["standard", "pytree"])
+def test_a_checkpoint_of_another_version_says_which_it_needs(way, holder, tmp_path):
+    state = HOLDERS[holder](dj.fast_prng)
+    kinds = {"standard": ocp.StandardCheckpointer, "pytree": ocp.PyTreeCheckpointer}
+    with kinds[way]() as checkpointer:
+        checkpointer.save(tmp_path / "saved", state)
+    renamed = 0
+    for file in filter(pathlib.Path.is_file, (tmp_path / "saved").rglob("*")):
+        content = file.read_bytes()
+        renamed += content.count(NAME.encode())
+        file.write_bytes(content.replace(NAME.encode(), UNKNOWN.encode()))
+    assert renamed
+    with kinds[way]() as checkpointer, pytest.raises(ValueError, match=IS_UNKNOWN):
+        checkpointer.restore(tmp_path / "saved")
 
 
 @pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy], ids=["copy", "deepcopy"])
@@ -250,6 +349,7 @@ def test_exported_keys_have_a_number_of_their_own():
 
 WITHOUT_A_REGISTRY = """
 import copy
+import pathlib
 import pickle
 import sys
 import jax
@@ -273,7 +373,7 @@ found, expected = (
 )
 assert (found == expected).all()
 try:
-    jax.random.key(0, impl="dropjax_fast")
+    jax.random.key(0, impl="dropjax_fast_v1")
 except ValueError as error:
     assert "unrecognized PRNG implementation" in str(error)
 else:
