@@ -1,11 +1,17 @@
 """The contract of docs/streams.md: what is drawn for a key does not change."""
 
+import functools
 import pathlib
 
+import flax.linen as nn
+import jax
+import numpy as np
 import pytest
+from flax import nnx
 
 import tests.streams.__main__ as script
-from tests.streams import GOLDEN, KEYS, STREAMS, golden, line
+from tests.methods import METHODS
+from tests.streams import GOLDEN, KEYS, RATE, STREAMS, _answers, golden, line
 
 ROOT = pathlib.Path(__file__).parents[1]
 CONTRACT, LINES = golden()
@@ -33,6 +39,88 @@ def test_contract(stream):
     assert found == expected
 
 
+# JAX's configuration decides nothing: a name of a generator stands for its words.
+CONFIGURATIONS = {
+    "x64": (lambda: jax.enable_x64(True), ["threefry", "fast"]),
+    "threefry_partitionable": (lambda: jax.threefry_partitionable(False), ["fast"]),
+    "default_prng_impl": (lambda: jax.default_prng_impl("rbg"), ["threefry", "fast"]),
+}
+OF_LAYERS = {
+    "dropout",
+    "shake_drop",
+    "layer_drop",
+    "patch_dropout",
+    "subset_branch",
+    "structured_dropout_mlp",
+    "dropconnect",
+    "dropconnect_dense",
+    "concrete_dropout",
+}
+SOME = {
+    "dropout",
+    "random_erasing",
+    "shake_drop",
+    "dropconnect of a tree",
+    "monte_carlo",
+    "subset_branch-groups",
+    "dropconnect_dense, mask_per=3",
+    "keys of sequences",
+}
+
+
+EVERY_WAY = [
+    pytest.param(
+        stream,
+        how,
+        marks=[] if stream.name in SOME else [pytest.mark.slow],
+        id=f"{stream.name}-{how}",
+    )
+    for stream in STREAMS
+    for how in CONFIGURATIONS
+]
+
+
+@pytest.mark.parametrize(("stream", "how"), EVERY_WAY)
+def test_contract_whatever_jax_is_configured_to(stream, how):
+    configured, generators = CONFIGURATIONS[how]
+    with configured():
+        found = line(stream, generators)
+    for name in generators:
+        assert found[name] == LINES[stream.name][name], name
+
+
+class AsksForAKey(nn.Module):
+    def __call__(self):
+        return self.make_rng("dropout")
+
+
+WITH_LAYERS = [
+    pytest.param(
+        method, marks=[] if method.name in OF_LAYERS else [pytest.mark.slow], id=name
+    )
+    for method in METHODS
+    if (name := method.name) and method.nnx and "recurrent" not in name
+    if method.name != "zoneout-layers"
+]
+
+
+@pytest.mark.parametrize("method", WITH_LAYERS)
+def test_layers_take_one_key_per_call_from_their_rngs(method, monkeypatch):
+    """Which one is Flax's to say."""
+    x, key = method.array(), KEYS["threefry"]()
+    rngs, again = nnx.Rngs(dropout=key), nnx.Rngs(dropout=key)
+    y = method.nnx(rngs, x, RATE)
+    np.testing.assert_array_equal(y, method.nnx(again.dropout(), x, RATE))
+    assert rngs.dropout.count[...] == 1
+    if not method.linen:
+        return
+    own = AsksForAKey().apply({}, rngs={"dropout": key})
+    expected = method.linen(own, x, RATE)
+    apply = functools.partialmethod(nn.Module.apply, rngs={"dropout": key})
+    monkeypatch.setattr(nn.Module, "apply", apply)
+    np.testing.assert_array_equal(method.linen(None, x, RATE), expected)
+
+
 def test_generators_draw_different_streams():
     for name, own in LINES.items():
         assert own["threefry"] != own["fast"], name
@@ -43,13 +131,14 @@ def test_the_contract_is_in_the_documents():
     assert f"stream contract {CONTRACT}" in (ROOT / "docs/streams.md").read_text()
 
 
-def test_the_script_writes_the_file_as_it_is():
+def test_the_script_writes_the_files_as_they_are():
     assert script.written(CONTRACT, LINES) == GOLDEN.read_text()
+    assert _answers.written(_answers.read()) == _answers.PATH.read_text()
 
 
 @pytest.fixture
 def copy(tmp_path, monkeypatch):
-    """A copy of the file with three streams, which the script may write."""
+    """A copy of the files, with three streams, which the script may write."""
     streams = [stream for stream in STREAMS if stream.name.startswith("keep_mask at")]
     path = tmp_path / "golden.toml"
     lines = {stream.name: LINES[stream.name] for stream in streams[:3]}
@@ -57,6 +146,9 @@ def copy(tmp_path, monkeypatch):
     monkeypatch.setattr("tests.streams.GOLDEN", path)
     monkeypatch.setattr(script, "GOLDEN", path)
     monkeypatch.setattr(script, "STREAMS", streams[:3])
+    answers = tmp_path / "known_answers.json"
+    answers.write_text(_answers.PATH.read_text())
+    monkeypatch.setattr(_answers, "PATH", answers)
     return path
 
 
@@ -79,6 +171,7 @@ def test_the_script_breaks_no_contract_but_the_one_that_is_named(copy):
         assert f"--breaks {CONTRACT}" in refused
         assert copy.read_text() == before
     assert script.main(["--breaks", str(CONTRACT)]) == 0
+    assert _answers.read()["contract"] == CONTRACT + 1
     assert golden() == (CONTRACT + 1, {own.name: line(own) for own in script.STREAMS})
 
 
@@ -89,3 +182,9 @@ def test_the_script_removes_no_line_in_silence(copy):
 
 def test_the_script_breaks_nothing_for_nothing(copy):
     assert "is not broken" in script.main(["--breaks", str(CONTRACT)])
+
+
+def test_the_script_changes_no_known_answer_in_silence(copy, monkeypatch):
+    monkeypatch.setattr(_answers, "INDICES", [3])
+    assert "known_answers.json" in script.main([])
+    assert _answers.read()["contract"] == CONTRACT

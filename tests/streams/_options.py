@@ -278,11 +278,14 @@ def rows_kept(function, kernel, x, bias=None, rate=RATE, **options):
     weights = weights.reshape(kernel)
     given = {"scaling": "standard", **options}
     if bias is not None:
-        given |= {"bias": jnp.full(kernel[-1:], 2.0**size), "bias_rate": bias}
+        given |= {
+            "bias": jnp.full(kernel[-1:], 2.0**size, jnp.float32),
+            "bias_rate": bias,
+        }
         options = {"bias_rate": bias, **options}
 
     def draw(key):
-        y = getattr(dj, function)(key, jnp.ones(x), weights, rate, **given)
+        y = getattr(dj, function)(key, jnp.ones(x, jnp.float32), weights, rate, **given)
         return y.astype(jnp.int32)
 
     name = function if rate == RATE else f"{function} at {rate}"
@@ -321,9 +324,11 @@ PER_EXAMPLE = [
 
 def attention(batch=2, queries=10, keys=12, heads=4, key_heads=None, **options):
     key_heads = key_heads or heads
-    query = jnp.ones((batch, queries, heads, 2))
-    key_array = jnp.ones((batch, keys, key_heads, 2))
-    values = jnp.broadcast_to(jnp.eye(keys)[:, None], (batch, keys, key_heads, keys))
+    query = jnp.ones((batch, queries, heads, 2), jnp.float32)
+    key_array = jnp.ones((batch, keys, key_heads, 2), jnp.float32)
+    values = jnp.broadcast_to(
+        jnp.eye(keys, dtype=jnp.float32)[:, None], (batch, keys, key_heads, keys)
+    )
 
     def draw(key):
         y = dj.dot_product_attention(
@@ -346,8 +351,8 @@ def attention(batch=2, queries=10, keys=12, heads=4, key_heads=None, **options):
 def ring():
     """The keys and values of a sequence travel from device to device."""
     shape = (2, 12, 2, 2)
-    ones = jnp.ones(shape)
-    values = jnp.broadcast_to(jnp.eye(12)[:, None], (2, 12, 2, 12))
+    ones = jnp.ones(shape, jnp.float32)
+    values = jnp.broadcast_to(jnp.eye(12, dtype=jnp.float32)[:, None], (2, 12, 2, 12))
     spec = PartitionSpec(None, "sequence")
 
     def draw(key):
@@ -401,7 +406,7 @@ def sequences():
 
     def zoned(key):
         cell = djl.Zoneout(nn.LSTMCell(6), RATE, memory_rate=0.5, deterministic=False)
-        carry, x = cell.initialize_carry(key, (3, 5)), jnp.ones((3, 5))
+        carry, x = cell.initialize_carry(key, (3, 5)), jnp.ones((3, 5), jnp.float32)
         variables = nn.LSTMCell(6).init(jax.random.key(0), carry.state, x)
         seen = []
         for _ in range(3):
@@ -432,7 +437,7 @@ def passes(**options):
 
 def sampled(face):
     """The mean over masks of a layer, times their number: rows are powers of two."""
-    rows = jnp.broadcast_to(2.0 ** jnp.arange(10.0)[:, None], (10, 7))
+    rows = jnp.broadcast_to(2.0 ** jnp.arange(10, dtype=jnp.float32)[:, None], (10, 7))
     options = {
         "use_bias": False,
         "scaling": "standard",
@@ -444,11 +449,13 @@ def sampled(face):
     def draw(key):
         if face == "Linen":
             layer = djl.DropConnectDense(7, RATE, **options)
-            y = layer.apply({"params": {"kernel": rows}}, jnp.ones((3, 10)), True, key)
+            y = layer.apply(
+                {"params": {"kernel": rows}}, jnp.ones((3, 10), jnp.float32), True, key
+            )
         else:
             layer = djn.DropConnectLinear(10, 7, RATE, **options, rngs=nnx.Rngs(0))
             layer.kernel[...] = rows
-            y = layer(jnp.ones((3, 10)), deterministic=True, rngs=key)
+            y = layer(jnp.ones((3, 10), jnp.float32), deterministic=True, rngs=key)
         return (2 * y).astype(jnp.int32)
 
     return stream(f"DropConnectDense of {face}", (10, 7), draw, inference="monte_carlo")

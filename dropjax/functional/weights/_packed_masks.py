@@ -104,9 +104,9 @@ def packed_masks(
 
     An entry is True if 16 random bits are less than its level. The bits are compared
     from the lowest to the highest, for the 32 examples of a group at once, where bit k
-    of all their numbers is one random word. At a rate of 0.5 the highest bit alone
-    decides. An entry depends only on the key and on the indices of the example and the
-    weight.
+    of all their numbers is the complement of one random word. At a rate of 0.5 the
+    highest bit alone decides. An entry depends only on the key and on the indices of
+    the example and the weight.
     """
     # Not broadcast, because it is stored for each pair of bits for the backward pass.
     block = jnp.arange(groups, dtype=jnp.uint32) * np.uint32(_BITS // 2)
