@@ -1,8 +1,9 @@
 """The long battery: python -m tests.battery, or `make battery`.
 
 For each generator: every statistic of `tests/test_statistics.py` over larger masks;
-counts over streams of any length, 64 GiB unless told; and dieharder (Debian's package
-of that name), where it is installed. The streams are laid out as masks use them:
+counts over streams of any length, 64 GiB by default; and dieharder, PractRand and
+TestU01 where they are installed (see `external.py`). The streams are laid out as masks
+use them:
 
 - short: 65,536 words of each of many keys, folded in one after the other, as by the
   layers and steps of a training, end to end;
@@ -17,43 +18,37 @@ What each found is written to a folder, a file each.
 import argparse
 import itertools
 import shutil
-import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import jax
 import numpy as np
 
-from tests.battery import counts, streams
+from tests.battery import counts, external, streams
 
 LAYOUTS = {"short": 1 << 16, "long": counts.PART, "one": None}
-PARTS = ("own", "counts", "dieharder")
+PARTS = ("own", "counts", "dieharder", "practrand", "testu01")
 GIB = (1 << 28) // counts.PART
 """How many parts of 32-bit words are a GiB."""
 MOST = 1 << 14
 """A TiB: the parts of a single key's stream."""
 
-UNLIKELY = 1e-4
-"""The chance that an ideal generator fails a part of the battery."""
+Judge = Callable[[str], external.Verdict]
 
 
 def main() -> int:
-    """Runs what is asked for; the exit code is 1 where something was found."""
+    """Runs the parts; the exit code is 1 if a generator fails one."""
     options = _parse()
     options.out.mkdir(parents=True, exist_ok=True)
-    parts, out, found = options.parts, options.out, []
-    if "dieharder" in parts and shutil.which("dieharder") is None:
-        print("dieharder is not installed: its part is left out", file=sys.stderr)
-        parts.remove("dieharder")
+    options.parts, found = _installed(options.parts, options.out), []
     for name in options.generators:
-        if "own" in parts:
-            found.append(_own_statistics(name, options.side, out))
+        if "own" in options.parts:
+            found.append(_own_statistics(name, options.side, options.out))
         for layout in options.layouts:
-            if "counts" in parts:
-                found.append(_counts(name, layout, options.gib, out))
-            if "dieharder" in parts:
-                found.append(_dieharder(name, layout, out))
+            if "counts" in options.parts:
+                found.append(_counts(name, layout, options.gib, options.out))
+            found += _external(name, layout, options)
     return int(any(found))
 
 
@@ -63,7 +58,7 @@ def _own_statistics(name: str, side: int, out: Path) -> bool:
         batches = streams.related_keys(streams.GENERATORS[name])
         ps = list(streams.examine(streams.draw, batches, side, keep))
         where, p = min(ps, key=lambda each: each[1])
-        failed |= p * len(ps) < UNLIKELY
+        failed |= p * len(ps) < external.UNLIKELY
         lines.append(
             f"rate {1 - keep:.2f}: {len(ps)} p-values over masks of {side} x {side}, "
             f"the smallest {p:.3g}, {min(1, p * len(ps)):.3g} of all ({where})"
@@ -87,25 +82,40 @@ def _counts(name: str, layout: str, gib: int, out: Path) -> bool:
         )
         print(name, layout, lines[-1], flush=True)
     (out / f"{name}-{layout}-counts.txt").write_text("\n".join(lines) + "\n")
-    return p * len(battery) < UNLIKELY
+    return p * len(battery) < external.UNLIKELY
 
 
-def _dieharder(name: str, layout: str, out: Path) -> bool:
-    command = ["dieharder", "-a", "-g", "200", "-k", "2", "-Y", "1"]
-    path = out / f"{name}-{layout}-dieharder.txt"
-    with path.open("wb") as file:
-        test = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=file)
-        try:
-            for words in _words(name, layout):
-                test.stdin.write(words.tobytes())  # type: ignore[union-attr]
-        except BrokenPipeError:
-            pass  # It has read what it wanted.
-        test.wait()
-    results = [line for line in path.read_text().splitlines() if line.count("|") == 5]
-    verdicts = [line.rsplit("|", 1)[1].strip() for line in results]
-    counts = {word: verdicts.count(word) for word in ("PASSED", "WEAK", "FAILED")}
-    print(name, layout, "dieharder:", counts, flush=True)
-    return counts["FAILED"] > 0
+def _external(name: str, layout: str, options: argparse.Namespace) -> Iterator[bool]:
+    """Pipes the stream to the batteries of other projects."""
+    out, parts = options.out, options.parts
+
+    def judge(part: str, command: Sequence[str], verdict: Judge) -> bool:
+        path = out / f"{name}-{layout}-{part}.txt"
+        found, bad = verdict(external.run(command, _words(name, layout), path))
+        print(name, layout, f"{part}: {found}", flush=True)
+        return bad
+
+    if "dieharder" in parts:
+        yield judge("dieharder", external.DIEHARDER, external.verdict_of_dieharder)
+    if "practrand" in parts:
+        command = external.practrand(options.gib)
+        yield judge("practrand", command, external.verdict_of_practrand)
+    for order in external.BIT_ORDERS if "testu01" in parts else ():
+        command = (external.testu01(out), options.crush, order)
+        yield judge(f"testu01-{order}", command, external.verdict_of_testu01)
+
+
+def _installed(parts: list[str], out: Path) -> list[str]:
+    """The parts without those that are not installed, with a line for each of these."""
+    found = {
+        "dieharder": shutil.which("dieharder"),
+        "practrand": shutil.which("RNG_test"),
+        "testu01": "testu01" in parts and external.testu01(out),
+    }
+    missing = [part for part in parts if not found.get(part, True)]
+    for part in missing:
+        print(f"{part} is not installed: its part is left out", file=sys.stderr)
+    return [part for part in parts if part not in missing]
 
 
 def _words(name: str, layout: str) -> Iterator[np.ndarray]:
@@ -130,7 +140,12 @@ def _parse() -> argparse.Namespace:
     )
     parser.add_argument("--layouts", nargs="*", choices=layouts, default=layouts)
     parser.add_argument("--parts", nargs="*", choices=PARTS, default=list(PARTS))
-    parser.add_argument("--gib", type=int, default=64, help="of each stream's counts")
+    parser.add_argument(
+        "--gib", type=int, default=64, help="of each stream, for counts and PractRand"
+    )
+    parser.add_argument(
+        "--crush", choices=("small", "crush", "big"), default="small", help="of TestU01"
+    )
     parser.add_argument("--side", type=int, default=1024, help="of the masks")
     parser.add_argument("--out", type=Path, default=Path("runs/battery"))
     return parser.parse_args()
