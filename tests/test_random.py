@@ -16,7 +16,10 @@ from dropjax._random import (
     _index_along_axes,
     _index_counted,
     element_index,
+    index_in_window,
     leaf_keys,
+    normals,
+    random_signed,
     random_uniform,
     random_words,
 )
@@ -35,6 +38,16 @@ def test_threefry_written_out_gives_jaxs_bits(shape, seed):
     np.testing.assert_array_equal(words, jax.random.bits(key, shape))
     uniform = random_uniform(key, shape)
     np.testing.assert_array_equal(uniform, (np.asarray(words) >> 8) / 2.0**24)
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_signed_and_normal_numbers_come_from_the_same_words(stored):
+    key, shape = jax.random.key(5, impl="threefry2x32"), (50, 21)
+    odd = 2 * (np.asarray(random_words(key, shape)) >> 9).astype(np.int64) + 1
+    signed = random_signed(key, shape, stored=stored)
+    np.testing.assert_array_equal(signed, odd / 2.0**23 - 1)
+    found = normals(key, shape, stored=stored)
+    np.testing.assert_allclose(found, jax.random.normal(key, shape), rtol=1e-6)
 
 
 @pytest.mark.parametrize("impl", ["threefry2x32", "rbg", "unsafe_rbg", dj.fast_prng])
@@ -90,6 +103,20 @@ def test_gpus_count_the_same_index(shape):
         _index_counted(shape, key), _index_along_axes(shape, key), strict=True
     ):
         np.testing.assert_array_equal(counted, along_axes, strict=True)
+
+
+@pytest.mark.parametrize("traced", [False, True])
+@pytest.mark.parametrize("shape", [(5, 7, 3), (2**17, 2**17, 2), (2**31, 5, 4)])
+def test_a_window_has_the_indices_that_it_has_in_the_whole(shape, traced):
+    key, sizes = jnp.uint32(2**32 - 1), (4, 3, 1)
+    for start in ((0, 0, 0), (1, 0, 1), (0, 2, 0), np.subtract(shape, sizes).tolist()):
+        own = np.array(start, np.uint32) if traced else start
+        window = jax.jit(lambda own: index_in_window(shape, own, sizes, key))
+        high, low = window(own) if traced else index_in_window(shape, own, sizes, key)
+        places = np.indices(sizes) + np.reshape(start, (3, 1, 1, 1))
+        expected = np.ravel_multi_index(tuple(places), shape)
+        np.testing.assert_array_equal(high, expected >> 32)
+        np.testing.assert_array_equal(low, expected % 2**32)
 
 
 @pytest.mark.parametrize("platform", ["cpu", "tpu", "cuda", "rocm"])

@@ -2,19 +2,21 @@
 
 Cosmic Ray changes one place of the last commit at a time, in a clone, and
 `tests/mutation/suite.py` runs the tests near that place. Of each file's mutants a share
-is drawn at random. What became of them is kept in `build/mutants/`: where a run was
-cut, the next goes on.
+is drawn at random. What became of them is kept in `build/mutants/` for as long as the
+file does not change, so that a run that was stopped can be continued.
 
     python -m tests.mutation --share 0.1 --seed 1
+    python -m tests.mutation --share 1 --only _random transforms
 """
 
 import argparse
 import ast
-import collections
-import functools
+import contextlib
 import math
 import os
 import random
+import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -22,15 +24,32 @@ from collections.abc import Iterator
 from pathlib import Path
 
 try:
+    from cosmic_ray.commands import init
     from cosmic_ray.work_db import WorkDB, use_db
     from cosmic_ray.work_item import TestOutcome, WorkerOutcome, WorkItem, WorkResult
 except ModuleNotFoundError as error:
     sys.exit(f"not installed: {error.name}; run pip install '.[mutation]'")
 
+from tests.mutation._fork import KEPT, check, run
+
 ROOT = Path(__file__).parents[2]
-CONFIG = "tests/mutation/cosmic_ray.toml"
-KEPT = ROOT / "build" / "mutants"
-# What these say changes no result: `zip` checks itself, and coins are drawn where they
+MUTATED = [
+    "dropjax/_random.py",
+    "dropjax/_fast_prng.py",
+    "dropjax/_masks.py",
+    "dropjax/_apply.py",
+    "dropjax/transforms",
+    "dropjax/functional",
+]
+# One replacement for each operator, its nearest: most others raise at once, and their
+# deaths would say little.
+OTHERS = re.compile(
+    r"core/Replace(Binary|Comparison|Unary)Operator_"
+    r"(?!(Add_Sub|Sub_Add|Mul_Div|Div_Mul|FloorDiv_Mul|Mod_FloorDiv|Pow_Mul|"
+    r"RShift_LShift|LShift_RShift|BitOr_BitAnd|BitAnd_BitOr|BitXor_BitOr|"
+    r"Eq_NotEq|NotEq_Eq|Lt_LtE|LtE_Lt|Gt_GtE|GtE_Gt|Is_IsNot|IsNot_Is|Delete_\w+)$)"
+)
+# What these say changes no result: `zip` checks itself, and masks are drawn where they
 # are read or beforehand, more or less at a time.
 SILENT = {"strict", "stored", "_SHARERS", "_UNROLLED", "_LONGEST"}
 SKIPPED = WorkResult(worker_outcome=WorkerOutcome.SKIPPED)
@@ -39,50 +58,81 @@ SKIPPED = WorkResult(worker_outcome=WorkerOutcome.SKIPPED)
 def main() -> None:
     """Draws mutants where there are none yet, runs what is left, and reports."""
     options = _parse()
-    commit = _run("git", "rev-parse", "--short", "HEAD", cwd=ROOT)
-    session = KEPT / f"{commit}-{options.share}-{options.seed}.sqlite"
     KEPT.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder)
-        _run("git", "clone", "--quiet", ROOT, copy, cwd=ROOT)
-        if not session.exists():
-            drawn = copy / "session.sqlite"
-            _run("cosmic-ray", "init", CONFIG, drawn, cwd=copy)
-            _run("cr-filter-operators", drawn, CONFIG, cwd=copy)
-            with use_db(drawn) as database:
-                _draw(database, copy, options.share, options.seed)
-            drawn.rename(session)
-        _run("cosmic-ray", "exec", CONFIG, session, cwd=copy)
-    with use_db(session) as database:
-        _report(database)
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+        copies = [Path(folder) / str(job) for job in range(options.jobs)]
+        for copy in copies:
+            _git("clone", "--quiet", str(ROOT), str(copy))
+        os.chdir(copies[0])
+        for file in _files(options.only):
+            _draw(file, options.share, options.seed)
+        databases = [
+            stack.enter_context(use_db(_session(file, options.share, options.seed)))
+            for file in _files(options.only)
+        ]
+        for database in databases:
+            _run(database, copies, again=options.again, quick=options.quick)
+        _report(databases)
 
 
-def _run(*command: str | Path, cwd: Path) -> str:
-    """Runs a command with this interpreter's tools first, and compiled code kept."""
-    own = {
-        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
-        "PYTHONPATH": "",
-        "JAX_COMPILATION_CACHE_DIR": str(KEPT / "compiled"),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-    }
-    env = {**os.environ, **own}
-    return subprocess.check_output(command, cwd=cwd, env=env, text=True).strip()
+def _files(only: list[str]) -> list[str]:
+    """The mutated files, or of them those with this name or in a folder of it."""
+    files = _git("ls-files", *MUTATED).split()
+    own = [set(Path(file).with_suffix("").parts) for file in files]
+    asked = [not only or parts.intersection(only) for parts in own]
+    return [
+        file
+        for file, it in zip(files, asked, strict=True)
+        if it and not file.endswith("__init__.py")
+    ]
 
 
-def _draw(database: WorkDB, copy: Path, share: float, seed: int) -> None:
-    """Leaves a share of each file's mutants, one at least, and skips the others."""
-    by_file = collections.defaultdict(list)
-    for item in database.pending_work_items:
-        by_file[item.mutations[0].module_path].append(item)
-    generator, skipped = random.Random(seed), []
-    for path, items in sorted(by_file.items()):
-        tells = functools.partial(_tells, tree=ast.parse((copy / path).read_text()))
-        telling = sorted(filter(tells, items), key=_place)
-        drawn = generator.sample(telling, math.ceil(share * len(telling)))
-        print(f"{path}: {len(drawn)} of {len(telling)} mutants")
-        skipped += [item.job_id for item in items if item not in drawn]
-    database.set_multiple_results(skipped, SKIPPED)
+def _session(file: str, share: float, seed: int) -> Path:
+    """What became of a file's mutants is kept for as long as it does not change."""
+    version = _git("rev-parse", f"HEAD:{file}")[:10]
+    return KEPT / f"{Path(file).stem}-{version}-{share}-{seed}.sqlite"
+
+
+def _git(*arguments: str) -> str:
+    return subprocess.check_output(["git", *arguments], cwd=ROOT, text=True).strip()
+
+
+def _run(database: WorkDB, copies: list[Path], *, again: bool, quick: bool) -> None:
+    """Runs what has not run yet, and `again` what survived."""
+    waiting = list(database.pending_work_items)
+    if again:
+        done = database.completed_work_items
+        waiting += [item for item, result in done if _survived(result)]
+    waiting.sort(key=_place)
+    if waiting:
+        check(waiting[0].mutations[0].module_path, copies[0], quick=quick)
+    for item, result in run(waiting, copies, quick=quick):
+        database.set_result(item.job_id, result)
+        print(*_place(item), result.test_outcome, flush=True)
+        if _survived(result):
+            print(result.diff, flush=True)
+
+
+def _draw(file: str, share: float, seed: int) -> None:
+    """Leaves a share of a file's mutants, one at least, and skips the others."""
+    session = _session(file, share, seed)
+    if session.exists():
+        return
+    tree = ast.parse(Path(file).read_text())
+    with use_db(Path("drawn.sqlite")) as database:
+        init([Path(file)], database, {})
+        items = list(database.pending_work_items)
+        telling = sorted((item for item in items if _tells(item, tree)), key=_place)
+        count = math.ceil(share * len(telling))
+        drawn = random.Random(seed).sample(telling, count)
+        skipped = {item.job_id for item in items} - {item.job_id for item in drawn}
+        database.set_multiple_results(list(skipped), SKIPPED)
+    print(f"{file}: {count} of {len(telling)} mutants")
+    shutil.move("drawn.sqlite", session)
+
+
+def _survived(result: WorkResult) -> bool:
+    return result.test_outcome is TestOutcome.SURVIVED
 
 
 def _place(item: WorkItem) -> tuple[str, int]:
@@ -92,6 +142,8 @@ def _place(item: WorkItem) -> tuple[str, int]:
 def _tells(item: WorkItem, tree: ast.AST) -> bool:
     """False in types, for a signature's star, and for what changes no result."""
     mutation = item.mutations[0]
+    if OTHERS.match(mutation.operator_name):
+        return False
     binary = "BinaryOperator" in mutation.operator_name
     places = _operators(tree) if binary else _silent(tree)
     start = tuple(mutation.start_pos)
@@ -129,25 +181,19 @@ def _end(node: ast.AST) -> tuple[int, int]:
     return node.end_lineno, node.end_col_offset
 
 
-def _report(database: WorkDB) -> None:
-    """The share killed, with a 95% interval (Wilson's), and all that survived."""
-    killed, total = collections.Counter(), collections.Counter()
-    paths = {item.job_id: item.mutations[0].module_path for item in database.work_items}
-    for job, result in database.results:
-        if result.worker_outcome is WorkerOutcome.SKIPPED:
-            continue
-        survived = result.test_outcome is TestOutcome.SURVIVED
-        total[paths[job]] += 1
-        killed[paths[job]] += not survived
-        if survived:
-            print(result.diff)
-    for path in sorted(total):
-        print(f"{path}: {killed[path]} of {total[path]} killed")
-    low, high = _interval(killed.total(), total.total())
-    print(
-        f"{killed.total()} of {total.total()} killed, "
-        f"{killed.total() / total.total():.1%} ({low:.1%} to {high:.1%})"
-    )
+def _report(databases: list[WorkDB]) -> None:
+    """All that survived, and the share killed with a 95% interval (Wilson's)."""
+    killed, total = 0, 0
+    for database in databases:
+        results = [own for _, own in database.results if own != SKIPPED]
+        survivors = [own for own in results if _survived(own)]
+        print(*(own.diff for own in survivors), sep="\n")
+        path = next(iter(database.work_items)).mutations[0].module_path
+        print(f"{path}: {len(results) - len(survivors)} of {len(results)} killed")
+        killed += len(results) - len(survivors)
+        total += len(results)
+    low, high = _interval(killed, total)
+    print(f"{killed} of {total} killed, {killed / total:.1%} ({low:.1%} to {high:.1%})")
 
 
 def _interval(count: int, total: int, z: float = 1.96) -> tuple[float, float]:
@@ -163,6 +209,16 @@ def _parse() -> argparse.Namespace:
         "--share", type=float, default=0.1, help="of each file's mutants"
     )
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--only", nargs="*", default=[], help="names of files or of their folders"
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="runs one test file, to begin with"
+    )
+    parser.add_argument(
+        "--again", action="store_true", help="runs those that survived once more"
+    )
+    parser.add_argument("--jobs", type=int, default=2, help="how many run at a time")
     return parser.parse_args()
 
 
