@@ -1,7 +1,10 @@
 """The contract of docs/streams.md: what is drawn for a key does not change."""
 
+import collections
 import functools
+import inspect
 import pathlib
+import re
 
 import flax.linen as nn
 import jax
@@ -9,6 +12,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+import dropjax as dj
 import tests.streams.__main__ as script
 from tests.methods import METHODS
 from tests.streams import GOLDEN, KEYS, RATE, STREAMS, _answers, golden, line
@@ -26,6 +30,49 @@ def test_every_stream_has_a_line_and_every_line_a_stream():
     names = {stream.name for stream in STREAMS}
     assert not names - LINES.keys(), "to add these: python -m tests.streams"
     assert not LINES.keys() - names, f"contract {CONTRACT} freezes these streams"
+
+
+# Options that decide what is done with a mask, or which arrays there are, and draw
+# nothing. `noise` draws Gaussians, of which no bits are promised.
+DRAW_NOTHING = {"deterministic", "scaling", "renormalize", "temperature", "return_mask"}
+DRAW_NOTHING |= {"where", "protected", "unknown_id", "activation", "args", "noise"}
+DRAW_NOTHING |= {"precision", "preferred_element_type", "dtype", "module", "bias"}
+DRAW_NOTHING |= {"bias_in", "bias_out", "bias_gate", "kernel_gate", "mask", "scale"}
+DRAW_NOTHING |= {"dot_general", "einsum_op", "conv_general_dilated", "batch_dims"}
+DRAW_NOTHING |= {"qk_attn_weights_einsum", "attn_weights_value_einsum"}
+DRAW_NOTHING |= {"strides", "dilation", "input_dilation", "feature_group_count"}
+DRAW_NOTHING |= {"query_seq_lengths", "key_value_seq_lengths", "local_window_size"}
+DRAW_NOTHING |= {"dropout_rng", "dropout_rate"}
+GAUSSIAN = {"dropconnect_gaussian", "dropconnect_conv_gaussian"}
+# A fill that is given, and never noise.
+GIVEN = {"spec_augment", "span_dropout", "modality_dropout"}
+
+
+def options_with_streams():
+    """The options of each function that are in a row of the table or in a stream."""
+    found = collections.defaultdict(set)
+    for method in METHODS:
+        for thing in method.public:
+            found[thing.__name__] |= method.options.keys()
+    for stream in STREAMS:
+        found[re.match(r"\w+", stream.name)[0]] |= stream.options.keys()
+    return found
+
+
+def test_every_option_that_draws_has_a_stream():
+    found = options_with_streams()
+    for name in filter(lambda name: "gaussian" not in name, dj.__all__):
+        function = getattr(dj, name)
+        parameters = (
+            inspect.signature(function).parameters if callable(function) else {}
+        )
+        if not {"key", "dropout_rng"} & parameters.keys() or name == "keep_mask":
+            continue
+        method = name.removesuffix("_mask")
+        options = {own for own, it in parameters.items() if it.default is not it.empty}
+        options -= DRAW_NOTHING | found[name] | found[method]
+        options -= {"fill"} if method in GIVEN else set()
+        assert not options, f"{name}: {options}; see tests/streams/_options.py"
 
 
 @pytest.mark.parametrize("stream", STREAMS, ids=lambda stream: stream.name)

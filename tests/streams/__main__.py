@@ -15,6 +15,8 @@ from tests.streams import GOLDEN, STREAMS, _answers, golden, line
 HEADER = """\
 # What each method draws for the keys of jax.random.key(2013), as docs/streams.md
 # promises: the first 64 bits of a SHA-256. `python -m tests.streams` writes this file.
+# The shape is that of x; of linear maps with options, those of x and of the kernel; of
+# trees, the number of leaves.
 contract = {contract}
 
 [streams]

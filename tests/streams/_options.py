@@ -86,6 +86,8 @@ MASKS = [
     mask("span_dropout", (12, 30, 3), span_length=7, min_spans=3),
     mask("span_dropout", (12, 3, 30), time_axis=2, span_length=3),
     mask("span_dropout", (3, 30, 3), span_length=3, seq_lengths=np.array([5, 20, 9])),
+    mask("condition_dropout", (3, 60), batch_axis=1),
+    mask("span_dropout", (3, 12, 30), span_length=3, time_axis=2, batch_axis=1),
     mask("structured_dropout_mlp", (4, 80), block_size=4),
     mask("structured_dropout_mlp", (4, 80), block_size=2, groups=4),
 ]
@@ -153,6 +155,7 @@ VALUES = [
     tells("gaussian_dropout", (20, 3, 20), ratio, broadcast_dims=(1,)),
     tells("gaussian_noise", (20, 3, 20), difference, broadcast_dims=(1,)),
     tells("uniform_noise", (20, 3, 20), difference, broadcast_dims=(1,)),
+    tells("neftune", (20, 3, 4), small, time_axis=0, batch_axis=1),
     tells("neftune", (3, 20, 4), small, seq_lengths=np.array([5, 20, 9])),
     concrete((20, 3, 20), broadcast_dims=(1,)),
     tells("shake_drop", (20, 3, 20), ratio, broadcast_dims=(1,)),
@@ -163,6 +166,9 @@ VALUES = [
     tells("patch_dropout", (6, 12, 4), second, ordered=False),
     tells("patch_dropout", (6, 12, 4), second, rate=0.75),
     tells("weighted_channel_dropout", (12, 3, 10), nonzero, selected_rate=0.3),
+    tells(
+        "weighted_channel_dropout", (10, 12, 3), nonzero, channel_axis=0, batch_axis=1
+    ),
     tells(
         "drop_block",
         MAPS,
@@ -310,8 +316,10 @@ PER_EXAMPLE = [
     DENSE((2, 10), bias=0.5),
     GENERAL((40, 2, 5), axis=(-2, -1), mask_per="example"),
     GENERAL((40, 2, 5), axis=(-2, -1), mask_per=16),
+    GENERAL((40, 2, 5), axis=(-2, -1), bias=0.5),
     EINSUM((40, 2, 5), einsum_str="bij,ijo->bo", mask_per="example"),
     EINSUM((40, 2, 5), einsum_str="bij,ijo->bo", mask_per=16),
+    EINSUM((40, 2, 5), einsum_str="bij,ijo->bo", bias=0.5),
     CONV(mask_per="example"),
     CONV(mask_per=16),
     CONV(mask_per="example", bias=0.5),
@@ -461,14 +469,15 @@ def sampled(face):
     return stream(f"DropConnectDense of {face}", (10, 7), draw, inference="monte_carlo")
 
 
-def modalities(rates):
+def modalities(rates, shape=(40,), **options):
     """A mask for each modality, with a rate of its own."""
 
     def draw(key):
-        shapes = [(40,)] * len(rates)
-        return jnp.stack(dj.modality_dropout_mask(key, shapes, rates), 1)
+        shapes = [shape] * len(rates)
+        return jnp.stack(dj.modality_dropout_mask(key, shapes, rates, **options), 1)
 
-    return stream(f"modality_dropout at {rates}", (40, len(rates)), draw, rates)
+    name = f"modality_dropout at {rates}"
+    return stream(name, (*shape, len(rates)), draw, rates, **options)
 
 
 OPTIONS = [
@@ -483,4 +492,5 @@ OPTIONS = [
     sampled("Linen"),
     sampled("NNX"),
     modalities([0.1, 0.6, 0.9]),
+    modalities([0.5, 0.7], (3, 40), batch_axis=1),
 ]
