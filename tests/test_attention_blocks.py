@@ -1,6 +1,7 @@
 """Attention by blocks is attention in one piece: values, derivatives, memory."""
 
 import functools
+import re
 
 import chex
 import flax.linen as nn
@@ -18,7 +19,7 @@ from dropjax._fast_prng import window_words
 from dropjax._random import threefry2x32
 from tests.compilations import in_third_call
 from tests.programs import compiled, scratch
-from tests.test_meshes import assert_no_talk, make_mesh
+from tests.test_meshes import TALK, make_mesh
 from tests.test_random import documented
 
 BATCH, QUERIES, KEYS, HEADS, DEPTH = 2, 40, 56, 4, 8
@@ -182,6 +183,7 @@ HUGE = {
     (-1e9, True, True),
     (-1e9, False, True),
     (LEAST, True, False),
+    (LEAST, True, True),
     (LEAST, False, False),
     (-np.inf, False, False),
     (1e4, True, True),
@@ -190,7 +192,7 @@ HUGE = {
 
 
 @pytest.mark.parametrize(
-    "huge", cases(sorted(HUGE), (-1e9, True, True), (-np.inf, False, False))
+    "huge", cases(sorted(HUGE), (LEAST, True, True), (-np.inf, False, False))
 )
 def test_huge_biases(huge):
     """As used for masks, of some keys or of all keys of some queries."""
@@ -202,6 +204,66 @@ def test_huge_biases(huge):
     tolerance = 1e-3 if value == 1e4 else 5e-6
     found = assert_same([*inputs(), bias], tolerance=tolerance, is_causal=causal)
     assert all(np.isfinite(each).all() for each in jax.tree.leaves(found))
+
+
+HIDDEN = {
+    "causal": {"is_causal": True},
+    "mask": {"mask": jnp.tril(jnp.ones((48, 48), bool))},
+    "causal-mask": {"is_causal": True, "mask": jnp.ones((1, 48), bool)},
+    "window": {"local_window_size": (47, 0)},
+    "lengths": {"is_causal": True, "key_value_seq_lengths": jnp.array([48, 48])},
+}
+
+
+@pytest.mark.parametrize("hidden", HIDDEN)
+@pytest.mark.parametrize("size", [5, 16, 24, None])
+def test_hidden_keys_have_no_weight_even_if_the_others_have_the_least_bias(
+    hidden, size
+):
+    """Whichever blocks are skipped, a query gets the mean of what it attends to."""
+    x = inputs(48, 48, kv_heads=HEADS)
+    bias = jnp.zeros((48, 1)).at[7:30].set(LEAST)
+    y = attend(FAST, *x, bias=bias, block_size=size, dropout_rate=0, **HIDDEN[hidden])
+    means = x[2].cumsum(1) / np.arange(1, 49, dtype=np.float32)[None, :, None, None]
+    np.testing.assert_allclose(y[:, 7:30], means[:, 7:30], atol=1e-5)
+
+
+# Which blocks are computed.
+
+
+BANDS = {
+    "causal": ((48, 0), {"is_causal": True}),
+    "window": ((5, 2), {"local_window_size": (5, 2)}),
+    "window-causal": ((5, 0), {"local_window_size": (5, 2), "is_causal": True}),
+}
+SEEN = {
+    "alone": {},
+    "mask": {"mask": jnp.arange(48) % 3 < 2},
+    "lengths": {"key_value_seq_lengths": jnp.array([48, 48])},
+}
+
+
+@pytest.mark.parametrize("band", BANDS)
+@pytest.mark.parametrize("seen", cases(SEEN, "mask"))
+def test_blocks_that_nobody_sees_are_not_computed(band, seen):
+    """Otherwise the NaN of a block of keys would reach queries that do not see it."""
+    (before, after), options = BANDS[band]
+    x = inputs(48, 48, kv_heads=HEADS)
+
+    def run(poisoned):
+        keys, values = (jnp.where(poisoned[:, None, None], jnp.nan, z) for z in x[1:])
+        more = {**options, **SEEN[seen], "block_size": 8}
+        y, back = jax.vjp(lambda q: attend(FAST, q, keys, values, **more), x[0])
+        return y, back(y)[0]
+
+    each = jnp.repeat(jnp.eye(6, dtype=bool), 8, 1)
+    first = 8 * np.arange(6)
+    reach = (first + 7 >= first[:, None] - before) & (
+        first <= first[:, None] + 7 + after
+    )
+    for found in jax.jit(jax.vmap(run))(each):
+        reached = np.isnan(found).any((1, 3, 4)).reshape(6, 6, 8).any(-1).T
+        np.testing.assert_array_equal(reached, reach)
 
 
 SHAPES = {
@@ -501,49 +563,97 @@ def both_ways(key, *x, **options):
     return y, *back(y)
 
 
+def collectives(program):
+    """Those outside of loops, and those inside of them."""
+    text = program.as_text()
+    start = text.index("\nENTRY")
+    end = text.index("\n}", start)
+    collective = rf" ([a-z-]*(?:{'|'.join(TALK)})[a-z-]*)\("
+    parts = text[start:end], text[:start] + text[end:]
+    return tuple(sorted(re.findall(collective, part)) for part in parts)
+
+
+def assert_talks_no_more(run, arrays, options):
+    """There is no collective in a loop, nor one that is due to dropout."""
+    program = jax.jit(functools.partial(run, **options)).lower(*arrays).compile()
+    outside, inside = collectives(program)
+    assert not inside
+    if outside:
+        assert options.keys() & {"mask", "key_value_seq_lengths"}
+        off = functools.partial(run, **options, deterministic=True)
+        assert outside == collectives(compiled(off, *arrays))[0]
+    return program
+
+
 SPECS = {
     "batch": ("a", None, "b"),
     "two axes": (("a", "b"),),
     "heads": (None, None, "a"),
 }
+LEFT = jnp.arange(128)[None, None, None] >= 9 * jnp.arange(8)[:, None, None, None]
 OPTIONS = {
     "plain": {},
     "causal": {"is_causal": True},
     "mask": {"mask": visible(1, 1, 1, 128)},
     "window": {"local_window_size": (30, 10), "is_causal": True},
+    "causal-mask": {"mask": LEFT, "is_causal": True},
+    "causal-mask-of-queries": {"mask": LEFT | LEFT.mT, "is_causal": True},
+    "causal-lengths": {
+        "key_value_seq_lengths": jnp.arange(0, 128, 16),
+        "query_seq_lengths": jnp.arange(128, 0, -16),
+        "is_causal": True,
+    },
+    "window-mask": {"local_window_size": (30, 10), "mask": LEFT},
 }
+SHARDED_OPTIONS = {"mask", "key_value_seq_lengths", "query_seq_lengths"}
 
 
 @pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
 @pytest.mark.parametrize("spec", cases(SPECS, "batch"))
-@pytest.mark.parametrize("case", cases(OPTIONS, "causal"))
+@pytest.mark.parametrize("case", cases(OPTIONS, "causal-mask"))
 def test_sharded_over_batch_and_heads(kind, spec, case):
     arrays = inputs(128, 128, kv_heads=HEADS, batch=(8,))
-    run = functools.partial(both_ways, FAST, block_size=(48, 64), **OPTIONS[case])
+    run = functools.partial(both_ways, FAST, block_size=(48, 64))
     mesh = make_mesh((4, 2), kind)
     with jax.set_mesh(mesh):
         shards = sharded(mesh, arrays, *SPECS[spec])
-        compiled = jax.jit(run).lower(*shards).compile()
-        found = compiled(*shards)
-    assert_no_talk(compiled)
+        options = {
+            name: sharded(mesh, [x], SPECS[spec][0])[0]
+            if name in SHARDED_OPTIONS and x.shape[0] > 1
+            else x
+            for name, x in OPTIONS[case].items()
+        }
+        program = assert_talks_no_more(run, shards, options)
+        found = program(*shards)
     assert found[0].sharding.is_equivalent_to(shards[0].sharding, 4)
-    chex.assert_trees_all_close(found, jax.jit(run)(*arrays), atol=1e-5)
+    expected = jax.jit(functools.partial(run, **OPTIONS[case]))(*arrays)
+    chex.assert_trees_all_close(found, expected, atol=1e-5)
+
+
+QUERY_OPTIONS = {
+    "causal": {"is_causal": True},
+    "mask": {"mask": visible(1, 1, 512, 512)},
+    "causal-mask": {"mask": jnp.arange(512) > 9, "is_causal": True},
+    "causal-lengths": {"key_value_seq_lengths": jnp.array([500]), "is_causal": True},
+    "window-mask": {"mask": visible(512, 512), "local_window_size": (90, 10)},
+}
 
 
 @pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
-def test_sharded_over_queries(kind):
+@pytest.mark.parametrize("case", cases(QUERY_OPTIONS, "causal-mask"))
+def test_sharded_over_queries(kind, case):
     """Without gradients: those of keys and values are sums over the queries."""
     arrays = inputs(512, 512, kv_heads=HEADS, batch=(1,))
     sizes = (512, 64) if kind == AxisType.Auto else None
-    run = functools.partial(attend, FAST, block_size=sizes, is_causal=True)
+    run = functools.partial(attend, FAST, block_size=sizes)
     mesh = make_mesh((8,), kind)
     with jax.set_mesh(mesh):
         shards = sharded(mesh, arrays[:1], None, "a") + sharded(mesh, arrays[1:])
-        compiled = jax.jit(run).lower(*shards).compile()
-        found = compiled(*shards)
-    assert_no_talk(compiled)
+        program = assert_talks_no_more(run, shards, QUERY_OPTIONS[case])
+        found = program(*shards)
     assert found.sharding.is_equivalent_to(shards[0].sharding, 4)
-    np.testing.assert_allclose(found, jax.jit(run)(*arrays), atol=1e-5)
+    expected = jax.jit(functools.partial(run, **QUERY_OPTIONS[case]))(*arrays)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def test_in_shard_map():

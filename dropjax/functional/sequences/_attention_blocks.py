@@ -15,20 +15,22 @@ References:
 """
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.custom_derivatives import SymbolicZero
-from jaxtyping import Array, Bool, Float, UInt32
+from jaxtyping import Array, Float, UInt32
 
 from dropjax._apply import apply_mask, nan_where, working_dtype
 from dropjax._loops import zeros_beside
 from dropjax._masks import draw_window
 from dropjax.functional.sequences._attention_logits import (
+    Arrays,
     Form,
+    blind_queries,
     join_heads,
     logits_of,
     merge,
@@ -42,14 +44,11 @@ from dropjax.functional.sequences._attention_logits import (
 Sizes = tuple[int, int]
 """How many queries and how many keys a block has."""
 
-Arrays = Mapping[str, Array]
-"""The inputs by name; those that were not given are missing."""
-
 # The axes along which arrays are cut into blocks of queries and of keys. Those with one
 # entry there are used whole.
 _QUERIES = {"query": -2, "output": -2, "highest": -1, "log_total": -1, "bias": -2}
 _QUERIES |= {"mask": -2, "keep": -2, "query_dot": -2, "bias_dot": -2}
-_QUERIES |= {"highest_before": -1}
+_QUERIES |= {"highest_before": -1, "blind": -2, "some_blind": -1}
 _KEYS = {"key": -2, "value": -2, "bias": -1, "mask": -1, "keep": -1}
 _KEYS |= {"key_dot": -1, "value_dot": -1, "bias_dot": -1}
 _AXES = {"first_query": _QUERIES, "first_key": _KEYS}
@@ -75,39 +74,37 @@ class _Block(NamedTuple):
     row: Array
     column: Array
 
-    def is_needed(self, blind: Bool[Array, "..."], arrays: Arrays) -> Any:
+    def is_needed(self, arrays: Arrays) -> Any:
         """Whether a query attends to a key here; True if that is not known.
 
         A query that attends to no key at all gets the mean of all values. Blocks are
-        needed for such `blind` queries too.
+        needed for such blind queries too.
         """
         last_row, last_column = (
             first + size - 1
             for first, size in zip((self.row, self.column), self.sizes, strict=True)
         )
-        needed, may_be_blind = [], "mask" in arrays or "lengths" in arrays
+        needed = []
         if self.form.is_causal:
             needed.append(last_row >= self.column)
         if self.form.window is not None:
             before, after = self.form.window
             needed.append(self.row <= last_column + before)
             needed.append(last_row >= self.column - after)
-            queries, keys = self.form.mask_shape[-2:]
-            may_be_blind |= queries > keys + before
         if not needed:
             return True
         every = functools.reduce(jnp.logical_and, needed)
-        return every | blind.any() if may_be_blind else every
+        return every | arrays["some_blind"] if "some_blind" in arrays else every
 
     def logits(self, arrays: Arrays) -> tuple[Array, Array | None]:
         """The logits, and where queries attend to keys, or None if everywhere."""
         form, (rows, columns) = self.form, self.sizes
         row = self.row + jnp.arange(rows, dtype=jnp.int32)
         column = self.column + jnp.arange(columns, dtype=jnp.int32)
-        seen = seen_keys(form, row, column, arrays.get("mask"), arrays.get("lengths"))
+        seen = seen_keys(form, row, column, arrays)
         products = scaled_products(form, arrays["query"], arrays["key"])
         logits = unmerge(products, form.shape[-3])
-        logits = logits_of(logits, arrays.get("bias"), seen)
+        logits = logits_of(logits, arrays.get("bias"), seen, arrays.get("blind"))
         if form.shape[-1] % columns:
             end = form.shape[-1] + arrays.get("first_key", 0)
             real = lax.broadcast_in_dim(column < end, logits.shape, (logits.ndim - 1,))
@@ -148,7 +145,24 @@ def attend_by_blocks(
       form: what is known of the attention.
       sizes: how many queries and how many keys a block has.
     """
+    arrays = with_blind(form, arrays)
     return with_derivatives(*attention_in_blocks(form, sizes))(words, arrays)
+
+
+def with_blind(form: Form, arrays: Arrays) -> Arrays:
+    """Adds which queries attend to no key, if there may be such.
+
+    If blocks may be skipped, "some_blind" tells for which queries this is so in any
+    example and head. It is found here, since on a mesh it is a sum over devices, which
+    loops over blocks would compute each time.
+    """
+    blind = blind_queries(form, arrays)
+    if blind is None:
+        return arrays
+    arrays = {**arrays, "blind": blind}
+    if form.is_causal or form.window is not None:
+        arrays["some_blind"] = blind.any((*range(blind.ndim - 2), blind.ndim - 1))
+    return arrays
 
 
 def attention_in_blocks(
@@ -231,7 +245,7 @@ def _attend(form: Form, sizes: Sizes, words: Array | None, arrays: Arrays) -> At
                 total = total * shrink + weights.sum(-1)
                 return higher, total, weighted * shrink[..., None] + values
 
-            return _run_if(block.is_needed(sums[0] <= least, arrays), add, sums), None
+            return _run_if(block.is_needed(arrays), add, sums), None
 
         zeros = _zeros(form, sizes, words, arrays)
         sums = arrays.get("highest_before", zeros + least), zeros, _spread(zeros, width)
@@ -297,8 +311,7 @@ def _push(
                     )
                 return along, total, across
 
-            blind = arrays["highest"] <= jnp.finfo(wide).min
-            return _run_if(block.is_needed(blind, arrays), add, sums), None
+            return _run_if(block.is_needed(arrays), add, sums), None
 
         zeros = _zeros(form, sizes, words, arrays)
         along = merge(_spread(zeros, width))
@@ -398,8 +411,10 @@ def _over(
     cut = {
         name: _cut(arrays[name], axis, count, size, _PADDING.get(name, 0))
         for name, axis in _AXES[first].items()
-        if name in arrays and arrays[name].shape[axis] > 1
+        if name in arrays and arrays[name].shape[axis] == length
     }
+    if "some_blind" in cut:
+        cut["some_blind"] = cut["some_blind"].any(-1)
 
     def turn(carry: Any, turn: tuple[Array, Arrays]) -> tuple[Any, Any]:
         position, blocks = turn

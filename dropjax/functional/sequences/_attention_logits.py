@@ -4,7 +4,8 @@ The heads of the queries are grouped by the head of keys and values that they sh
 that logits have the shape (*batch, kv_heads, group, queries, keys).
 """
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +14,13 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int32, Num
 
 from dropjax._apply import working_dtype
+from dropjax._checks import is_symbolic
+
+Arrays = Mapping[str, Array]
+"""The inputs by name; those that were not given are missing."""
+
+# How many keys are searched at a time for those that queries attend to.
+_SEARCHED = 256
 
 
 class Form(NamedTuple):
@@ -72,15 +80,23 @@ def logits_of(
     products: Float[Array, "*batch kv_heads group queries keys"],
     bias: Float[Array, "..."] | None,
     seen: Bool[Array, "..."] | None,
+    blind: Bool[Array, "..."] | None,
 ) -> Float[Array, "*batch kv_heads group queries keys"]:
-    """The logits, in float32 or better: scaled products with a bias and a mask."""
+    """The logits, in float32 or better: scaled products with a bias and a mask.
+
+    Keys that a query does not attend to have no weight, unless it attends to no key at
+    all: then all keys have the same.
+    """
     logits, wide = products, products.dtype
     if bias is not None:
         logits = logits + jnp.broadcast_to(bias.astype(wide), logits.shape)
     if seen is None:
         return logits
-    least = jnp.full_like(logits, jnp.finfo(wide).min)
-    return jnp.where(jnp.broadcast_to(seen, logits.shape), logits, least)
+    hidden = jnp.full_like(logits, -jnp.inf)
+    if blind is not None:
+        least = jnp.full_like(logits, jnp.finfo(wide).min)
+        hidden = jnp.where(jnp.broadcast_to(blind, logits.shape), least, hidden)
+    return jnp.where(jnp.broadcast_to(seen, logits.shape), logits, hidden)
 
 
 def scaled_products(form: Form, query: Array, key: Array) -> Array:
@@ -169,16 +185,15 @@ def seen_keys(
     form: Form,
     rows: Int32[Array, " queries"],
     columns: Int32[Array, " keys"],
-    mask: Bool[Array, "..."] | None,
-    lengths: Int32[Array, "..."] | None,
+    arrays: Arrays,
 ) -> Bool[Array, "..."] | None:
     """Where these queries attend to these keys; None if to all of them."""
     rank = len(form.shape)
     row = lax.broadcast_to_rank(rows[:, None], rank)
     column = lax.broadcast_to_rank(columns, rank)
-    terms = [] if mask is None else [mask]
-    if lengths is not None:
-        terms.append(column < lengths)
+    terms = [arrays["mask"]] if "mask" in arrays else []
+    if "lengths" in arrays:
+        terms.append(column < arrays["lengths"])
     if form.is_causal:
         terms.append(row >= column)
     if form.window is not None:
@@ -195,3 +210,40 @@ def _all(terms: list[Bool[Array, "..."]]) -> Bool[Array, "..."] | None:
     for term in terms[1:]:
         together = together & jnp.broadcast_to(term, shape)
     return together
+
+
+def may_be_blind(form: Form, arrays: Arrays) -> bool:
+    """Whether there may be queries that attend to no key at all."""
+    if "mask" in arrays or "lengths" in arrays:
+        return True
+    queries, keys = form.mask_shape[-2:]
+    if form.window is None:
+        return False
+    return is_symbolic(queries - keys) or queries - keys > form.window[0]
+
+
+def blind_queries(form: Form, arrays: Arrays) -> Bool[Array, "..."] | None:
+    """Where queries attend to no key at all; None if they all attend to one.
+
+    The memory of this is linear in the number of queries: keys are searched in parts,
+    of which the last may overlap the one before. The arrays are those of these queries,
+    from "first_query" on, and of all keys.
+    """
+    if not may_be_blind(form, arrays):
+        return None
+    keys = form.mask_shape[-1]
+    size = min(keys, _SEARCHED)
+    rows = arrays.get("first_query", 0) + jnp.arange(form.shape[-2], dtype=jnp.int32)
+
+    def seen_from(first: Int32[Array, ""]) -> Any:
+        part = dict(arrays)
+        if "mask" in arrays and arrays["mask"].shape[-1] > 1:
+            part["mask"] = lax.dynamic_slice_in_dim(arrays["mask"], first, size, -1)
+        columns = first + jnp.arange(size, dtype=jnp.int32)
+        return seen_keys(form, rows, columns, part)
+
+    starts = jnp.arange(0, keys, size, dtype=jnp.int32)
+    starts = jnp.minimum(starts, keys - size)
+    nothing = jnp.zeros_like(jax.eval_shape(seen_from, starts[0]))
+    seen, _ = lax.scan(lambda seen, at: (seen | seen_from(at), None), nothing, starts)
+    return ~seen.any(-1, keepdims=True)

@@ -23,13 +23,13 @@ from jaxtyping import Array, Float, Int32, UInt32
 
 from dropjax._apply import working_dtype
 from dropjax.functional.sequences._attention_blocks import (
-    Arrays,
     Attended,
     Sizes,
     attention_in_blocks,
+    with_blind,
     with_derivatives,
 )
-from dropjax.functional.sequences._attention_logits import Form, join_heads
+from dropjax.functional.sequences._attention_logits import Arrays, Form, join_heads
 
 # What is sharded by the position of the keys, and what has all of them on each device.
 _SENT = ("key", "value", "key_dot", "value_dot")
@@ -68,7 +68,7 @@ def attend_in_ring(
             for name in _WHOLE
             if name in arrays and arrays[name].shape[-1] > 1
         }
-        return {**arrays, **cut, "first_query": own * queries, "first_key": first}
+        return {**arrays, **cut, "first_key": first}
 
     def attend_all(words: Array | None, arrays: Arrays) -> Attended:
         def turn(carry: Any, step: Array) -> tuple[Any, None]:
@@ -112,8 +112,9 @@ def attend_in_ring(
         sums, _ = lax.scan(turn, start, steps)
         return sums._replace(output=sums.output.astype(arrays["query"].dtype))
 
+    first = lax.axis_index(axis_name) * queries
+    arrays = with_blind(form, {**arrays, "first_query": first})
     if "keep" in arrays and arrays["keep"].shape[-2] > 1:
-        first = lax.axis_index(axis_name) * queries
         keep = lax.dynamic_slice_in_dim(arrays["keep"], first, queries, -2)
         arrays = {**arrays, "keep": keep}
     return with_derivatives(attend_all, push_all)(words, arrays)

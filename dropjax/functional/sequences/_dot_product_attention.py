@@ -35,7 +35,6 @@ from dropjax._masks import Draw, is_drawn, prepare
 from dropjax._random import tell_reuse_checker
 from dropjax._types import KeyLike, RateLike
 from dropjax.functional.sequences._attention_blocks import (
-    Arrays,
     Sizes,
     attend_by_blocks,
 )
@@ -44,11 +43,13 @@ from dropjax.functional.sequences._attention_dropout import (
     attention_mask_shape,
 )
 from dropjax.functional.sequences._attention_logits import (
+    Arrays,
     Form,
     group_heads,
     group_shape,
     join_heads,
     logits_of,
+    may_be_blind,
     over_logits,
     scaled_products,
     seen_keys,
@@ -116,7 +117,8 @@ def dot_product_attention(
     If there are fewer heads of keys and values than of queries, groups of query heads
     share them. Like `jax.nn.dot_product_attention`, the function computes the softmax
     in float32 or better, regardless of flax's `force_fp32_for_softmax`. A query that
-    attends to no key gets the mean of all values, as there.
+    attends to no key gets the mean of all values, as there. Otherwise keys that are
+    hidden from a query have no weight at all, even if all others have the least bias.
 
     Short sequences are processed in one piece, which stores the exponentials of the
     softmax for the backward pass. So are sequences of symbolic length, calls whose mask
@@ -355,10 +357,14 @@ def _attend_in_one_piece(
 ) -> Float[Array, "*batch queries heads width"]:
     value, kv_heads = arrays["value"], form.shape[-4]
     rows, columns = (jnp.arange(n, dtype=jnp.int32) for n in form.shape[-2:])
-    seen = seen_keys(form, rows, columns, arrays.get("mask"), arrays.get("lengths"))
+    seen = seen_keys(form, rows, columns, arrays)
+    blind = None
+    if seen is not None and may_be_blind(form, arrays):
+        blind = ~seen.any(-1, keepdims=True)
     query, key = split_heads(arrays["query"], kv_heads), arrays["key"]
     key = jnp.swapaxes(key, -2, -3)
-    logits = logits_of(scaled_products(form, query, key), arrays.get("bias"), seen)
+    logits = scaled_products(form, query, key)
+    logits = logits_of(logits, arrays.get("bias"), seen, blind)
     logits = lax.collapse(logits, logits.ndim - 4, logits.ndim - 2)
     highest = lax.stop_gradient(logits.max(-1, keepdims=True, initial=-jnp.inf))
     exponentials = jnp.exp(logits - highest)
