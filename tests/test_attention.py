@@ -3,6 +3,7 @@
 import functools
 import inspect
 import re
+import types
 
 import flax.linen as nn
 import jax
@@ -425,3 +426,121 @@ def test_without_heads_there_is_nothing():
     x = jnp.ones((BATCH, QUERIES, 0, DEPTH))
     y = dj.dot_product_attention(x, x, x, dropout_rng=KEY, dropout_rate=0.5)
     assert y.shape == x.shape
+
+
+# JAX's implementations.
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """How JAX's function is called, which computes without cuDNN here."""
+    found = []
+    own = jax.nn.dot_product_attention
+
+    def stand_in(*x, implementation, **options):
+        found.append({"implementation": implementation, "x": x, **options})
+        return own(*x, implementation="xla", **options)
+
+    monkeypatch.setattr(jax.nn, "dot_product_attention", stand_in)
+    return found
+
+
+HANDED_OVER = {
+    "plain": {},
+    "all": WAYS["all"],
+    "scale": {"scale": 0.3},
+    "lengths": {
+        "query_seq_lengths": jnp.array([2, 6]),
+        "key_value_seq_lengths": jnp.array([8, 3]),
+        "is_causal": True,
+    },
+    "window": {"local_window_size": (3, 1)},
+    "bias of heads": {"bias": BIAS[:, :, :1, :1]},
+    "bias of keys": {"bias": BIAS[0, 0, 0]},
+    "mask of keys": {"mask": MASK[:, :, :1]},
+    "mask of all": {"mask": MASK[0, 0]},
+}
+
+
+@pytest.mark.parametrize("kv_heads", [2, HEADS])
+@pytest.mark.parametrize("way", HANDED_OVER)
+def test_evaluation_is_handed_over_to_cudnn(calls, way, kv_heads):
+    x, options = inputs(kv_heads), HANDED_OVER[way]
+    for off in ({}, {"dropout_rng": KEY, "dropout_rate": 0.5, "deterministic": True}):
+        attend = functools.partial(dj.dot_product_attention, *x, **options, **off)
+        y = attend(implementation="cudnn")
+        np.testing.assert_allclose(y, attend(implementation="xla"), atol=1e-5)
+    assert [call["implementation"] for call in calls] == ["cudnn"] * 2
+    for name in {"bias", "mask"} & options.keys():
+        assert calls[0][name].shape[2:] == (QUERIES, KEYS)
+
+
+@pytest.mark.parametrize("batch", [(), (BATCH, 3)], ids=str)
+def test_any_batch_is_handed_over_as_one_axis(calls, batch):
+    shapes = (QUERIES, HEADS, DEPTH), (KEYS, 2, DEPTH), (KEYS, 2, DEPTH)
+    x = [jax.random.normal(KEY, (*batch, *shape)) for shape in shapes]
+    bias = jax.random.normal(KEY, (*batch[:1], *[1] * len(batch[1:]), HEADS, 1, KEYS))
+    mask = MASK[:1, :1] if batch else MASK[0]
+    lengths = jnp.full(batch, 3).at[..., -1:].set(5) if batch else jnp.array(3)
+    options = {"bias": bias, "mask": mask, "key_value_seq_lengths": lengths}
+    y = dj.dot_product_attention(*x, **options, implementation="cudnn")
+    np.testing.assert_allclose(y, dj.dot_product_attention(*x, **options), atol=1e-5)
+    assert {one.ndim for one in calls[0]["x"]} == {4}
+
+
+@pytest.mark.parametrize(
+    ("given", "handed_over"),
+    [
+        ({"local_window_size": (3, 0)}, (True, (3, 0))),
+        ({"local_window_size": (3, 2), "is_causal": True}, (True, (3, 0))),
+        ({"local_window_size": 2}, (False, (2, 2))),
+        ({"is_causal": True}, (True, None)),
+    ],
+)
+def test_windows_are_handed_over_as_cudnn_has_them(calls, given, handed_over):
+    y = dj.dot_product_attention(*inputs(), **given, implementation="cudnn")
+    np.testing.assert_allclose(
+        y, dj.dot_product_attention(*inputs(), **given), atol=1e-5
+    )
+    (call,) = calls
+    assert (call["is_causal"], call["local_window_size"]) == handed_over
+
+
+def test_a_bias_is_handed_over_in_the_dtype_of_the_queries(calls):
+    x = inputs(dtype=jnp.bfloat16)
+    with jax.numpy_dtype_promotion("standard"):
+        y = dj.dot_product_attention(*x, bias=BIAS, implementation="cudnn")
+    assert y.dtype == calls[0]["bias"].dtype == jnp.bfloat16
+
+
+def test_what_is_drawn_or_sown_is_not_handed_over(calls):
+    x, drop = inputs(), {"dropout_rng": KEY, "dropout_rate": 0.4}
+    for options in (drop, {"dropout_rng": KEY, "dropout_rate": jnp.float32(0)}):
+        attend = functools.partial(dj.dot_product_attention, *x, **options)
+        np.testing.assert_array_equal(attend(implementation="cudnn"), attend())
+    assert not dj.dot_product_attention(
+        *x, dropout_rate=1.0, implementation="cudnn"
+    ).any()
+    layer = types.SimpleNamespace(sow=lambda *sown: None)
+    dj.dot_product_attention(*x, implementation="cudnn", module=layer)
+    assert not calls
+
+
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_flaxs_layers_hand_over(calls, deterministic):
+    attention = functools.partial(dj.dot_product_attention, implementation="cudnn")
+    x = jax.random.normal(KEY, (BATCH, QUERIES, 32))
+    options = {"num_heads": HEADS, "dropout_rate": 0.4, "deterministic": deterministic}
+    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
+        stock = nn.MultiHeadDotProductAttention(**options)
+        variables, rngs = stock.init(KEY, x), {"dropout": KEY}
+        ours = stock.clone(attention_fn=attention).apply(variables, x, rngs=rngs)
+        theirs = stock.apply(variables, x, rngs=rngs)
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+        options |= {"in_features": 32, "decode": False}
+        first, second = (
+            nnx.MultiHeadAttention(**options, **more, rngs=nnx.Rngs(0))(x)
+            for more in ({}, {"attention_fn": attention})
+        )
+    np.testing.assert_allclose(first, second, atol=1e-5)
+    assert len(calls) == 2 * deterministic

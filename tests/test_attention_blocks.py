@@ -608,12 +608,9 @@ OPTIONS = {
 SHARDED_OPTIONS = {"mask", "key_value_seq_lengths", "query_seq_lengths"}
 
 
-@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
-@pytest.mark.parametrize("spec", cases(SPECS, "batch"))
-@pytest.mark.parametrize("case", cases(OPTIONS, "causal-mask"))
-def test_sharded_over_batch_and_heads(kind, spec, case):
+def check_sharded(kind, spec, case, sizes):
     arrays = inputs(128, 128, kv_heads=HEADS, batch=(8,))
-    run = functools.partial(both_ways, FAST, block_size=(48, 64))
+    run = functools.partial(both_ways, FAST, block_size=sizes)
     mesh = make_mesh((4, 2), kind)
     with jax.set_mesh(mesh):
         shards = sharded(mesh, arrays, *SPECS[spec])
@@ -628,6 +625,19 @@ def test_sharded_over_batch_and_heads(kind, spec, case):
     assert found[0].sharding.is_equivalent_to(shards[0].sharding, 4)
     expected = jax.jit(functools.partial(run, **OPTIONS[case]))(*arrays)
     chex.assert_trees_all_close(found, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
+@pytest.mark.parametrize("spec", cases(SPECS, "batch"))
+@pytest.mark.parametrize("case", cases(OPTIONS, "causal-lengths"))
+def test_sharded_over_batch_and_heads(kind, spec, case):
+    check_sharded(kind, spec, case, (48, 64))
+
+
+@pytest.mark.parametrize("spec", cases(SPECS, "batch"))
+@pytest.mark.parametrize("case", cases(OPTIONS, "causal-lengths"))
+def test_one_piece_on_a_mesh_with_explicit_axes(spec, case):
+    check_sharded(AxisType.Explicit, spec, case, None)
 
 
 QUERY_OPTIONS = {

@@ -1149,6 +1149,30 @@ GOLDEN = {
         "axis_name must be an axis of the mesh of a surrounding jax.shard_map, or "
         "None, got 'sequence'; outside of shard_map, leave it out",
     ),
+    "attention of another implementation": (
+        lambda: attend(implementation="pallas"),
+        ValueError,
+        'implementation must be None, "xla" or "cudnn", got \'pallas\'; '
+        "jax.nn.dot_product_attention takes the same",
+    ),
+    "attention of an implementation that is no word": (
+        lambda: attend(implementation=("xla",)),
+        ValueError,
+        'implementation must be None, "xla" or "cudnn", got (\'xla\',); '
+        "jax.nn.dot_product_attention takes the same",
+    ),
+    "attention by cuDNN in a ring": (
+        lambda: attend(implementation="cudnn", axis_name="sequence"),
+        ValueError,
+        "axis_name must be None with implementation=\"cudnn\", got 'sequence': cuDNN "
+        'has no such argument; use implementation="xla"',
+    ),
+    "attention by cuDNN with a precision": (
+        lambda: attend(implementation="cudnn", precision="highest"),
+        ValueError,
+        "precision must be None with implementation=\"cudnn\", got 'highest': cuDNN "
+        'has no such argument; use implementation="xla"',
+    ),
     "attention of other heads": (
         lambda: dj.dot_product_attention(IMAGE, IMAGE[:, :, :3], IMAGE[:, :, :3]),
         ValueError,

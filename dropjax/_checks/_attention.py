@@ -130,6 +130,24 @@ def check_block_size(block_size: Any) -> tuple[int, int] | None:
     return int(sides[0]), int(sides[1])
 
 
+def check_implementation(implementation: Any, axis_name: Any, precision: Any) -> None:
+    """Whose attention is computed where nothing is dropped."""
+    known = implementation is None or (
+        isinstance(implementation, str) and implementation in ("xla", "cudnn")
+    )
+    if not known:
+        raise ValueError(
+            'implementation must be None, "xla" or "cudnn", got '
+            f"{shown(implementation)}; jax.nn.dot_product_attention takes the same"
+        )
+    for name, value in (("axis_name", axis_name), ("precision", precision)):
+        if implementation == "cudnn" and value is not None:
+            raise ValueError(
+                f'{name} must be None with implementation="cudnn", got {shown(value)}: '
+                'cuDNN has no such argument; use implementation="xla"'
+            )
+
+
 def check_shards(axis_name: Any) -> int:
     """The number of shards of the sequence."""
     if axis_name is None:

@@ -3,7 +3,7 @@
 import functools
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -20,11 +20,11 @@ from dropjax._checks import (
     check_block_size,
     check_blocks,
     check_flag,
+    check_implementation,
     check_key,
     check_lengths,
     check_local_window,
     check_own_einsum,
-    check_rate,
     check_scale,
     check_shards,
     check_sower,
@@ -42,6 +42,7 @@ from dropjax.functional.sequences._attention_dropout import (
     attention_dropout,
     attention_mask_shape,
 )
+from dropjax.functional.sequences._attention_fused import attend_in_cudnn
 from dropjax.functional.sequences._attention_logits import (
     Arrays,
     Form,
@@ -53,7 +54,6 @@ from dropjax.functional.sequences._attention_logits import (
     over_logits,
     scaled_products,
     seen_keys,
-    split_heads,
 )
 from dropjax.functional.sequences._attention_ring import attend_in_ring
 
@@ -93,6 +93,7 @@ def dot_product_attention(
     key_value_seq_lengths: ArrayLike | None = None,
     local_window_size: int | tuple[int, int] | None = None,
     block_size: int | tuple[int, int] | None = None,
+    implementation: Literal["xla", "cudnn"] | None = None,
     axis_name: str | None = None,
     qk_attn_weights_einsum: None = None,
     attn_weights_value_einsum: None = None,
@@ -154,6 +155,15 @@ def dot_product_attention(
         keys). None chooses it. Sizes that cover all queries and keys process them in
         one piece. If the axis of the queries is sharded, (number of queries, 256) keeps
         every query where it is; on meshes with explicit axes None does so too.
+      implementation: None or "xla" for the computation described above, or "cudnn" for
+        `jax.nn.dot_product_attention(implementation="cudnn")` where nothing is dropped
+        or sown: with `deterministic=True`, or a rate of 0 that is not an array. What
+        cuDNN's own dropout drops would depend on a constant of the program, so training
+        with dropout uses blocks. JAX's limits apply: a GPU from NVIDIA, bfloat16 or
+        float16, values as wide as keys, only some depths and windows, arrays sharded by
+        batch and heads at most, no forward mode. A bias or mask is stored for all
+        queries and keys, in the dtype of query; what a query that attends to no key
+        gets is up to cuDNN.
       axis_name: inside `jax.shard_map`, the mesh axis along which the sequence is
         sharded. Query, key and value are then this device's shards; bias and mask have
         its queries and all keys. Positions, lengths, `dropout_rng` and the mask drawn
@@ -189,29 +199,13 @@ def dot_product_attention(
     check_sower(module)
     check_own_einsum(qk_attn_weights_einsum, "qk_attn_weights_einsum")
     check_own_einsum(attn_weights_value_einsum, "attn_weights_value_einsum")
-    rate = check_rate(dropout_rate, "dropout_rate")
-    if dtype is not None:
-        given = {"query": query, "key": key, "value": value}
-        query, key, value = (
-            check_array(x, name).astype(dtype) for name, x in given.items()
-        )
-    check_attention(query, key, value)
-    if is_drawn(rate, deterministic):
-        dropout_rng = check_key(dropout_rng, "dropout_rng")
-    query, key, value = jnp.asarray(query), jnp.asarray(key), jnp.asarray(value)
+    check_implementation(implementation, axis_name, precision)
+    query, key, value = _operands(query, key, value, dtype)
     shape = (*query.shape[:-3], query.shape[-2], query.shape[-3], key.shape[-3])
     shards = check_shards(axis_name)
-    seen_shape = (*shape[:-1], shape[-1] * shards)
-    mask_shape = (*shape[:-2], shape[-2] * shards, shape[-1] * shards)
-    mask_shape = attention_mask_shape(mask_shape, broadcast_dropout)
-    draw = prepare(
-        dropout_rng,
-        rate,
-        mask_shape,
-        working_dtype(query),
-        deterministic=deterministic,
-        name="dropout_rate",
-    )
+    whole = (*shape[:-2], shape[-2] * shards, shape[-1] * shards)
+    mask_shape = attention_mask_shape(whole, broadcast_dropout)
+    draw = _prepare(dropout_rng, dropout_rate, mask_shape, query, deterministic)
     form = Form(
         shape=group_shape(shape, key.shape[-2]),
         mask_shape=group_shape(mask_shape, key.shape[-2]),
@@ -222,38 +216,76 @@ def dot_product_attention(
         precision=precision,
     )
     arrays = {"query": query, "key": key, "value": value}
-    arrays |= {
-        name: over_logits(x, form)
-        for name, x in (
-            ("bias", check_attention_bias(bias, seen_shape)),
-            ("mask", check_attention_mask(mask, seen_shape)),
-            ("lengths", _beside_keys(key_value_seq_lengths, query.shape[:-3])),
-        )
-        if x is not None
-    }
+    arrays |= _beside_logits(form, (*shape[:-1], whole[-1]), bias, mask)
+    arrays |= _beside_keys(key_value_seq_lengths, query)
+    lengths = check_lengths(query_seq_lengths, query.shape[:-3], "query_seq_lengths")
     sharded = axis_name if shards > 1 else None
     sizes = _block_sizes(query, form, block_size, draw, module, sharded)
-    if sizes is not None:
+    if implementation == "cudnn" and draw.certain and module is None:
+        y = attend_in_cudnn(arrays, form, lengths)
+    elif sizes is not None:
         y = _attend_in_blocks(draw, arrays, form, sizes, sharded)
     else:
         drop = functools.partial(
             attention_dropout,
-            dropout_rng,
-            rate=rate,
+            draw.key,
+            rate=dropout_rate,
             broadcast_dropout=broadcast_dropout,
             renormalize=renormalize,
             deterministic=deterministic,
         )
         y = _attend_in_one_piece(drop, arrays, form, module)
-    lengths = check_lengths(query_seq_lengths, query.shape[:-3], "query_seq_lengths")
     return y if lengths is None else _up_to(lengths, y, sharded)
 
 
-def _beside_keys(
-    lengths: ArrayLike | None, batch: tuple[int, ...]
-) -> Int[Array, "*batch 1 1 1"] | None:
-    lengths = check_lengths(lengths, batch, "key_value_seq_lengths")
-    return None if lengths is None else lengths[..., None, None, None]
+def _operands(
+    query: Any, key: Any, value: Any, dtype: DTypeLike | None
+) -> tuple[Array, Array, Array]:
+    """The queries, keys and values in the dtype of the computation."""
+    if dtype is not None:
+        given = {"query": query, "key": key, "value": value}
+        query, key, value = (
+            check_array(x, name).astype(dtype) for name, x in given.items()
+        )
+    check_attention(query, key, value)
+    return jnp.asarray(query), jnp.asarray(key), jnp.asarray(value)
+
+
+def _prepare(
+    dropout_rng: KeyLike,
+    dropout_rate: RateLike,
+    mask_shape: tuple[int, ...],
+    query: Array,
+    deterministic: bool,
+) -> Draw:
+    """As `prepare`, whose messages then have the names of these arguments."""
+    if is_drawn(dropout_rate, deterministic, name="dropout_rate"):
+        dropout_rng = check_key(dropout_rng, "dropout_rng")
+    return prepare(
+        dropout_rng,
+        dropout_rate,
+        mask_shape,
+        working_dtype(query),
+        deterministic=deterministic,
+        name="dropout_rate",
+    )
+
+
+def _beside_logits(
+    form: Form, shape: tuple[int, ...], bias: Any, mask: Any
+) -> dict[str, Array]:
+    """The bias and the mask, if there are any, with grouped heads."""
+    given = {
+        "bias": check_attention_bias(bias, shape),
+        "mask": check_attention_mask(mask, shape),
+    }
+    return {name: over_logits(x, form) for name, x in given.items() if x is not None}
+
+
+def _beside_keys(lengths: Any, query: Array) -> dict[str, Array]:
+    """The numbers of keys, if they are given, like logits with grouped heads."""
+    lengths = check_lengths(lengths, query.shape[:-3], "key_value_seq_lengths")
+    return {} if lengths is None else {"lengths": lengths[..., None, None, None, None]}
 
 
 def _up_to(
@@ -262,11 +294,15 @@ def _up_to(
     axis_name: str | None,
 ) -> Float[Array, "*batch queries heads width"]:
     """Zeros in place of the outputs of queries past the length of their example."""
-    position = lax.broadcasted_iota(jnp.int32, y.shape, y.ndim - 3)
-    if axis_name is not None:
-        position = position + lax.axis_index(axis_name) * y.shape[-3]
-    real = position < jnp.broadcast_to(lengths[..., None, None, None], y.shape)
-    return jnp.where(real, y, jnp.zeros_like(y))
+
+    def select(lengths: Array, y: Array) -> Array:
+        position = lax.broadcasted_iota(jnp.int32, y.shape, y.ndim - 3)
+        if axis_name is not None:
+            position = position + lax.axis_index(axis_name) * y.shape[-3]
+        real = position < jnp.broadcast_to(lengths[..., None, None, None], y.shape)
+        return jnp.where(real, y, jnp.zeros_like(y))
+
+    return sharded_like(y, select)(lengths, y)
 
 
 def _block_sizes(
@@ -356,18 +392,9 @@ def _attend_in_one_piece(
     drop: Callable[[Array], Array], arrays: Arrays, form: Form, module: Any
 ) -> Float[Array, "*batch queries heads width"]:
     value, kv_heads = arrays["value"], form.shape[-4]
-    rows, columns = (jnp.arange(n, dtype=jnp.int32) for n in form.shape[-2:])
-    seen = seen_keys(form, rows, columns, arrays)
-    blind = None
-    if seen is not None and may_be_blind(form, arrays):
-        blind = ~seen.any(-1, keepdims=True)
-    query, key = split_heads(arrays["query"], kv_heads), arrays["key"]
-    key = jnp.swapaxes(key, -2, -3)
-    logits = scaled_products(form, query, key)
-    logits = logits_of(logits, arrays.get("bias"), seen, blind)
-    logits = lax.collapse(logits, logits.ndim - 4, logits.ndim - 2)
-    highest = lax.stop_gradient(logits.max(-1, keepdims=True, initial=-jnp.inf))
-    exponentials = jnp.exp(logits - highest)
+    query = jnp.swapaxes(arrays["query"], -2, -3)
+    exponentiate = functools.partial(_exponentials, form)
+    exponentials = sharded_like(query, exponentiate, query.ndim - 1)(query, arrays)
     if module is not None:
         weights = exponentials / exponentials.sum(-1, keepdims=True)
         module.sow("intermediates", "attention_weights", weights.astype(value.dtype))
@@ -384,3 +411,19 @@ def _attend_in_one_piece(
         return join_heads(y)
 
     return weigh(exponentials, value)
+
+
+def _exponentials(
+    form: Form, query: Float[Array, "*batch heads queries depth"], arrays: Arrays
+) -> Float[Array, "*batch heads queries keys"]:
+    """The weights before they are normalized."""
+    rows, columns = (jnp.arange(n, dtype=jnp.int32) for n in form.shape[-2:])
+    seen, blind = seen_keys(form, rows, columns, arrays), None
+    if seen is not None and may_be_blind(form, arrays):
+        blind = ~seen.any(-1, keepdims=True)
+    key = jnp.swapaxes(arrays["key"], -2, -3)
+    logits = scaled_products(form, group_heads(query, form.shape[-4]), key)
+    logits = logits_of(logits, arrays.get("bias"), seen, blind)
+    logits = lax.collapse(logits, logits.ndim - 4, logits.ndim - 2)
+    highest = lax.stop_gradient(logits.max(-1, keepdims=True, initial=-jnp.inf))
+    return jnp.exp(logits - highest)
