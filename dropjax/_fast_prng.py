@@ -153,7 +153,11 @@ def window_words(
     They equal the same window of `jax.random.bits(key, shape)`; only a window's worth
     is computed. The key is given by its data.
     """
-    high, low = index_in_window(shape, start, sizes, key[0])
+    return _word_at(key, *index_in_window(shape, start, sizes, key[0]))
+
+
+def _word_at(key: UInt[Array, "words"], high: Word, low: Word) -> Word:
+    """The random word of a 64-bit index, for the data of a key."""
     if key.shape[0] == 4:
         return _hash(key[0], key[1], key[2], high, low)
     return jnp.bitwise_xor(*threefry2x32(key[0], key[1], high, low))
@@ -176,8 +180,6 @@ def counter_words(
     """Two random words for a 64-bit counter; the stream can be read in any order."""
     if key.shape[0] == 4:
         even = high * np.uint32(2)
-        halves = (even, even + np.uint32(1))
-        k0, k1, k2, _ = key
-        first, second = (_hash(k0, k1, k2, half, low) for half in halves)
-        return first, second
+        odd = even + np.uint32(1)
+        return _word_at(key, even, low), _word_at(key, odd, low)
     return threefry2x32(key[0], key[1], high, low)
