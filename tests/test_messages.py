@@ -1147,7 +1147,8 @@ GOLDEN = {
         lambda: dj.dot_product_attention(IMAGE, IMAGE, IMAGE, axis_name="sequence"),
         ValueError,
         "axis_name must be an axis of the mesh of a surrounding jax.shard_map, or "
-        "None, got 'sequence'; outside of shard_map, leave it out",
+        "None, got 'sequence'; leave it out outside of shard_map, for example to "
+        "initialize a layer",
     ),
     "attention of another implementation": (
         lambda: attend(implementation="pallas"),

@@ -157,7 +157,8 @@ def check_shards(axis_name: Any) -> int:
     except (NameError, TypeError, ValueError):
         raise ValueError(
             "axis_name must be an axis of the mesh of a surrounding jax.shard_map, or "
-            f"None, got {shown(axis_name)}; outside of shard_map, leave it out"
+            f"None, got {shown(axis_name)}; leave it out outside of shard_map, for "
+            "example to initialize a layer"
         ) from None
 
 
