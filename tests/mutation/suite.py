@@ -34,6 +34,7 @@ TESTS = {
     "_inference": ("dropconnect_examples gaussian", "dropconnect_dense"),
     "_attention_blocks": ("attention_blocks attention_ring", "attention"),
     "_attention_dropout": ("attention", "attention"),
+    "_attention_fused": ("attention", "attention"),
     "_attention_logits": ("attention attention_blocks", "attention"),
     "_attention_ring": ("attention_ring", "attention"),
     "_dot_product_attention": ("attention attention_blocks", "attention"),
