@@ -257,6 +257,7 @@ DEFAULTS = {
         "key_value_seq_lengths": None,
         "local_window_size": None,
         "block_size": None,
+        "implementation": None,
         "axis_name": None,
         "qk_attn_weights_einsum": None,
         "attn_weights_value_einsum": None,
