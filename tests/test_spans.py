@@ -11,6 +11,7 @@ import pytest
 import dropjax as dj
 import dropjax.linen as djl
 import dropjax.nnx as djn
+from dropjax.functional.sequences._span_dropout import _are_smallest
 from tests.methods import array
 
 KEY = jax.random.key(2019)
@@ -124,6 +125,14 @@ def test_the_number_of_spans_has_the_mean_of_the_rate_and_a_least():
     traced = jax.jit(lambda rate: flat(rate, min_spans=12))
     assert (count(traced(jnp.float32(0))) == 0).all()
     assert (count(flat(1.0)) == 40).all()
+
+
+def test_equal_words_are_taken_in_order():
+    words = jnp.asarray([[5, 1, 5, 5, 0, 5]] * 7, jnp.uint32)
+    taken = _are_smallest(words, jnp.arange(7, dtype=jnp.int32)[:, None], 1)
+    order = np.argsort(words[0], stable=True)
+    for number, row in enumerate(taken):
+        np.testing.assert_array_equal(np.flatnonzero(row), sorted(order[:number]))
 
 
 def test_examples_too_short_for_a_span_are_left_alone():

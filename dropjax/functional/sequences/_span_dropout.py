@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float, Int, Int32, Key, Num
 
 from dropjax._checks import check_count, check_numbers, check_shape, check_span_fits
 from dropjax._masks import mask_shape_along
-from dropjax._random import random_uniform, random_words
+from dropjax._random import Word, random_uniform, random_words
 from dropjax._types import KeyLike, RateLike, SpanFill
 from dropjax.functional.sequences._spans import (
     Spans,
@@ -177,9 +177,7 @@ class _Equal(Spans):
         # Starts that are too late come last, whatever their words.
         words = random_words(of_starts, own, stored=True) >> np.uint32(1)
         words = jnp.where(starts + self.length <= steps, words, np.uint32(2**31))
-        rank = jnp.argsort(jnp.argsort(words, self.time), self.time)
-        started = (rank.astype(jnp.int32) < number).astype(jnp.int32)
-        passed = jnp.cumsum(started, self.time, dtype=jnp.int32)
+        passed = _running(_are_smallest(words, number, self.time), self.time)
         shift = [(0, 0, 0)] * len(shape)
         shift[self.time] = (self.length, -self.length, 0)
         return passed == lax.pad(passed, np.int32(0), shift)
@@ -198,3 +196,22 @@ class _Equal(Spans):
         number = whole.astype(jnp.int32) + more.astype(jnp.int32)
         number = jnp.where(keep < 1, jnp.maximum(number, jnp.int32(self.least)), 0)
         return jnp.minimum(number, steps // jnp.int32(self.length))
+
+
+def _are_smallest(
+    words: Word, number: Int32[Array, "..."], axis: int
+) -> Bool[Array, "..."]:
+    """Where the `number` smallest words are; among equal ones, the first.
+
+    One sort of the words takes a fraction of the time of sorting indices by them.
+    """
+    last = jnp.maximum(number - 1, 0)
+    limit = jnp.take_along_axis(jnp.sort(words, axis), last, axis)
+    below, equal = words < limit, words == limit
+    room = number - below.sum(axis, keepdims=True, dtype=jnp.int32)
+    return below | (equal & (_running(equal, axis) <= room))
+
+
+def _running(flags: Bool[Array, "..."], axis: int) -> Int32[Array, "..."]:
+    """How many flags are set up to each position."""
+    return jnp.cumsum(flags.astype(jnp.int32), axis, dtype=jnp.int32)
