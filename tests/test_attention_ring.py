@@ -11,6 +11,7 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import dropjax as dj
+from tests.test_attention_blocks import cases
 
 BATCH, LENGTH, HEADS, KV_HEADS, DEPTH = 2, 48, 4, 2, 8
 SEQUENCE = P(None, "s")
@@ -89,16 +90,18 @@ WAYS = {
     "rates of queries": {"dropout_rate": jnp.linspace(0, 0.9, LENGTH)[:, None]},
     "scale": {"scale": 0.1, "block_size": 5},
 }
+QUICK = ["behind", "causal mask", "almost nothing", "lengths", "rates of queries"]
+QUICK += ["scale"]
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", cases(WAYS, *QUICK))
 def test_it_is_the_attention_of_one_device(way):
     options = {**DROP, **WAYS[way]}
     one = functools.partial(dj.dot_product_attention, **options)
     assert_same(ring(4, **options), one, inputs())
 
 
-@pytest.mark.parametrize("shards", [1, 2, 3, 8])
+@pytest.mark.parametrize("shards", cases([1, 2, 3, 8], 1, 3))
 def test_any_number_of_shards_and_both_generators(shards):
     impl = dj.fast_prng if shards % 2 else "threefry2x32"
     options = {"dropout_rng": jax.random.key(3, impl=impl), "dropout_rate": 0.3}
@@ -128,13 +131,15 @@ def test_the_gradient_of_a_bias():
 def test_half_precision_sums_in_float32():
     one = functools.partial(dj.dot_product_attention, **DROP)
     x = [each.astype(jnp.bfloat16) for each in inputs()]
-    wide = value_and_pullback(one, [each.astype(jnp.float32) for each in x])
-    found = value_and_pullback(ring(4, **DROP), x)
+    wide = [each.astype(jnp.float32) for each in x]
+    wide = jax.jit(functools.partial(value_and_pullback, one))(wide)
+    found = jax.jit(functools.partial(value_and_pullback, ring(4, **DROP)))(x)
     for narrow, each in zip(*map(jax.tree.leaves, (found, wide)), strict=True):
         assert narrow.dtype == jnp.bfloat16
         np.testing.assert_allclose(np.float32(narrow), each, atol=0.02 * each.max())
 
 
+@pytest.mark.slow
 def test_forward_mode_and_second_derivatives():
     x, options = inputs(), {**DROP, "is_causal": True}
     one = functools.partial(dj.dot_product_attention, **options)
@@ -192,6 +197,7 @@ def test_only_collective_permutes(gradient):
     assert "collective-permute" in text
 
 
+@pytest.mark.slow
 def test_memory_is_linear_in_the_shard():
     """Eight times the sequence on eight times the devices: the same memory on each."""
     alone, together = (
