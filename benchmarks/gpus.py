@@ -96,6 +96,8 @@ def missed_by(name: str, rows: Rows) -> list[str]:
     kind = METHODS[case.what].kind
     if plain is None or kind == bars.OTHER:
         return []
+    if kind == bars.BLOCKS:
+        return list(bars.of_blocks(row, plain))
     return list(bars.of_method(kind, row, plain))
 
 

@@ -26,6 +26,7 @@ from sidebyside import training
 
 # isort: split
 import jax
+from hlo import Instruction, Module, size_of
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -86,34 +87,24 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parse(text: str) -> Iterator[tuple[str, Loop]]:
     """The named instructions of a compiled program that take time."""
-    bodies: dict[str, list[str]] = {}
-    body: list[str] = []
-    for line in text.splitlines():
-        if line and not line[0].isspace():
-            body = bodies.setdefault(line.removeprefix("ENTRY ").split()[0], [])
-        body.append(line)
-    for line in text.splitlines():
-        found = re.search(r"%([\w.-]+) = (\S+) (fusion|dot|convolution)\(", line)
-        if found is None:
+    module = Module(text)
+    for it in module:
+        if it.opcode not in ("fusion", "dot", "convolution"):
             continue
-        name, shape, operation = found.groups()
-        called = re.search(r"calls=(%[\w.-]+)", line)
-        inner = bodies.get(called[1], []) if called else []
-        if operation != "fusion" or "kind=kCustom" in line:
+        if it.opcode != "fusion" or "kind=kCustom" in it.attributes:
             kind = "product"
         else:
-            kind = "mask" if any(map(_draws, inner)) else "loop"
-        parts = re.search(r'outer_dimension_partitions":\[([^]]*)]', line)
+            kind = "mask" if any(map(_draws, module.called(it.name))) else "loop"
+        parts = re.search(r'outer_dimension_partitions":\[([^]]*)]', it.attributes)
         threads = math.prod(map(int, re.findall(r"\d+", parts[1] if parts else "")))
-        yield name, Loop(kind, shape, threads)
+        yield it.name, Loop(kind, it.shape, threads)
 
 
-def _draws(line: str) -> bool:
-    """Whether the line shifts the random words of an array."""
-    shift = re.search(r"= u32\[([\d,]+)\]\S* shift-right-logical\(", line)
-    if shift is None or DRAWS not in line:
-        return False
-    return math.prod(map(int, shift[1].split(","))) >= LEAST_WORDS
+def _draws(instruction: Instruction) -> bool:
+    """Whether it shifts the random words of an array."""
+    shifts = instruction.opcode == "shift-right-logical"
+    large = size_of(instruction.shape) >= 4 * LEAST_WORDS
+    return shifts and large and DRAWS in instruction.attributes
 
 
 def profile(run: Callable[[], Any], steps: int, name: str) -> collections.Counter[str]:

@@ -1,5 +1,6 @@
 """What a GPU would run: JAX's plugin for CUDA needs no GPU to compile for one."""
 
+import functools
 import importlib
 import importlib.util
 from pathlib import Path
@@ -70,6 +71,71 @@ def test_a_deep_net_keeps_no_masks(gpus, form):
 def test_masks_per_example_are_a_handful_of_launches(gpus, passes):
     name = "dropconnect_dense, rate=0.5, mask_per='example'"
     assert not missed(gpus, compiled(gpus, name, passes))
+
+
+# Attention in blocks, both ways, in bfloat16.
+
+
+BLOCKS = 16
+# Once a block has many mask values, XLA computes what its rows and its columns add to
+# an index in launches of their own, forward and back.
+INDICES = {None: 0, "threefry": 12, "fast": 6}
+
+
+def report_of_attention(batch, heads, generator, causal=False):
+    """With dropout unless there is no generator; called in a process of its own."""
+    from onpaper.gpu.compiler import compile_for
+
+    impl = GENERATORS[generator or "fast"]
+    key = jax.eval_shape(lambda: jax.random.key(0, impl=impl))
+    x = jax.ShapeDtypeStruct((batch, 2048, heads, 64), jnp.bfloat16)
+    options = {"dropout_rate": 0.1, "deterministic": generator is None}
+
+    def both(key, cotangent, *arrays):
+        attend = functools.partial(
+            dj.dot_product_attention, dropout_rng=key, is_causal=causal, **options
+        )
+        y, back = jax.vjp(attend, *arrays)
+        return y, back(cotangent)
+
+    return compile_for("H100", both, key, *(x,) * 4)
+
+
+@pytest.fixture(scope="module")
+def attention(apart):
+    return functools.cache(functools.partial(apart, report_of_attention))
+
+
+@pytest.mark.parametrize("generator", INDICES)
+def test_launches_of_attention_do_not_grow_with_batch_and_heads(attention, generator):
+    few, many, more = (
+        attention(*sizes, generator)["launches"]
+        for sizes in ((1, 8), (8, 16), (32, 16))
+    )
+    assert few <= many == more <= few + BLOCKS * INDICES[generator]
+
+
+@pytest.mark.parametrize("generator", GENERATORS)
+def test_attention_stores_no_mask_and_multiplies_on_tensor_cores(attention, generator):
+    report = attention(8, 16, generator)
+    assert report["stored"] == []
+    assert report["products"] == ["library bf16 bf16"]
+
+
+def test_causal_attention_stores_no_more_than_which_keys_of_a_block_are_seen(attention):
+    from hlo import size_of
+
+    report = attention(8, 16, "fast", causal=True)
+    assert report["products"] == ["library bf16 bf16"]
+    for shape in report["stored"]:
+        assert shape.startswith("pred")
+        assert size_of(shape) <= size_of("pred[8,16,512,512]")
+
+
+def test_the_mask_that_flaxs_attention_stores_is_seen(gpus):
+    name = "dot_product_attention, 8x2048x16x64"
+    (row,) = compiled(gpus, name, "forward+backward", gpus.FLAX, "fast").values()
+    assert "pred[8,16,2048,2048]" in row["stored"]
 
 
 def test_every_method_is_compiled(gpus):

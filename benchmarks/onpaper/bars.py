@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-OWN, SHARED, OTHER = "a coin an element", "shared coins", "other"
+OWN, SHARED, BLOCKS, OTHER = "a coin an element", "shared coins", "blocks", "other"
 
 # Scratch memory, in bytes; where coins are shared and stored, for each element too.
 SCRATCH = 2**16
@@ -15,6 +15,10 @@ STARTS = 2
 # Of DropConnect per example at a rate of 0.5 and 128 x 800 x 800, at which no word is
 # drawn twice: launches forward and both ways, and scratch memory.
 EXAMPLES = (6, 14, 12.5 * 2**20)
+# Launches of attention in blocks, as a multiple of those without dropout. XLA computes
+# what the rows and the columns of a block add to an index in launches of their own,
+# once a block has many mask values.
+BLOCK_LAUNCHES = 1.6
 
 Row = Mapping[str, Any]
 
@@ -36,6 +40,17 @@ def of_method(kind: str, row: Row, plain: Row) -> Iterator[str]:
     yield from _above("bytes of scratch memory", row["scratch"], scratch)
     if kind == OWN and row["stored"]:
         yield f"stores {', '.join(row['stored'])}"
+
+
+def of_blocks(row: Row, plain: Row) -> Iterator[str]:
+    """Where attention in blocks stores masks, or does not multiply on tensor cores."""
+    most = BLOCK_LAUNCHES * plain["launches"]
+    yield from _above("launches", row["launches"], most)
+    if row["stored"]:
+        yield f"stores {', '.join(row['stored'])}"
+    loops = [product for product in row["products"] if product.startswith("loop")]
+    if loops:
+        yield f"multiplies in {', '.join(loops)}"
 
 
 def of_step(row: Row, plain: Row, flax: Row) -> Iterator[str]:

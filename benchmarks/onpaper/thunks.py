@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from onpaper.hlo import Module
+from hlo import Module
 
 _LINE = re.compile(r"(\s*)(\d+): k(\w+) +\[.*?\] *(\S*)(.*)$")
 _GRID = re.compile(r"grid: \[(\d+), (\d+), (\d+)\] threads: \[(\d+), (\d+), (\d+)\]")

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from sidebyside import attention_rows, memory, method_rows, subset_rows, weight_rows
 from sidebyside import contenders as who
-from sidebyside import memory, method_rows, subset_rows, weight_rows
 from sidebyside.timing import Result
 
 SCRATCH_BYTES = 1024
@@ -66,6 +66,19 @@ _LEFT_OUT = {
     (subset_rows.TOKENS, 0.4): (0.60, 0.55),
 }
 _DENSE_LAYERS = 3
+# Attention by blocks: the largest shares of the time of Flax's without dropout, and
+# with a fast key of our own without dropout; the most scratch memory in MiB; and the
+# time to compile, as a multiple of that of one piece.
+_ATTENTION = {who.OURS: 0.75, who.OURS_FAST: 0.5}
+_ATTENTION_DRAWS = 1.1
+_ATTENTION_MIB = {2048: 64, 8192: 256, 32768: 1024}
+_ATTENTION_COMPILED = 2
+# Shorter sequences are computed in one piece, and should not be slower for that.
+_ATTENTION_LONG = 1024
+_PIECES = {
+    who.OURS: attention_rows.PIECE,
+    who.OURS_FAST: attention_rows.PIECE_FAST,
+}
 _PAIRS = {
     "compile": ((who.OURS, who.FLAX), (who.OURS_FAST, who.FLAX)),
     "eager call": (
@@ -93,6 +106,8 @@ def verdicts(results: Sequence[Result], backend: str) -> list[Verdict]:
         *_masks_per_example(results),
         *_without_masks(results),
         *_left_out(results),
+        *_attention(results),
+        *_attention_compiled(results),
         *_no_slower(results),
         *_beside_peers(results),
     ]
@@ -248,6 +263,43 @@ def _left_out(results: Sequence[Result]) -> Iterator[Verdict]:
             yield Verdict(f"{row.name}, {name}", wanted, measured, met)
 
 
+def _attention(results: Sequence[Result]) -> Iterator[Verdict]:
+    for row in _group(results, attention_rows.TIMED):
+        if row.settings["shape"][1] < _ATTENTION_LONG:
+            for name, peer in _PIECES.items():
+                yield _beside(row, name, peer, f"not above {peer}")
+            continue
+        for name, most in _ATTENTION.items():
+            share = row.contenders[name]["times_floor"]
+            wanted = f"at most {most} of the time of {attention_rows.FLAX_NONE}"
+            yield Verdict(f"{row.name}, {name}", wanted, f"{share:.2f}", share <= most)
+        names = (who.OURS_FAST, attention_rows.OURS_NONE)
+        fast, plain = _facts([row], names, "median_s")
+        yield Verdict(
+            f"{row.name}, {who.OURS_FAST}",
+            f"at most {_ATTENTION_DRAWS} of the time of {attention_rows.OURS_NONE}",
+            f"{fast / plain:.2f}",
+            fast <= _ATTENTION_DRAWS * plain,
+        )
+
+
+def _attention_compiled(results: Sequence[Result]) -> Iterator[Verdict]:
+    for row in _group(results, attention_rows.COMPILED):
+        limit = _ATTENTION_MIB.get(row.settings["shape"][1])
+        for name, peer in _PIECES.items() if limit else ():
+            own, piece = row.contenders[name], row.contenders[peer]
+            mib = own["scratch_bytes"] / 2**20
+            wanted = f"at most {limit} MiB of scratch"
+            yield Verdict(f"{row.name}, {name}", wanted, f"{mib:.0f} MiB", mib <= limit)
+            times = own["median_s"] / piece["median_s"]
+            yield Verdict(
+                f"{row.name}, {name}",
+                f"compiled in at most {_ATTENTION_COMPILED}x the time of {peer}",
+                f"{times:.2f}x",
+                times <= _ATTENTION_COMPILED,
+            )
+
+
 def _no_slower(results: Sequence[Result]) -> Iterator[Verdict]:
     for group, pairs in _PAIRS.items():
         for row in _group(results, group):
@@ -262,20 +314,23 @@ def _beside_peers(results: Sequence[Result]) -> Iterator[Verdict]:
     for row in _group(results, method_rows.GROUP):
         work = {who.FLOOR, who.NONE, who.OURS, who.OURS_FAST}
         peers = {name: row.contenders[name] for name in row.contenders.keys() - work}
-        fastest = min(peers, key=lambda name: peers[name]["median_s"])
-        peer = peers[fastest]
+        peer = min(peers, key=lambda name: peers[name]["median_s"])
         for name in (who.OURS, who.OURS_FAST):
-            own = row.contenders[name]
-            met = own["median_s"] <= peer["median_s"]
-            # Quartiles that overlap cannot be told apart.
-            unclear = not met and own["q1_s"] <= peer["q3_s"]
-            measured = f"{_time(own['median_s'])} against {_time(peer['median_s'])}"
-            yield Verdict(
-                f"{row.name}, {name}",
-                f"not above its fastest peer, {fastest}",
-                f"{measured}, too noisy to tell" if unclear else measured,
-                None if unclear else met,
-            )
+            yield _beside(row, name, peer, f"not above its fastest peer, {peer}")
+
+
+def _beside(row: Result, name: str, peer: str, wanted: str) -> Verdict:
+    """Whether a contender is as fast as another, if their quartiles do not overlap."""
+    own, other = row.contenders[name], row.contenders[peer]
+    met = own["median_s"] <= other["median_s"]
+    unclear = not met and own["q1_s"] <= other["q3_s"]
+    measured = f"{_time(own['median_s'])} against {_time(other['median_s'])}"
+    return Verdict(
+        f"{row.name}, {name}",
+        wanted,
+        f"{measured}, too noisy to tell" if unclear else measured,
+        None if unclear else met,
+    )
 
 
 def _group(results: Sequence[Result], group: str) -> list[Result]:

@@ -2,7 +2,11 @@
 
 import functools
 import importlib.util
+import itertools
+import json
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 import flax.linen as nn
@@ -162,6 +166,23 @@ def torch_call(
         return y, gradients
 
     return Call(run, facts)
+
+
+def torch_scratch(run: Callable[[], Any]) -> int:
+    """The most bytes allocated at a time during a call, less those of its results."""
+    import torch
+
+    options = {"activities": [torch.profiler.ProfilerActivity.CPU]}
+    with torch.profiler.profile(profile_memory=True, **options) as profiled:
+        results = run()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "trace.json")
+        profiled.export_chrome_trace(str(path))
+        events = json.loads(path.read_text())["traceEvents"]
+    changes = [event for event in events if event["name"] == "[memory]"]
+    changes.sort(key=lambda event: event["ts"])
+    held = itertools.accumulate(event["args"]["Bytes"] for event in changes)
+    return max(held, default=0) - sum(x.nbytes for x in jax.tree.leaves(results))
 
 
 def torch_device() -> str:

@@ -56,7 +56,6 @@ class Shapes(NamedTuple):
     maps: Shape = (16, 56, 56, 256)
     sequences: Shape = (64, 512, 256)
     heads: Shape = (8, 512, 8, 64)
-    long: tuple[Shape, ...] = ((1, 1024, 8, 64), (1, 4096, 8, 64))
     images: Shape = (64, 224, 224, 3)
     tokens: Shape = (64, 197, 768)
     steps: Shape = (32, 64, 256)
@@ -82,9 +81,6 @@ def _methods(shapes: Shapes) -> Iterator[Method]:
     for shared in (True, False):
         words = ", shared by heads and examples" if shared else ""
         yield _of_attention(f"attention dropout{words}", shapes.heads, shared)
-    for shape in shapes.long:
-        name = f"attention dropout of {shape[1]:,} tokens"
-        yield _of_attention(name, shape, shared=False)
     yield _attention_layer(shapes.queries)
     yield _random_erasing(shapes.images)
     yield _patch_dropout(shapes.tokens)

@@ -124,7 +124,8 @@ def _markdown(content: Mapping[str, Any], results: Sequence[Result]) -> Iterator
     yield (
         f"{_source(content)}; {host['memory_gib']} GiB of memory. Medians of turns "
         "taken in one process, quartiles in brackets. The floor is a jitted `x * c` "
-        "of the same array; in a training step it is the net without dropout. "
+        "of the same array; for training steps and attention it is the same without "
+        "dropout. "
         "Where memory is reused, results take the memory of the call before, instead "
         "of fresh pages that the system clears first."
     )

@@ -7,8 +7,15 @@ from collections.abc import Iterator
 import jax
 import jax.numpy as jnp
 
+from sidebyside import (
+    attention_rows,
+    memory,
+    method_rows,
+    subset_rows,
+    training,
+    weight_rows,
+)
 from sidebyside import contenders as who
-from sidebyside import memory, method_rows, subset_rows, training, weight_rows
 from sidebyside.contenders import RATE, Contender
 from sidebyside.net_rows import SITES, Nets, compile_row, rows_of
 from sidebyside.timing import Call, Row, both_ways, input_sets, jitted
@@ -39,6 +46,7 @@ def all_rows(*, quick: bool) -> list[Row]:
         compile_row(*((6, 2) if quick else (SITES, None))),
         eager_row(),
         *(() if quick else method_rows.rows_of()),
+        *(() if quick else attention_rows.rows_of()),
     ]
     # Last: what has been kept once is handed out again, whatever is chosen later.
     return sorted(rows, key=lambda row: row.settings.get("memory") == memory.REUSED)

@@ -26,6 +26,7 @@ CHOSEN = (
     f"dropconnect per example {weight_rows.QUICK} *",
     "dropconnect without masks *",
     "attention dropout *",
+    "attention of * tokens",
     "trace and compile *",
     "an eager call*",
 )

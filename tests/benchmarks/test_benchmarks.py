@@ -30,6 +30,7 @@ def _as_the_program_is_run(monkeypatch):
 def tiny(monkeypatch):
     """The rows that are small whatever the grid: one array, one net, one call."""
     from sidebyside import (
+        attention_rows,
         contenders,
         net_rows,
         rows,
@@ -40,11 +41,14 @@ def tiny(monkeypatch):
 
     monkeypatch.setattr(contenders, "absent", lambda: list(contenders.PEERS))
     monkeypatch.setattr(net_rows, "growth", lambda *net: 1.0)
+    size = attention_rows.Size(2, 8)
     _, scanned = net_rows.rows_of({"mlp": (training.mlp(8, 4), 2)})
     return [
         rows.array_row("dropout", (16, 32), "float32", 0.1, backward=True),
         scanned,
         rows.eager_row(),
+        attention_rows.timed_row(size, attention_rows.MASK),
+        attention_rows.compiled_row(size, attention_rows.CAUSAL),
         subset_rows.subset_row(8, 2, 5, 10, 0.4),
         subset_rows.units_row(8, 32, 10, 4, 0.5),
         weight_rows.examples_row(128, 8, 0.5, "forward"),
@@ -127,6 +131,57 @@ def test_a_method_that_is_slower_than_its_fastest_peer_is_told():
     assert (own.met, own.measured) == (False, "1.50 s against 1.00 s")
     assert fast.met is None
     assert fast.measured.endswith(", too noisy to tell")
+
+
+@pytest.mark.slow
+def test_attention_is_measured_beside_every_peer_installed():
+    from sidebyside import attention_rows, contenders
+
+    size = attention_rows.Size(2, 32)
+    timed, compiled = (
+        row.build()
+        for row in (attention_rows.timed_row(size), attention_rows.compiled_row(size))
+    )
+    peers = {"equinox", "keras", "torch"} - set(contenders.absent())
+    assert peers <= set(timed)
+    assert peers - {"torch"} <= set(compiled)
+    for name, call in compiled.items():
+        call.run()
+        assert call.facts == timed[name].facts
+    if "torch" in timed:
+        assert timed["torch"].facts["scratch_bytes"] >= 2 * 8 * 32 * 32 * 4
+
+
+def test_attention_has_bars_for_time_scratch_memory_and_compilation():
+    from sidebyside import attention_rows, bars, contenders, timing
+
+    def verdicts(group, length, entries):
+        settings = {"shape": [1, length, 8, 64]}
+        found = timing.Result("a", group, settings, entries, contenders.FLAX)
+        return [(it.wanted, it.met) for it in bars.verdicts([found], "cpu")]
+
+    own = (contenders.OURS, contenders.OURS_FAST)
+    none, flax = attention_rows.OURS_NONE, attention_rows.FLAX_NONE
+    pieces = (attention_rows.PIECE, attention_rows.PIECE_FAST)
+    times = {"median_s": 1.0, "q1_s": 0.9, "q3_s": 1.1, "times_floor": 0.6}
+    entries = dict.fromkeys((*own, *pieces, none), times)
+    assert verdicts(attention_rows.TIMED, 1024, entries) == [
+        (f"at most 0.75 of the time of {flax}", True),
+        (f"at most 0.5 of the time of {flax}", False),
+        (f"at most 1.1 of the time of {none}", True),
+    ]
+    slow = {**times, "median_s": 2.0, "q1_s": 1.9}
+    assert verdicts(attention_rows.TIMED, 64, {**entries, own[0]: slow}) == [
+        (f"not above {pieces[0]}", False),
+        (f"not above {pieces[1]}", True),
+    ]
+    large = {**slow, "scratch_bytes": 65 * 2**20}
+    entries = {**dict.fromkeys(own, large), **dict.fromkeys(pieces, times)}
+    memory, compilation = (
+        verdicts(attention_rows.COMPILED, 2048, entries)[n] for n in (0, 1)
+    )
+    assert memory == ("at most 64 MiB of scratch", False)
+    assert compilation == (f"compiled in at most 2x the time of {pieces[0]}", True)
 
 
 def test_branches_left_out_have_bars_for_time_and_flops():

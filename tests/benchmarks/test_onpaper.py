@@ -94,7 +94,7 @@ def _programs(monkeypatch):
 
 
 def test_traffic_of_a_slice_is_the_slices():
-    from onpaper.hlo import Module, size_of
+    from hlo import Module, size_of
 
     module = Module(HLO)
     assert size_of("(f32[2,3]{1,0}, bf16[4], pred[], s4[8])") == 24 + 8 + 1 + 4
@@ -106,10 +106,17 @@ def test_traffic_of_a_slice_is_the_slices():
     assert module.results("put_fusion") == ["pred[8,512]"]
     assert (module.trips("while.5"), module.trips("square")) == (8, 1)
     assert "nothing" not in module
+    assert [it.name for it in module.called("put_fusion")][-1] == "put"
+    assert module.called("square") == []
+    assert [it.shape for it in module.operands("gemm.1")] == [
+        "f32[4,4]{1,0}",
+        "bf16[4,4]{1,0}",
+    ]
+    assert {"square", "flat"} <= {it.name for it in module}
 
 
 def test_launches_in_a_loop_count_with_its_rounds():
-    from onpaper.hlo import Module
+    from hlo import Module
     from onpaper.thunks import launches
 
     found = list(launches(SEQUENCE, METADATA, Module(HLO)))

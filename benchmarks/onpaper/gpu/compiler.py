@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import jax
+from hlo import Instruction, Module, size_of
 from jax.experimental import topologies
 from jax.sharding import SingleDeviceSharding
 
 from onpaper import sass
 from onpaper.gpu.devices import DEVICES, Device, limits, target_config
-from onpaper.hlo import Module, size_of
 from onpaper.thunks import Launch, launches
 
 Report: TypeAlias = dict[str, Any]
@@ -44,7 +44,8 @@ def compile_for(device: str, function: Callable[..., Any], *arguments: Any) -> R
       How many launches there are; the bytes of scratch memory, and those that all
       launches read and write; the least time in microseconds, by what binds each
       launch; instructions of all threads; whether a kernel loops, so that this is too
-      few; and the masks and words, as shapes, that are stored in memory.
+      few; the masks and words, as shapes, that are stored in memory; and the kinds of
+      matrix products, as "library" or "loop", and the dtypes of the operands.
     """
     found = DEVICES[device]
     lowered = jax.jit(function).lower(*_placed(found, arguments))
@@ -77,6 +78,7 @@ def _read(compiled: jax.stages.Compiled, device: Device, folder: Path) -> Report
         "scratch": memory.temp_size_in_bytes,
         **_sums(found, codes, module, device),
         "stored": sorted({it for launch in found for it in _masks(launch, module)}),
+        "products": sorted({_product(it, module) for it in module if _multiplies(it)}),
     }
 
 
@@ -112,6 +114,18 @@ def _masks(launch: Launch, module: Module) -> Iterator[str]:
         for shape in module.results(launch.instruction):
             if shape.startswith(("u32[", "pred[")) and size_of(shape) >= _ARRAY:
                 yield shape
+
+
+def _multiplies(instruction: Instruction) -> bool:
+    library = 'custom_call_target="__cu' in instruction.attributes
+    return library or instruction.opcode in ("dot", "convolution")
+
+
+def _product(instruction: Instruction, module: Module) -> str:
+    """Who computes a product, and the dtypes of its first two operands."""
+    where = "library" if instruction.opcode == "custom-call" else "loop"
+    operands = module.operands(instruction.name)[:2]
+    return " ".join([where, *(it.shape.partition("[")[0] for it in operands)])
 
 
 def _text(folder: Path, kind: str) -> str:

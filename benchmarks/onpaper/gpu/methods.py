@@ -11,9 +11,10 @@ import jax.numpy as jnp
 import dropjax as dj
 import dropjax.linen as djl
 import dropjax.nnx as djn
-from onpaper.bars import OTHER, OWN, SHARED
+from onpaper.bars import BLOCKS, OTHER, OWN, SHARED
 
 RATE = 0.1
+LEFT_OUT = 0.5
 
 Drop: TypeAlias = Callable[..., Any]
 Shape: TypeAlias = tuple[int, ...]
@@ -128,24 +129,92 @@ def _others() -> Iterator[Method]:
         plain=lambda x: x[:, ::2] * 1.125,
     )
     yield from _attention()
+    yield from _subsets()
 
 
 def _attention() -> Iterator[Method]:
-    def attend(function: Drop, key: Any, *arrays: jax.Array) -> Any:
-        options = {"dropout_rng": key, "dropout_rate": RATE}
-        return function(*arrays, broadcast_dropout=False, **options)
+    dense = (4, 1024, 16, 64)
+    yield _attend("", dense)._replace(dtypes=("float32", "bfloat16"))
+    for batch, heads in ((1, 8), (8, 16)):
+        name, shape = f", {batch}x2048x{heads}x64", (batch, 2048, heads, 64)
+        for causal in (False, True):
+            yield _attend(name + ", is_causal" * causal, shape, causal=causal)
+        yield _attend(f"{name}, deterministic", shape, deterministic=True)
 
-    def flax(q: jax.Array, k: jax.Array, v: jax.Array, **options: Any) -> Any:
-        return nn.dot_product_attention(q, k, v, deterministic=False, **options)
 
+def _attend(
+    name: str, shape: Shape, *, causal: bool = False, deterministic: bool = False
+) -> Method:
+    """Attention in blocks, with Flax's, which has the whole weights."""
+    options = {"dropout_rate": RATE, "deterministic": deterministic}
+
+    def ours(key: Any, *arrays: jax.Array) -> Any:
+        return dj.dot_product_attention(
+            *arrays, is_causal=causal, dropout_rng=key, **options
+        )
+
+    def flax(key: Any, *arrays: jax.Array) -> Any:
+        mask = None
+        if causal:
+            mask = nn.make_causal_mask(jnp.ones((1, shape[1])), dtype=bool)
+        return nn.dot_product_attention(
+            *arrays, mask=mask, dropout_rng=key, broadcast_dropout=False, **options
+        )
+
+    return Method(
+        f"dot_product_attention{name}",
+        BLOCKS,
+        (shape,) * 3,
+        {"function": ours},
+        flax,
+        functools.partial(dj.dot_product_attention, is_causal=causal),
+        ("bfloat16",),
+        generators=("fast",) if causal or deterministic else ("threefry", "fast"),
+    )
+
+
+def _subsets() -> Iterator[Method]:
+    """Parts that are left out; Flax's dropout computes all of the same work."""
+
+    def mlp(x: jax.Array, up: jax.Array, down: jax.Array) -> jax.Array:
+        return jax.nn.gelu(x @ up) @ down
+
+    kernels = (768, 3072), (3072, 768)
+
+    def subset(axis: int, key: jax.Array, x: jax.Array, *kernels: jax.Array) -> Any:
+        branch = functools.partial(dj.subset_branch, axis=axis)
+        return branch(key, x, lambda x: mlp(x, *kernels), LEFT_OUT)
+
+    def masked(shared: Shape, key: jax.Array, *arrays: jax.Array) -> Any:
+        return flax_dropout(key, mlp(*arrays), shared, LEFT_OUT)
+
+    for axis, of, shared in ((0, "examples", (1, 2)), (1, "tokens", (2,))):
+        yield Method(
+            f"subset_branch, {of}, rate={LEFT_OUT}",
+            OTHER,
+            ((16, 1024, 768), *kernels),
+            {"function": functools.partial(subset, axis)},
+            functools.partial(masked, shared),
+            mlp,
+            ("bfloat16",),
+            generators=("fast",),
+        )
+
+    def dropped(key: jax.Array, x: jax.Array, up: jax.Array, down: jax.Array) -> Any:
+        return flax_dropout(key, jax.nn.gelu(x @ up), rate=LEFT_OUT) @ down
+
+    thinned = functools.partial(
+        dj.structured_dropout_mlp, rate=LEFT_OUT, block_size=128
+    )
     yield Method(
-        "dot_product_attention",
+        f"structured_dropout_mlp, rate={LEFT_OUT}",
         OTHER,
-        ((4, 1024, 16, 64),) * 3,
-        {"function": functools.partial(attend, dj.dot_product_attention)},
-        functools.partial(attend, flax),
-        dj.dot_product_attention,
-        ("float32", "bfloat16"),
+        ((16384, 768), *kernels),
+        {"function": thinned},
+        dropped,
+        mlp,
+        ("bfloat16",),
+        generators=("fast",),
     )
 
 
@@ -234,7 +303,9 @@ def _flax(*shared: int) -> Drop:
     return functools.partial(flax_dropout, shared=shared)
 
 
-def flax_dropout(key: jax.Array, x: jax.Array, shared: Sequence[int] = ()) -> Any:
+def flax_dropout(
+    key: jax.Array, x: jax.Array, shared: Sequence[int] = (), rate: float = RATE
+) -> Any:
     """Flax's own layer, as a function."""
-    layer = nn.Dropout(RATE, broadcast_dims=tuple(shared), deterministic=False)
+    layer = nn.Dropout(rate, broadcast_dims=tuple(shared), deterministic=False)
     return layer.apply({}, x, rngs={"dropout": key})

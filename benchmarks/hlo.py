@@ -1,4 +1,4 @@
-"""The memory that instructions of optimized HLO read and write, from its text."""
+"""The instructions of optimized HLO, and the memory they use, from its text."""
 
 import math
 import re
@@ -45,6 +45,10 @@ class Module:
                 body[found.name] = found
                 self._home[found.name] = body
 
+    def __iter__(self) -> Iterator[Instruction]:
+        for body in self._computations.values():
+            yield from body.values()
+
     def __contains__(self, name: object) -> bool:
         return name in self._home
 
@@ -55,6 +59,16 @@ class Module:
         """How often a loop runs; once, where the compiler does not know."""
         found = re.search(r'"known_trip_count":\{"n":"(\d+)"\}', self[name].attributes)
         return int(found[1]) if found else 1
+
+    def called(self, name: str) -> list[Instruction]:
+        """The instructions of a fusion."""
+        found = re.search(r"calls=%?([\w.-]+)", self[name].attributes)
+        return list(self._computations[found[1]].values()) if found else []
+
+    def operands(self, name: str) -> list[Instruction]:
+        """The instructions whose results an instruction takes."""
+        body = self._home[name]
+        return [body[operand] for operand in self[name].operands if operand in body]
 
     def results(self, name: str) -> list[str]:
         """The shapes that an instruction writes.
@@ -67,18 +81,15 @@ class Module:
 
     def traffic(self, name: str) -> tuple[float, float]:
         """Bytes that an instruction reads and writes; of a slice, the slice's alone."""
-        own, body = self[name], self._home[name]
-        operands = [operand for operand in own.operands if operand in body]
-        read = [size_of(body[operand].shape) for operand in operands]
+        operands = self.operands(name)
+        read = [size_of(operand.shape) for operand in operands]
         written = sum(map(size_of, self.results(name)))
-        called = re.search(r"calls=%?([\w.-]+)", own.attributes)
-        if own.opcode == "fusion" and called:
-            inner = list(self._computations[called[1]].values())
-            for parameter in (it for it in inner if it.opcode == "parameter"):
-                place = int(parameter.operands[0])
-                read[place], less = _part(parameter, inner, read[place])
-                written -= less
-        unique = dict(zip(operands, read, strict=True))
+        inner = self.called(name) if self[name].opcode == "fusion" else []
+        for parameter in (it for it in inner if it.opcode == "parameter"):
+            place = int(parameter.operands[0])
+            read[place], less = _part(parameter, inner, read[place])
+            written -= less
+        unique = {it.name: size for it, size in zip(operands, read, strict=True)}
         return sum(unique.values()), max(written, 0)
 
 
