@@ -114,6 +114,18 @@ def test_masks(answer):
         assert bits(mask) == answer["keep"]
 
 
+@every_generator
+def test_the_threshold_of_keep_mask_is_in_the_contract(generator):
+    """To the last of 2^23 levels, of which digests of small masks see the highest."""
+    key = jax.random.key(2013, impl=IMPLS[generator])
+    words = reference.words(generator, data_of(key), np.arange(999))
+    keep = (words >> np.uint32(9)).astype(np.float32) * np.float32(2.0**-23)
+    message = "keep_mask: contract 1 (docs/streams.md) freezes its threshold"
+    assert not dj.keep_mask(key, (999,), 1 - keep).any(), message
+    above = keep + np.float32(2.0**-23)
+    assert dj.keep_mask(key, (999,), 1 - above).all(), message
+
+
 @each("examples")
 def test_masks_per_example(answer):
     levels = mask_levels(answer["rate"])
