@@ -39,6 +39,8 @@ GIVEN = {
     "shape": IMAGE.shape,
     "rate": 0.5,
     "stddev": 0.5,
+    "amplitude": 0.5,
+    "alpha": 0.5,
     "params": PARAMS,
     "pretrained": PARAMS,
     "kernel": jnp.ones((4, 3)),
@@ -71,6 +73,8 @@ def valid(function):
         given["kernel"] = jnp.ones((2, 2, 4, 3))
     if function.__name__.startswith("word_dropout") and "x" in given:
         given["x"] = jnp.zeros((4, 6), int)
+    if function.__name__.startswith("span_dropout"):
+        given["span_length"] = 2
     if function.__name__.startswith("modality_dropout"):
         given |= {name: [given[name]] * 2 for name in ("x", "shape") if name in given}
     if function is dj.dot_product_attention:
