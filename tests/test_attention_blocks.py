@@ -226,6 +226,14 @@ def test_hidden_keys_have_no_weight_even_if_the_others_have_the_least_bias(
     np.testing.assert_allclose(y[:, 7:30], means[:, 7:30], atol=1e-5)
 
 
+def test_keys_are_searched_to_the_last():
+    """Otherwise queries that attend to the last keys only would count as blind."""
+    x, bias = inputs(300, 300, kv_heads=HEADS), jnp.full((300, 1), LEAST)
+    y = attend(FAST, *x, bias=bias, mask=jnp.arange(300) > 290, dropout_rate=0)
+    means = jnp.broadcast_to(x[2][:, 291:].mean(1, keepdims=True), y.shape)
+    np.testing.assert_allclose(y, means, atol=1e-5)
+
+
 # Which blocks are computed.
 
 
