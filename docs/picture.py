@@ -177,6 +177,18 @@ def patches() -> Panel:
     return Panel("patch_dropout", note, SENTENCE, np.asarray(x), kept, PAPER, labels)
 
 
+def masked() -> Panel:
+    """Removed tokens are replaced by the mask token of a decoder."""
+    x = jnp.asarray(table()[words()])
+    y, mask, _, restore = dj.random_masking(jax.random.key(1), x, 0.6)
+    hidden = jnp.broadcast_to(table()[UNKNOWN], (len(x) - len(y), x.shape[1]))
+    z = jnp.concatenate([y, hidden])[restore]
+    kept = np.asarray(mask)[:, None] & np.ones(x.shape, bool)
+    note = "removed, then a mask token"
+    labels = tuple(WORDS)
+    return Panel("random_masking", note, SENTENCE, np.asarray(z), kept, MARK, labels)
+
+
 def all_of_maps(
     name: str, note: str, *arguments: object, seed: int = 0, **options: object
 ) -> Panel:
@@ -402,6 +414,7 @@ def chapters() -> dict[str, list[list[Panel]]]:
                 on_heads("attention_dropout", "a mask value per element", 0, RATE),
                 on_heads("drop_head", "a mask value per head", 9, 0.4, head_axis=1),
                 states(),
+                masked(),
                 noisy(),
             ],
             [

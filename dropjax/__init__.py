@@ -67,6 +67,8 @@ from .functional.sequences import embedding_dropout as embedding_dropout
 from .functional.sequences import embedding_dropout_mask as embedding_dropout_mask
 from .functional.sequences import neftune as neftune
 from .functional.sequences import patch_dropout as patch_dropout
+from .functional.sequences import random_masking as random_masking
+from .functional.sequences import random_masking_mask as random_masking_mask
 from .functional.sequences import span_dropout as span_dropout
 from .functional.sequences import span_dropout_mask as span_dropout_mask
 from .functional.sequences import spec_augment as spec_augment
@@ -150,6 +152,8 @@ __all__ = [
     "patch_dropout",
     "random_erasing",
     "random_erasing_mask",
+    "random_masking",
+    "random_masking_mask",
     "selected",
     "shake_drop",
     "span_dropout",

@@ -43,7 +43,7 @@ LAYER_DEFAULTS |= {"batch_dims"}
 # What happens to the dropped and the kept, which a mask does not say.
 NOT_OF_THE_MASK = {"scaling", "scale_by_keep", "fill", "unknown_id", "protected"}
 NOT_OF_THE_MASK |= {"renormalize", "activation", "branch", "args"}
-NOT_OF_THE_MASK |= {"precision", "return_mask", *WEIGHTS}
+NOT_OF_THE_MASK |= {"precision", "return_mask", "ordered", *WEIGHTS}
 FORBIDDEN = {"rng", "seed", "p", "keep_prob", "training", "train"}
 # Methods whose arguments between key and options are others than (x, rate).
 ARGUMENTS = {
@@ -72,7 +72,7 @@ UNSCALED |= {dj.max_dropout, dj.patch_dropout, dj.shake_drop, dj.zoneout}
 UNSCALED |= {dj.weighted_channel_dropout, dj.targeted_dropout, dj.subset_branch}
 UNSCALED |= {dj.spec_augment, dj.span_dropout}
 UNSCALED |= {dj.structured_dropout_mlp, dj.uniform_noise, dj.neftune}
-UNSCALED |= {dj.condition_dropout, dj.modality_dropout}
+UNSCALED |= {dj.condition_dropout, dj.modality_dropout, dj.random_masking}
 # Methods whose mask is another function's, or soft.
 MASKLESS = {dj.dropconnect_dense, dj.dropconnect_conv, dj.mixout, dj.concrete_dropout}
 MASKLESS |= {dj.dropconnect_dense_general, dj.dropconnect_einsum}
@@ -267,6 +267,11 @@ DEFAULTS = {
     dj.layer_drop: {"deterministic": False},
     dj.max_dropout: {"broadcast_dims": None, "deterministic": False},
     dj.patch_dropout: {
+        "prefix_tokens": 0,
+        "ordered": True,
+        "deterministic": False,
+    },
+    dj.random_masking: {
         "prefix_tokens": 0,
         "ordered": True,
         "deterministic": False,

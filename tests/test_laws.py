@@ -210,8 +210,9 @@ def test_integers_are_kept_or_filled(method, face, dtype, key):
     y = getattr(method, face)(key, x, RATE)
     expected = jnp.where(full_mask(method, key), x, method.filling(x))
     np.testing.assert_array_equal(y, expected)
-    traced = jax.jit(method.function)(key, x, jnp.float32(RATE))
-    np.testing.assert_array_equal(traced, expected)
+    if takes_traced_rates(method):
+        traced = jax.jit(method.function)(key, x, jnp.float32(RATE))
+        np.testing.assert_array_equal(traced, expected)
 
 
 @every_method

@@ -38,6 +38,7 @@ BY_RATE = {
     "Neftune": SEQUENCES,
     "PatchDropout": SEQUENCES,
     "RandomErasing": MAPS,
+    "RandomMasking": SEQUENCES,
     "ShakeDrop": SEQUENCES,
     "SpanDropout": array((4, 15, 6)),
     "SpatialDropout1D": SEQUENCES,

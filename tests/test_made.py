@@ -237,7 +237,7 @@ def test_a_rate_may_be_traced_or_left_to_the_call(face, layer):
     if "rate" not in names(layer):
         return
     make(face, layer, rate=None)
-    static = ("PatchDropout", "StructuredDropoutMLP", "SubsetBranch")
+    static = ("PatchDropout", "StructuredDropoutMLP", "SubsetBranch", "RandomMasking")
     if layer.__name__ not in static:
         made = lambda rate: [make(face, layer, rate=rate), rate][1]  # noqa: E731
         jax.eval_shape(made, jnp.float32(0.5))

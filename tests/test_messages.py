@@ -1724,6 +1724,17 @@ GOLDEN = {
         TypeError,
         "shape must be a shape or a tree of them, got {}",
     ),
+    "a rate that decides how many tokens are masked": (
+        lambda: dj.random_masking_mask(KEY, (2, 4, 6), jnp.float32(0.5)),
+        TypeError,
+        "rate must be a Python number, because it decides how many tokens are left, "
+        "got ArrayImpl of shape (), dtype float32",
+    ),
+    "tokens to mask": (
+        lambda: dj.random_masking(KEY, jnp.ones(3), 0.5),
+        ValueError,
+        "x must have shape (*batch, tokens, features), got shape (3,)",
+    ),
     "prefix tokens": (
         lambda: dj.patch_dropout(KEY, X, 0.5, prefix_tokens=5),
         ValueError,

@@ -59,6 +59,7 @@ SHARED = {
     "spatial_dropout": (dj.spatial_dropout, MAPS),
     "feature_alpha_dropout": (dj.feature_alpha_dropout, MAPS),
     "drop_path": (dj.drop_path, MAPS),
+    "condition_dropout": (functools.partial(dj.condition_dropout, fill=1.0), MAPS),
     "drop_block": (functools.partial(dj.drop_block, per_channel=False), MAPS),
     "variational_dropout": (dj.variational_dropout, SEQUENCES),
     "random_erasing": (dj.random_erasing, MAPS),
@@ -141,6 +142,33 @@ def test_a_deep_net_keeps_no_masks(scanned, key):
         return functools.reduce(lambda x, key: step(x, key)[0], keys, x).sum()
 
     assert scratch(compiled(jax.grad(loss), x, key)) < 2.1 * x.nbytes
+
+
+@every_key
+def test_a_policy_that_keeps_products_keeps_nothing_for_a_dropout(key):
+    """As the guide has it: neither the activation nor what is left of it."""
+    layers, shape = 8, (256, 256)
+    (x,) = shaped(shape)
+
+    def memory(drop, policy):
+        def layer(key, x, kernel):
+            return drop(key, jax.nn.gelu(x @ kernel))
+
+        step = jax.checkpoint(layer, policy=policy) if policy else layer
+
+        def loss(kernels, x, key):
+            for own, kernel in zip(jax.random.split(key, layers), kernels, strict=True):
+                x = step(own, x, kernel)
+            return x.sum()
+
+        made = compiled(jax.grad(loss, (0, 1)), shaped(*[shape] * layers), x, key)
+        return scratch(made) / (layers * 256 * 256)
+
+    drop = lambda key, x: dj.dropout(key, x, 0.1)  # noqa: E731
+    dots = jax.checkpoint_policies.dots_saveable
+    assert memory(drop, None) > 7
+    assert memory(drop, dots) < 4.2
+    assert memory(drop, dots) < 1.05 * memory(lambda key, x: x, dots)
 
 
 @every_key

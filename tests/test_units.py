@@ -76,6 +76,67 @@ def test_gradients_go_to_the_patches_kept():
     np.testing.assert_array_equal(slope, jnp.broadcast_to(kept[..., None], x.shape))
 
 
+@pytest.mark.parametrize("ordered", [True, False])
+@pytest.mark.parametrize("shape", [(12, 2), (3, 12, 2), (2, 3, 12, 2)])
+def test_the_order_of_masked_tokens_is_restored(shape, ordered):
+    x = array(shape)
+    options = {"prefix_tokens": 2, "ordered": ordered}
+    y, mask, indices, restore = dj.random_masking(KEY, x, 0.7, **options)
+    again = dj.patch_dropout(KEY, x, 0.7, **options)
+    np.testing.assert_array_equal(y, again[0])
+    np.testing.assert_array_equal(indices, again[1])
+    for row, kept in zip(
+        np.reshape(mask, (-1, 12)), np.reshape(indices, (-1, 5)), strict=True
+    ):
+        assert np.flatnonzero(row).tolist() == sorted(kept.tolist())
+    # Whatever follows the kept tokens is where they were not, in its order.
+    others = jnp.broadcast_to(-jnp.arange(1.0, 8)[:, None], (*shape[:-2], 7, 2))
+    whole = jnp.concatenate([y, others], -2)
+    z = jnp.take_along_axis(whole, restore[..., None], -2)
+    np.testing.assert_array_equal(z[mask], x[mask])
+    np.testing.assert_array_equal(z[~mask].reshape(others.shape), others)
+    drawn = dj.random_masking_mask(KEY, shape, 0.7, prefix_tokens=2)
+    np.testing.assert_array_equal(drawn[..., 0], mask)
+    assert (np.sort(restore, -1) == np.arange(12)).all()
+    assert restore.dtype == indices.dtype == np.int32
+
+
+def test_nothing_and_everything_is_masked():
+    x = array((2, 5, 3))
+    for off in ({"rate": 0.0}, {"rate": 0.5, "deterministic": True}):
+        y, mask, indices, restore = dj.random_masking(None, x, **off)
+        assert y is x
+        assert mask.all()
+        assert indices.tolist() == restore.tolist() == [[0, 1, 2, 3, 4]] * 2
+    y, mask, indices, restore = dj.random_masking(None, x, 1)
+    assert (y.shape, indices.shape) == ((2, 0, 3), (2, 0))
+    assert not mask.any()
+    assert restore.tolist() == [[0, 1, 2, 3, 4]] * 2
+
+
+def test_every_example_has_a_permutation_of_its_own():
+    _, mask, _, restore = dj.random_masking(KEY, jnp.ones((64, 16, 1)), 0.75)
+    assert (mask.sum(1) == 4).all()
+    assert len({tuple(row) for row in np.asarray(mask).tolist()}) > 55
+    assert len({tuple(row) for row in np.asarray(restore).tolist()}) > 55
+
+
+@pytest.mark.parametrize("axis_type", ["Auto", "Explicit"])
+def test_masks_of_a_sharded_batch_need_no_communication(axis_type):
+    kind = (getattr(jax.sharding.AxisType, axis_type),)
+    mesh = jax.make_mesh((2,), ("data",), kind, devices=jax.devices()[:2])
+    x, drop = array((8, 10, 4)), lambda x: dj.random_masking(KEY, x, 0.5)
+    with jax.set_mesh(mesh):
+        spec = jax.sharding.PartitionSpec("data")
+        shards = jax.device_put(x, jax.sharding.NamedSharding(mesh, spec))
+        compiled = jax.jit(drop).lower(shards).compile()
+        found, text = compiled(shards), compiled.as_text()
+    for one, other in zip(found, drop(x), strict=True):
+        np.testing.assert_array_equal(one, other)
+    for talk in ("all-reduce", "all-gather", "all-to-all", "permute"):
+        assert talk not in text
+
+
 def test_a_layer_is_run_or_skipped_as_the_coin_says():
     x = array((4, 3))
     keys = jax.random.split(KEY, 200)

@@ -50,9 +50,9 @@ def rates(
     they name: with `variable_broadcast="rates"` all steps share one rate, and with
     `variable_axes={"rates": 0}` each layer of a scan has its own. If they do not name
     it, the layers inside keep the rates that they were constructed with and are not in
-    the tree. `PatchDropout`, whose rate determines the shape of its output, always
-    keeps its own, and so do options such as `bias_rate`. Layers of other libraries are
-    not affected; `dropjax.linen.Dropout` is a drop-in replacement for Flax's.
+    the tree. Layers whose rate determines a shape, such as `PatchDropout`, always keep
+    their own, and so do options such as `bias_rate`. Layers of other libraries are not
+    affected; `dropjax.linen.Dropout` is a drop-in replacement for Flax's.
 
     Args:
       module: any Linen module.

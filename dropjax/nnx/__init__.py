@@ -43,6 +43,7 @@ from .sequences import DropHead as DropHead
 from .sequences import EmbeddingDropout as EmbeddingDropout
 from .sequences import Neftune as Neftune
 from .sequences import PatchDropout as PatchDropout
+from .sequences import RandomMasking as RandomMasking
 from .sequences import RecurrentDropout as RecurrentDropout
 from .sequences import SpanDropout as SpanDropout
 from .sequences import SpecAugment as SpecAugment
@@ -86,6 +87,7 @@ __all__ = [
     "Neftune",
     "PatchDropout",
     "RandomErasing",
+    "RandomMasking",
     "RecurrentDropout",
     "ShakeDrop",
     "SpanDropout",

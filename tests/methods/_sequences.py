@@ -71,6 +71,52 @@ def _patch_dropout():
     return dataclasses.replace(whole, **faces)
 
 
+def _restoring(face):
+    """With zeros in the places of the tokens that are removed."""
+
+    def restored(key, x, rate, deterministic=False):
+        found = face(key, x, rate, deterministic=deterministic)
+        if found.tokens is x:
+            return x
+        dropped = x.shape[-2] - found.tokens.shape[-2]
+        latent = [found.tokens, jnp.zeros_like(x[..., :dropped, :])]
+        return jnp.take_along_axis(
+            jnp.concatenate(latent, -2),
+            found.restore[..., None],
+            -2,
+            mode="promise_in_bounds",
+        )
+
+    return restored
+
+
+def _random_masking():
+    whole = activation(
+        "random_masking",
+        dj.random_masking,
+        dj.random_masking_mask,
+        djl.RandomMasking,
+        djn.RandomMasking,
+        (6, 10, 4),
+        (6, 10, 1),
+        {
+            "kind": np.number,
+            "scales": False,
+            # The number kept is fixed, so that mask values are not independent.
+            "fair": False,
+            "several": False,
+            "static": True,
+            "counts": True,
+            "talks": (1,),
+            "redraws": False,
+            # The indices of both gathers, and the zeros here.
+            "saved": 6 * 7 + 6 * 10 + 6 * 3 * 4 + 8,
+        },
+    )
+    faces = {face: _restoring(getattr(whole, face)) for face in whole.faces}
+    return dataclasses.replace(whole, **faces)
+
+
 def _attend(key, x, rate, deterministic=False, **options):
     """Every token sees itself alone, so that its weight is 1, or was dropped."""
     query = jnp.ones((*x.shape[:-1], 2), x.dtype)
@@ -326,6 +372,7 @@ ROWS = [
         {"explicit": _by_share, "talks": (2,)},
     ),
     _patch_dropout(),
+    _random_masking(),
     _recurrent_dropout(),
     _zoneout(),
     _zoneout_layers(),

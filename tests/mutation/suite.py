@@ -77,6 +77,8 @@ TESTS = {
         "gaussian noise_and_words inference monte_carlo compilations",
         "gaussian",
     ),
+    "_random_masking": ("units", "random_masking"),
+    "_patch_dropout": ("units", "patch_dropout or random_masking"),
     "_indices": ("subset_branch units", "patch_dropout or subset_branch"),
     "_paths": ("trees selection mixout", "dropconnect] or mixout"),
     "_selected": ("selection trees", "dropconnect]"),

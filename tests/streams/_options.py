@@ -126,6 +126,10 @@ def second(x, y):
     return y[1]
 
 
+def last(x, y):
+    return y[-1]
+
+
 def nonzero(x, y):
     return y != 0
 
@@ -165,6 +169,8 @@ VALUES = [
     tells("patch_dropout", (6, 12, 4), second, prefix_tokens=2),
     tells("patch_dropout", (6, 12, 4), second, ordered=False),
     tells("patch_dropout", (6, 12, 4), second, rate=0.75),
+    tells("random_masking", (6, 12, 4), last, ordered=False),
+    tells("random_masking", (6, 12, 4), last, prefix_tokens=2),
     tells("weighted_channel_dropout", (12, 3, 10), nonzero, selected_rate=0.3),
     tells(
         "weighted_channel_dropout", (10, 12, 3), nonzero, channel_axis=0, batch_axis=1

@@ -54,6 +54,8 @@ def images_and_sequences() -> None:
     kept, places = dj.patch_dropout(key, jnp.ones((2, 9, 3)), 0.5)
     assert_type(kept, Array)
     assert_type(places, Array)
+    masked = dj.random_masking(key, jnp.ones((2, 9, 3)), 0.75)
+    assert_type(masked.restore, Array)
     q = jnp.ones((2, 7, 4, 8))
     attended = dj.dot_product_attention(q, q, q, dropout_rng=key, dropout_rate=0.1)
     assert_type(attended, Array)

@@ -9,6 +9,9 @@ from ._embedding_dropout import embedding_dropout as embedding_dropout
 from ._embedding_dropout import embedding_dropout_mask as embedding_dropout_mask
 from ._neftune import neftune as neftune
 from ._patch_dropout import patch_dropout as patch_dropout
+from ._random_masking import MaskedTokens as MaskedTokens
+from ._random_masking import random_masking as random_masking
+from ._random_masking import random_masking_mask as random_masking_mask
 from ._span_dropout import span_dropout as span_dropout
 from ._span_dropout import span_dropout_mask as span_dropout_mask
 from ._spec_augment import spec_augment as spec_augment

@@ -71,23 +71,45 @@ def patch_dropout(
       Liu, Matsoukas, Strand, Azizpour and Smith, 2023, "PatchDropout: economizing
       vision transformers using patch dropout", WACV.
     """
-    tokens = check_prefix_tokens(check_numbers(x).shape, prefix_tokens)
+    indices = patch_indices(
+        key,
+        check_numbers(x).shape,
+        rate,
+        prefix_tokens=prefix_tokens,
+        ordered=ordered,
+        deterministic=deterministic,
+    )
+    if indices.shape[-1] == x.shape[-2]:
+        return x, indices
+    y = jnp.take_along_axis(x, indices[..., None], -2, mode="promise_in_bounds")
+    return y, indices
+
+
+def patch_indices(
+    key: KeyLike,
+    shape: tuple[int, ...],
+    rate: float,
+    *,
+    prefix_tokens: int,
+    ordered: bool = True,
+    deterministic: bool,
+) -> Int32[Array, "*batch kept"]:
+    """The indices of the tokens that are kept in an array of this shape."""
+    tokens = check_prefix_tokens(shape, prefix_tokens)
     rate = check_host_rate(rate, "how many tokens are left")
     ordered = check_flag(ordered, "ordered")
     whole = check_deterministic(deterministic) or rate == 0
     kept = tokens
     if not whole:
         kept = kept_count(check_known(tokens, "how many tokens are left"), rate)
-    batch = x.shape[:-2]
+    batch = shape[:-2]
     if kept == tokens:
         every = jnp.arange(prefix_tokens + tokens, dtype=jnp.int32)
-        return x, jnp.broadcast_to(every, (*batch, every.size))
+        return jnp.broadcast_to(every, (*batch, every.size))
     if kept == 0:
         indices = jnp.zeros((*batch, 0), jnp.int32)
     else:
         indices = smallest(check_key(key), (*batch, tokens), kept, ordered=ordered)
     prefix = jnp.arange(prefix_tokens, dtype=jnp.int32)
     prefix = jnp.broadcast_to(prefix, (*batch, prefix_tokens))
-    indices = jnp.concatenate([prefix, indices + jnp.int32(prefix_tokens)], -1)
-    y = jnp.take_along_axis(x, indices[..., None], -2, mode="promise_in_bounds")
-    return y, indices
+    return jnp.concatenate([prefix, indices + jnp.int32(prefix_tokens)], -1)

@@ -5,6 +5,7 @@ from ._drop_head import DropHead as DropHead
 from ._embedding_dropout import EmbeddingDropout as EmbeddingDropout
 from ._neftune import Neftune as Neftune
 from ._patch_dropout import PatchDropout as PatchDropout
+from ._random_masking import RandomMasking as RandomMasking
 from ._recurrent import RecurrentDropout as RecurrentDropout
 from ._recurrent import Zoneout as Zoneout
 from ._span_dropout import SpanDropout as SpanDropout
