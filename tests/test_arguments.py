@@ -16,7 +16,7 @@ from tests.methods import array
 
 KEY = jax.random.key(2013)
 X = array((2, 8, 8, 4))
-NEEDED = {"size": 2}
+NEEDED = {"span_length": 2, "size": 2}
 KERNELS = {"": array((4, 3)), "_conv": array((2, 2, 4, 3), seed=1)}
 
 
