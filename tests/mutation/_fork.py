@@ -22,8 +22,8 @@ from cosmic_ray.plugins import get_operator
 from cosmic_ray.work_item import TestOutcome, WorkerOutcome, WorkItem, WorkResult
 
 from tests.mutation import suite
+from tests.mutation._draw import KEPT
 
-KEPT = Path(__file__).parents[2] / "build" / "mutants"
 BYTES = 12 << 30  # A mutant may ask for more memory than there is.
 SECONDS = 600  # Some never end.
 
