@@ -131,6 +131,15 @@ def test_each_platform_has_its_own_form_of_the_index(platform, impl):
     assert ("stablehlo.iota dim = 0 : tensor<40xui32>" in program) != counted
 
 
+def test_gpus_do_not_count_past_two_to_the_32():
+    """Just above, where a counter of one word would start again."""
+    draw = jax.jit(lambda key: dj.keep_mask(key, (2**16, 2**16 + 1), 0.5))
+    traced = draw.trace(jax.random.key(0, impl="threefry2x32"))
+    program = traced.lower(lowering_platforms=("cuda",)).as_text()
+    assert "stablehlo.iota dim = 0 : tensor<65537xui32>" in program
+    assert f"stablehlo.iota dim = 0 : tensor<{2**32 + 2**16}xui32>" not in program
+
+
 def test_high_words_of_products():
     generator, most = np.random.default_rng(0), 2**32 - 1
     index = np.append(generator.integers(2**32, size=200), most).astype(np.uint32)
@@ -167,10 +176,13 @@ def test_golden_masks(case):
     assert digest(dj.keep_mask(key, shape, rate)) == GOLDEN[case]
 
 
-def test_golden_leaf_keys():
-    keys = leaf_keys(jax.random.key(0, impl="threefry2x32"), ["", "a/kernel", "b"])
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_golden_leaf_keys(count):
+    paths = ["a/kernel", "", "b"][:count]
+    keys = leaf_keys(jax.random.key(0, impl="threefry2x32"), paths)
     words = [jax.random.key_data(key).tolist() for key in keys]
-    assert words == [[0, 0], [2436368763, 4003553891], [2497119830, 855218329]]
+    expected = [[2436368763, 4003553891], [0, 0], [2497119830, 855218329]]
+    assert words == expected[:count]
 
 
 @pytest.mark.parametrize("index", [0, 1, 4095, 2**31 + 5, 2**32 - 1, 2**32, 2**33 + 7])
