@@ -15,6 +15,7 @@ from dropjax._random import (
     _high_product,
     _index_along_axes,
     _index_counted,
+    _index_of_any_size,
     element_index,
     index_in_window,
     leaf_keys,
@@ -83,14 +84,15 @@ def test_without_partitionable_threefry_the_bits_are_jaxs_too():
 @pytest.mark.parametrize(
     "shape", [(2**17, 2**17), (3, 2**33), (2**20 + 7, 4099, 3), (5, 2**16, 2**16 + 1)]
 )
-def test_elements_past_two_to_the_32_have_their_own_counters(shape):
+@pytest.mark.parametrize("index_of", [element_index, _index_of_any_size])
+def test_elements_past_two_to_the_32_have_their_own_counters(shape, index_of):
     """XLA computes only the elements that are asked for."""
     places = [[0] * len(shape), [size - 1 for size in shape]]
     places += [[1] + [0] * (len(shape) - 1), [size // 2 + 1 for size in shape]]
 
     key = jnp.uint32(2**32 - 1)
     for place in places:
-        at = lambda: [words[tuple(place)] for words in element_index(shape, key)[:2]]  # noqa: B023,E731
+        at = lambda: [words[tuple(place)] for words in index_of(shape, key)[:2]]  # noqa: B023,E731
         high, low = jax.jit(at)()
         expected = int(np.ravel_multi_index(place, shape))
         assert (int(high) << 32) + int(low) == expected
@@ -106,7 +108,9 @@ def test_gpus_count_the_same_index(shape):
 
 
 @pytest.mark.parametrize("traced", [False, True])
-@pytest.mark.parametrize("shape", [(5, 7, 3), (2**17, 2**17, 2), (2**31, 5, 4)])
+@pytest.mark.parametrize(
+    "shape", [(5, 7, 3), (2**17, 2**17, 2), (2**31, 5, 4), (5, 2**16, 2**16 - 1)]
+)
 def test_a_window_has_the_indices_that_it_has_in_the_whole(shape, traced):
     key, sizes = jnp.uint32(2**32 - 1), (4, 3, 1)
     for start in ((0, 0, 0), (1, 0, 1), (0, 2, 0), np.subtract(shape, sizes).tolist()):
