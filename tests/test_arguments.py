@@ -16,7 +16,7 @@ from tests.methods import array
 
 KEY = jax.random.key(2013)
 X = array((2, 8, 8, 4))
-NEEDED = {"span_length": 2, "size": 2}
+NEEDED = {"span_length": 2, "size": 2, "fill": 0.0}
 KERNELS = {"": array((4, 3)), "_conv": array((2, 2, 4, 3), seed=1)}
 
 
@@ -27,7 +27,10 @@ def call(function, **options):
     if function is dj.dot_product_attention:
         return function(X, X, X, dropout_rng=KEY, dropout_rate=0.5, **options)
     x = X[0] if options.get("batch_axis", 0) is None else X
-    return function(KEY, x.shape if "shape" in own else x, 0.5, **options)
+    x = x.shape if "shape" in own else x
+    if function in (dj.modality_dropout, dj.modality_dropout_mask):
+        x = {"audio": x, "video": x}
+    return function(KEY, x, 0.5, **options)
 
 
 def public(chosen):
@@ -58,8 +61,9 @@ def test_one_axis_is_one_integer(function, name, axis):
 def test_an_axis_may_be_numpys_and_the_batchs_may_be_none(function, name):
     default = inspect.signature(function).parameters[name].default
     same = call(function, **{name: np.int64(default)})
-    np.testing.assert_array_equal(same, call(function))
-    if name == "batch_axis" and not function.__name__.startswith("drop_path"):
+    jax.tree.map(np.testing.assert_array_equal, same, call(function))
+    batched = function.__name__.startswith(("drop_path", "condition", "modality"))
+    if name == "batch_axis" and not batched:
         call(function, batch_axis=None)
     else:
         with pytest.raises(TypeError, match="one axis"):

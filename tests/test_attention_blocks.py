@@ -722,7 +722,7 @@ def test_in_shard_map():
 # Memory.
 
 
-@pytest.mark.parametrize(("length", "most"), [(2048, 66), (8192, 256)])
+@pytest.mark.parametrize(("length", "most"), [(2048, 64), (8192, 256)])
 @pytest.mark.parametrize(
     "case", cases(["plain", "padding", "causal"], "padding", "causal")
 )

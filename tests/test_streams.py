@@ -42,7 +42,7 @@ DRAW_NOTHING |= {"dot_general", "einsum_op", "conv_general_dilated", "batch_dims
 DRAW_NOTHING |= {"qk_attn_weights_einsum", "attn_weights_value_einsum"}
 DRAW_NOTHING |= {"strides", "dilation", "input_dilation", "feature_group_count"}
 DRAW_NOTHING |= {"query_seq_lengths", "key_value_seq_lengths", "local_window_size"}
-DRAW_NOTHING |= {"dropout_rng", "dropout_rate"}
+DRAW_NOTHING |= {"dropout_rng", "dropout_rate", "implementation"}
 GAUSSIAN = {"dropconnect_gaussian", "dropconnect_conv_gaussian"}
 # A fill that is given, and never noise.
 GIVEN = {"spec_augment", "span_dropout", "modality_dropout"}

@@ -311,6 +311,8 @@ def _push(
                     )
                 return along, total, across
 
+            # Otherwise a block's backward pass stores which keys are seen.
+            add = jax.checkpoint(add, prevent_cse=False)
             return _run_if(block.is_needed(arrays), add, sums), None
 
         zeros = _zeros(form, sizes, words, arrays)

@@ -57,13 +57,14 @@ from dropjax.functional.sequences._attention_logits import (
 )
 from dropjax.functional.sequences._attention_ring import attend_in_ring
 
-# On CPUs, blocks have as many attention weights as stay in the cache, at least and at
-# most this many queries, and at most as many keys.
+# On CPUs, a block has as many attention weights as stay in the cache, of 64 queries at
+# least and 1,024 at most. To be a small part of the memory, it also has at most this
+# share of the queries, or this many. Long rows are faster, but if keys are hidden by
+# their position, more of narrow blocks can be skipped.
 _CACHED = 2**21
 _FEWEST, _MOST = 64, 1024
-# Blocks have at most this share of the queries, or this many, to be a small part of the
-# memory.
-_SHARE, _SPARED = 16, 128
+_LONG = {"keys": 1024, "share": 16, "queries": 128}
+_NARROW = {"keys": 256, "share": 8, "queries": 256}
 # Elsewhere a block is a few launches, whose number should not grow with the batch.
 _LAUNCHED = 512, 512
 # The most keys of a block that has all queries, because their axis is sharded.
@@ -347,11 +348,12 @@ def _are_queries_sharded(query: Array) -> bool:
 
 
 def _in_the_cache(form: Form) -> Sizes:
-    """Rows of as many keys as possible, because long rows are faster."""
+    skips = form.is_causal or form.window is not None
+    most = _NARROW if skips else _LONG
     heads = math.prod(n for n in form.shape[:-2] if not is_symbolic(n))
-    keys = min(form.shape[-1], _MOST)
+    keys = min(form.shape[-1], most["keys"])
     fit = _CACHED // max(1, heads * keys)
-    spared = max(form.shape[-2] // _SHARE, _SPARED)
+    spared = max(form.shape[-2] // most["share"], most["queries"])
     return min(max(fit, _FEWEST), spared, _MOST), keys
 
 
