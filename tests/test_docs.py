@@ -16,7 +16,11 @@ from dropjax import *  # noqa: F403
 
 ROOT = pathlib.Path(__file__).parent.parent
 MODULES = [name for _, name, _ in pkgutil.walk_packages(dropjax.__path__, "dropjax.")]
+RECIPES = ROOT / "docs" / "recipes.md"
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/*.md"))]
+PAGES.remove(RECIPES)
+# Each section is a program of its own.
+SECTIONS = RECIPES.read_text().split("\n## ")[1:]
 
 
 @pytest.mark.parametrize("name", ["dropjax", *MODULES])
@@ -30,7 +34,17 @@ def test_docstrings(name):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_code_blocks(page):
-    blocks = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+    run_code_blocks(page.read_text(), page)
+
+
+@pytest.mark.parametrize("recipe", SECTIONS, ids=lambda text: text.partition("\n")[0])
+def test_recipes(recipe):
+    # Optax and Haiku mix dtypes.
+    with jax.numpy_dtype_promotion("standard"):
+        run_code_blocks(recipe, RECIPES)
+
+
+def run_code_blocks(text, page):
     words = {"__name__": "page"}
-    for block in blocks:
+    for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
         exec(compile(block, str(page), "exec"), words)
