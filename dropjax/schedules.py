@@ -114,7 +114,8 @@ def curriculum(
     decay = check_positive(sharpness, "sharpness") / check_count(steps, "steps")
 
     def schedule(step: ArrayLike) -> Float[Array, ""]:
-        passed = -jnp.expm1(-np.float32(decay) * jnp.asarray(step, jnp.float32))
+        step = jnp.maximum(jnp.asarray(step, jnp.float32), 0)
+        passed = -jnp.expm1(-np.float32(decay) * step)
         return jnp.asarray(rate, jnp.float32) * passed
 
     return schedule
@@ -168,9 +169,11 @@ def early_dropout(
     check_choice(form, "form", {"linear": "", "constant": ""})
 
     def schedule(step: ArrayLike) -> Float[Array, ""]:
-        left = jnp.maximum(1 - jnp.asarray(step, jnp.float32) / length, 0)
-        share = left if form == "linear" else (left > 0).astype(jnp.float32)
-        return jnp.asarray(rate, jnp.float32) * share
+        step = jnp.asarray(step, jnp.float32)
+        linear = jnp.clip(1 - step / length, 0, 1)
+        share = linear if form == "linear" else jnp.ones_like(step)
+        # Compared, because compiled divisions may be rounded to other results.
+        return jnp.asarray(rate, jnp.float32) * jnp.where(step < length, share, 0)
 
     return schedule
 

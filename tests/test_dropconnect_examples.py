@@ -210,7 +210,7 @@ def test_rates_at_the_ends():
         assert slope == 0
     for rate in (1e-9, 1 - 1e-9):
         assert np.isfinite(dense(KEY, x, kernel, rate)).all()
-    with pytest.raises(ValueError, match="must broadcast to the coins' shape"):
+    with pytest.raises(ValueError, match="must broadcast to the mask's shape"):
         dense(KEY, x, kernel, jnp.full((2, 20, 7), 0.5))
 
 

@@ -397,3 +397,14 @@ def test_modalities_off_and_all_gone():
     y, present = dj.modality_dropout(None, x, 1, keep_one=False, fill=4)
     assert all((leaf == 4).all() for leaf in y)
     assert not present[0].any()
+
+
+def test_rates_of_zero_and_one_leave_out_the_same_modalities_without_a_key():
+    x, rates = {"audio": X["time"], "video": X["label"]}, {"audio": 1.0, "video": 0.0}
+    linen = djl.ModalityDropout(rates).apply({}, x, False, rngs={"dropout": KEY})
+    nnxs = djn.ModalityDropout(rates, rngs=nnx.Rngs(0))(x)
+    for y, present in (dj.modality_dropout(None, x, rates), linen, nnxs):
+        assert not present["audio"].any()
+        assert present["video"].all()
+        assert not y["audio"].any()
+        np.testing.assert_array_equal(y["video"], x["video"])

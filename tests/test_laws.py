@@ -362,7 +362,7 @@ def test_an_array_of_rates_gives_each_coin_its_own(method, key):
     if method.coins[-1] == method.shape[-1]:
         for index in (0, 1, method.shape[-1] // 2, -1):
             np.testing.assert_array_equal(y[..., index], each[index][..., index])
-    with pytest.raises(ValueError, match="must broadcast to the coins' shape"):
+    with pytest.raises(ValueError, match="must broadcast to the mask's shape"):
         method.function(key, x, jnp.full((2, *method.shape), 0.5))
 
 

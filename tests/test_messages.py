@@ -214,7 +214,7 @@ GOLDEN = {
     "rate per element where coins are shared": (
         lambda: dj.dropout(KEY, X, jnp.full((4, 6), 0.5), broadcast_dims=1),
         ValueError,
-        "rate of shape (4, 6) must broadcast to the coins' shape (4, 1): elements "
+        "rate of shape (4, 6) must broadcast to the mask's shape (4, 1): elements "
         "that share a mask value share a rate, so use axes of size 1 there",
     ),
     "x a list": (
@@ -651,7 +651,7 @@ GOLDEN = {
     "bias rates of a wrong shape": (
         lambda: dense(bias=jnp.ones(3), bias_rate=jnp.ones(2)),
         ValueError,
-        "bias_rate of shape (2,) must broadcast to the coins' shape (3,): elements "
+        "bias_rate of shape (2,) must broadcast to the mask's shape (3,): elements "
         "that share a mask value share a rate, so use axes of size 1 there",
     ),
     "dropout rates of a wrong shape": (
@@ -659,7 +659,7 @@ GOLDEN = {
             *[jnp.ones((2, 3, 1, 4))] * 3, dropout_rng=KEY, dropout_rate=jnp.ones(7)
         ),
         ValueError,
-        "dropout_rate of shape (7,) must broadcast to the coins' shape (2, 1, 3, 3): "
+        "dropout_rate of shape (7,) must broadcast to the mask's shape (2, 1, 3, 3): "
         "elements that share a mask value share a rate, so use axes of size 1 there",
     ),
     "an id past JAX's integers": (
@@ -955,7 +955,7 @@ GOLDEN = {
     "logit shape": (
         lambda: dj.concrete_dropout(KEY, X, X[:, :3]),
         ValueError,
-        "logit of shape (4, 3) must broadcast to the coins' shape (4, 6)",
+        "logit of shape (4, 3) must broadcast to the mask's shape (4, 6)",
     ),
     "temperature": (
         lambda: dj.concrete_dropout(KEY, X, X[0, 0], temperature=0),
@@ -1513,7 +1513,7 @@ GOLDEN = {
     "a rate for each example of a layer": (
         lambda: dj.layer_drop(KEY, X, jnp.exp, jnp.full(4, 0.5)),
         ValueError,
-        "rate of shape (4,) must broadcast to the coins' shape (): elements that "
+        "rate of shape (4,) must broadcast to the mask's shape (): elements that "
         "share a mask value share a rate, so use axes of size 1 there",
     ),
     "an activation that changes the dtype": (
@@ -1694,7 +1694,7 @@ GOLDEN = {
     "a rate for every element of a condition": (
         lambda: dj.condition_dropout(KEY, X, jnp.full(X.shape, 0.5), fill=0),
         ValueError,
-        "rate of shape (4, 6) must broadcast to the coins' shape (4,): elements that "
+        "rate of shape (4, 6) must broadcast to the mask's shape (4,): elements that "
         "share a mask value share a rate, so use axes of size 1 there",
     ),
     "one modality": (
@@ -2056,7 +2056,7 @@ GOLDEN = {
     "a rate per element of a block": (
         lambda: dj.drop_block(KEY, IMAGE, jnp.full(IMAGE.shape, 0.5)),
         ValueError,
-        "rate of shape (2, 8, 8, 4) must broadcast to the coins' shape (2, 1, 1, 4): "
+        "rate of shape (2, 8, 8, 4) must broadcast to the mask's shape (2, 1, 1, 4): "
         "elements that share a mask value share a rate, so use axes of size 1 there",
     ),
     "a negative factor of gamma": (

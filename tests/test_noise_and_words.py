@@ -129,6 +129,12 @@ def test_neftune_is_uniform_noise_of_the_papers_amplitude(key):
     np.testing.assert_allclose(y, noisy, rtol=1e-6)
 
 
+def test_neftune_counts_no_more_tokens_than_there_are(key):
+    x, lengths = array((2, 10, 6)), jnp.asarray([10, 1000])
+    y = dj.neftune(key, x, 5.0, seq_lengths=lengths)
+    np.testing.assert_array_equal(y, dj.neftune(key, x, 5.0))
+
+
 def test_neftune_has_its_axes_where_they_are(key):
     x, lengths = array((10, 4, 6)), jnp.asarray([1, 9, 3, 7])
     y = dj.neftune(key, x, 5.0, seq_lengths=lengths, time_axis=0, batch_axis=1)

@@ -346,6 +346,21 @@ def test_nnx_a_number_after_an_array_is_known_to_the_compiler_again():
     assert jnp.array_equal(nnx.jit(lambda layer: layer(X))(layer), X)
 
 
+@pytest.mark.parametrize(
+    ("layer", "rate"),
+    [
+        (djn.DropPath(0.1), {"layers/0": 0.3}),
+        (djn.Dropout(0.1), [0.1, 0.2]),
+        (djn.RandomMasking(0.75), jnp.float32(0.3)),
+    ],
+)
+def test_nnx_a_rate_must_suit_every_layer(layer, rate):
+    net = nnx.Sequential(djn.Dropout(0.2), layer)
+    with pytest.raises(TypeError, match="rate must be"):
+        djn.set_rates(net, rate)
+    assert net.layers[0].rate == 0.2
+
+
 def test_nnx_array_rates_are_no_parameters():
     net = NnxNet(nnx.Rngs(0))
     djn.set_rates(net, jnp.float32(0.3))

@@ -81,6 +81,12 @@ def test_early_dropout_has_the_endpoints_of_the_papers_linspace():
     np.testing.assert_allclose(ours, np.linspace(0.5, 0, 10), atol=1e-7)
 
 
+@pytest.mark.parametrize("make", [curriculum, early_dropout, late_dropout])
+def test_negative_steps_are_the_first(make):
+    schedule = make(0.3, 7)
+    assert schedule(-50) == schedule(0)
+
+
 def test_early_and_late_dropout_share_the_steps():
     early, late = early_dropout(0.3, 7, form="constant"), late_dropout(0.3, 7)
     steps = jnp.arange(12)

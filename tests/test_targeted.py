@@ -48,7 +48,7 @@ def test_units_have_rates_of_their_own():
     np.testing.assert_array_equal(y[:, 0], x[:, 0])
     assert not y[:, -1].any()
     assert 0 < (y != 0).all(0).mean() < 1
-    with pytest.raises(ValueError, match=r"coins' shape \(1, 30\)"):
+    with pytest.raises(ValueError, match=r"mask's shape \(1, 30\)"):
         dj.targeted_dropout(KEY, x, jnp.full(x.shape, 0.5), by="units")
 
 

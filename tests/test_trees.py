@@ -379,7 +379,7 @@ def test_each_block_may_have_a_rate_of_its_own(scaling):
     off = dj.dropconnect(None, params, rates, deterministic=True, **options)
     means = np.repeat([1, 0, 0.5], 4)[:10, None] if scaling == "standard" else 1
     np.testing.assert_array_equal(off["a"], np.broadcast_to(means, (10, 6)))
-    with pytest.raises(ValueError, match=r"broadcast to the coins' shape \(3, 3\)"):
+    with pytest.raises(ValueError, match=r"broadcast to the mask's shape \(3, 3\)"):
         dj.dropconnect(KEY, kernel, jnp.full((10, 6), 0.5), block_size=(4, 2))
 
 

@@ -315,7 +315,7 @@ def test_weighted_channels():
     for off in ({"rate": 0.0}, {"rate": 0.5, "deterministic": True}):
         assert dj.weighted_channel_dropout(None, x, **off) is x
     assert not dj.weighted_channel_dropout(None, x, 0.5, selected_rate=1.0).any()
-    with pytest.raises(ValueError, match=r"coins' shape \(50, 1, 1\)"):
+    with pytest.raises(ValueError, match=r"mask's shape \(50, 1, 1\)"):
         dj.weighted_channel_dropout(KEY, x, jnp.full((50, 1, 10), 0.5))
 
 

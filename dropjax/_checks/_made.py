@@ -70,9 +70,15 @@ def check_made(layer: Any, own: Mapping[str, Check]) -> None:
     kind: Any = type(layer)
     options = _options_of(kind)
     for name, value in vars(layer).items():
-        check = own.get(name) or _CHECKS.get(name)
-        if check is not None and name in options:
-            check(value, layer)
+        if name in options:
+            check_option(layer, name, value, own)
+
+
+def check_option(layer: Any, name: str, value: Any, own: Mapping[str, Check]) -> None:
+    """A value that an option of the layer has, or is to have."""
+    check = own.get(name) or _CHECKS.get(name)
+    if check is not None:
+        check(value, layer)
 
 
 @functools.cache

@@ -120,7 +120,7 @@ def check_rate_shape(
     hint = (
         ": elements that share a mask value share a rate, so use axes of size 1 there"
     )
-    check_broadcasts(rate, coins, name, "the coins' shape", hint)
+    check_broadcasts(rate, coins, name, "the mask's shape", hint)
 
 
 def check_host_rate(rate: RateLike, decides: str, hint: str = "") -> float:
@@ -145,5 +145,5 @@ def check_logit(logit: Any, coins: tuple[int, ...]) -> Array:
             "logit must be a floating-point array, log(rate / (1 - rate)), got "
             f"{describe(logit)}"
         )
-    check_broadcasts(logit, coins, "logit", "the coins' shape")
+    check_broadcasts(logit, coins, "logit", "the mask's shape")
     return jnp.asarray(logit)

@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 import jax
 from flax import nnx
 
-from dropjax._checks import check_layers, check_rate
+from dropjax._checks import check_layers, check_option, check_rate
 from dropjax._types import PyTree, RateLike
 from dropjax.nnx._base import Drop, held
 
@@ -40,7 +40,8 @@ def set_rates(
 
     Raises:
       ValueError: a rate is outside [0, 1], or no layer is selected.
-      TypeError: a rate is of the wrong type.
+      TypeError: a rate is of the wrong type for its layer, such as an array where a
+        Python number is needed.
 
     Example:
       >>> import dropjax.nnx as djn
@@ -58,6 +59,8 @@ def set_rates(
     chosen = [it for it in layers if where is None or where(*it)]
     check_layers(chosen, where)
     rates = [_checked(rate(*it) if callable(rate) else rate) for it in chosen]
+    for (_, layer), new in zip(chosen, rates, strict=True):
+        check_option(layer, "rate", new, layer.checks)
     for (_, layer), new in zip(chosen, rates, strict=True):
         layer.rate = held(new)
 

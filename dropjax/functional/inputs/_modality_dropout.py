@@ -19,7 +19,7 @@ from dropjax._checks import (
     check_shapes,
     check_some_kept,
 )
-from dropjax._masks import Draw, mask_shape_along, prepare
+from dropjax._masks import Draw, is_drawn, mask_shape_along, prepare
 from dropjax._random import same_key
 from dropjax._types import KeyLike, PyTree, RateLike, Tree
 from dropjax.functional.inputs._present import draw_present, replaced
@@ -165,6 +165,8 @@ def _prepare(
     for one in rates:
         check_rate_shape(one, (examples,))
     shape = (examples, len(rates))
+    if not any(is_drawn(one, deterministic) for one in rates):
+        key = jax.random.key(0)  # Rates of 0 and 1 decide everything.
     return prepare(key, _columns(rates, examples), shape, deterministic=deterministic)
 
 

@@ -52,7 +52,8 @@ def neftune(
         each example, of size 1 along all other axes. The paper uses 5 to 15. It may be
         traced; no gradient flows into it.
       seq_lengths: the number of tokens of each example that are not padding, integers
-        of shape (batch,), or a scalar if there is no batch.
+        of shape (batch,), or a scalar if there is no batch; at most the size of the
+        axis counts.
       time_axis: the axis of the tokens.
       batch_axis: the axis of the examples, or None if there is none.
       deterministic: if True, no noise is added.
@@ -88,8 +89,10 @@ def neftune(
         return x
     dtype = working_dtype(x)
     others = (n for axis, n in enumerate(x.shape) if axis not in (time, *batch))
-    steps = x.shape[time] if lengths is None else lengths.reshape(examples)
-    numbers = jnp.asarray(steps).astype(dtype) * jnp.asarray(math.prod(others), dtype)
+    steps = jnp.asarray(x.shape[time], jnp.int32)
+    if lengths is not None:
+        steps = jnp.clip(lengths.reshape(examples), 0, steps)
+    numbers = steps.astype(dtype) * jnp.asarray(math.prod(others), dtype)
     amplitude = jnp.asarray(alpha, dtype) / jnp.sqrt(jnp.maximum(numbers, 1))
     key = check_key(key)
     return add_uniform(key, x, lax.stop_gradient(amplitude), mask_shape=x.shape)

@@ -62,7 +62,7 @@ def random_masking(
       key: a typed or raw PRNG key. It may be None if nothing is drawn.
       x: an array of tokens with any numeric dtype.
       rate: the share of the tokens to drop, a Python number in [0, 1]; 0.75 in the
-        paper.
+        paper. The number of tokens kept is rounded to the nearest integer.
       prefix_tokens: the number of leading tokens, such as a class token, that are
         always kept and not counted.
       ordered: whether the kept tokens keep their order; otherwise they are shuffled.
