@@ -114,13 +114,13 @@ def check_broadcasts(
 
 
 def check_rate_shape(
-    rate: RateLike, coins: tuple[int, ...], name: str = "rate"
+    rate: RateLike, mask_shape: tuple[int, ...], name: str = "rate"
 ) -> None:
-    """An array rate gives each coin one rate: it must broadcast to the coins."""
+    """An array of rates must broadcast to the shape of the mask."""
     hint = (
         ": elements that share a mask value share a rate, so use axes of size 1 there"
     )
-    check_broadcasts(rate, coins, name, "the mask's shape", hint)
+    check_broadcasts(rate, mask_shape, name, "the mask's shape", hint)
 
 
 def check_host_rate(rate: RateLike, decides: str, hint: str = "") -> float:
@@ -138,12 +138,12 @@ def check_bias_rate(rate: RateLike | None) -> RateLike | None:
     return None if rate is None else check_rate(rate, "bias_rate")
 
 
-def check_logit(logit: Any, coins: tuple[int, ...]) -> Array:
-    """The logit of a learned rate: a real array that broadcasts to the coins."""
+def check_logit(logit: Any, mask_shape: tuple[int, ...]) -> Array:
+    """The logit of a learned rate: a real array that broadcasts to the mask."""
     if not is_array(logit) or not jnp.issubdtype(logit.dtype, jnp.floating):
         raise TypeError(
             "logit must be a floating-point array, log(rate / (1 - rate)), got "
             f"{describe(logit)}"
         )
-    check_broadcasts(logit, coins, "logit", "the mask's shape")
+    check_broadcasts(logit, mask_shape, "logit", "the mask's shape")
     return jnp.asarray(logit)

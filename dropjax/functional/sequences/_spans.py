@@ -16,7 +16,7 @@ from dropjax._checks import (
     check_lengths,
     check_span_fill,
 )
-from dropjax._masks import mask_shape_along, prepare
+from dropjax._masks import Draw, mask_shape_along, prepare
 from dropjax._types import KeyLike, RateLike, SpanFill
 
 
@@ -69,13 +69,7 @@ def replace_spans(
     """Replaces the spans that are drawn for each example."""
     value = check_span_fill(fill, x)
     lengths = _lengths(seq_lengths, x.shape, spans)
-    key, keep, certain = prepare(
-        key,
-        rate,
-        mask_shape_along(x.shape, spans.batch),
-        deterministic=deterministic,
-        draws_at_one=True,
-    )
+    key, keep, certain = _prepare(key, rate, x.shape, spans, deterministic)
     if certain:
         return x
     if value is None:
@@ -95,16 +89,27 @@ def spans_mask(
     """The mask that `replace_spans` draws."""
     shape = tuple(shape)
     lengths = _lengths(seq_lengths, shape, spans)
-    key, keep, certain = prepare(
+    key, keep, certain = _prepare(key, rate, shape, spans, deterministic)
+    if certain:
+        return jnp.ones(mask_shape_along(shape, spans.axes), bool)
+    return _draw(key, keep, lengths, spans=spans, shape=shape)
+
+
+def _prepare(
+    key: KeyLike,
+    rate: RateLike,
+    shape: tuple[int, ...],
+    spans: Spans,
+    deterministic: bool,
+) -> Draw:
+    """One rate per example; at a rate of 1, too, spans are drawn."""
+    return prepare(
         key,
         rate,
         mask_shape_along(shape, spans.batch),
         deterministic=deterministic,
         draws_at_one=True,
     )
-    if certain:
-        return jnp.ones(mask_shape_along(shape, spans.axes), bool)
-    return _draw(key, keep, lengths, spans=spans, shape=shape)
 
 
 def _lengths(
