@@ -128,6 +128,7 @@ def _others() -> Iterator[Method]:
         kind=OTHER,
         plain=lambda x: x[:, ::2] * 1.125,
     )
+    yield from _inputs()
     yield from _attention()
     yield from _subsets()
 
@@ -269,6 +270,25 @@ def _activation(
 ) -> Method:
     faces = _faces(name.partition(",")[0], layer, **options)
     return Method(name, kind, (shape,), faces, flax, dtypes=dtypes, smooth=smooth)
+
+
+def _inputs() -> Iterator[Method]:
+    """Methods whose mask values belong to examples or spans, and noise."""
+    yield _function(
+        "uniform_noise", lambda key, x: dj.uniform_noise(key, x, 0.1), ARRAY, kind=OTHER
+    )
+    calls: dict[str, Callable[..., Any]] = {
+        "neftune": lambda key, x: dj.neftune(key, x, 5.0),
+        "spec_augment": lambda key, x: dj.spec_augment(key, x, 1.0),
+        "span_dropout": lambda key, x: dj.span_dropout(key, x, 0.5),
+        "random_masking": lambda key, x: dj.random_masking(key, x, 0.75).tokens,
+        "condition_dropout": lambda key, x: dj.condition_dropout(
+            key, x, RATE, fill=0.0
+        ),
+        "modality_dropout": lambda key, x: dj.modality_dropout(key, [x, x], RATE)[0][0],
+    }
+    for name, call in calls.items():
+        yield _function(name, call, (64, 512, 768), kind=OTHER)
 
 
 def _function(
