@@ -164,10 +164,11 @@ def _prepare(
     check_several(len(rates), keep_one)
     for one in rates:
         check_rate_shape(one, (examples,))
-    shape = (examples, len(rates))
-    if not any(is_drawn(one, deterministic) for one in rates):
-        key = jax.random.key(0)  # Rates of 0 and 1 decide everything.
-    return prepare(key, _columns(rates, examples), shape, deterministic=deterministic)
+    shape, columns = (examples, len(rates)), _columns(rates, examples)
+    decided = not any(is_drawn(one, deterministic) for one in rates)
+    if decided and is_drawn(columns, deterministic):
+        key = jax.random.key(0)  # Rates of 0 and 1, which any key obeys.
+    return prepare(key, columns, shape, deterministic=deterministic)
 
 
 def _columns(rates: Sequence[RateLike], examples: int) -> RateLike:
