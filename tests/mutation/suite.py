@@ -20,14 +20,14 @@ import pytest
 TESTS = {
     "_apply": ("apply", "[dropout] or -dropout] or standard] or alpha_dropout"),
     "_loops": ("compilations monte_carlo gaussian", "dropconnect_dense"),
-    "_masks": ("random apply", "[dropout] or -dropout] or drop_path"),
+    "_masks": ("random known_answers apply", "[dropout] or -dropout] or drop_path"),
     "_fast_prng": (
-        "random saving per_example attention_blocks",
+        "known_answers random saving per_example attention_blocks",
         "fast-dropout] or attention or dense-example",
     ),
     "_registry": ("saving", "[fast-dropout]"),
     "_random": (
-        "random noise_and_words symbolic trees",
+        "random known_answers noise_and_words symbolic trees",
         "[dropout] or gaussian_dropout",
     ),
     "_alpha_dropout": ("twins_units", "alpha_dropout"),
