@@ -19,7 +19,7 @@ bin := $(VENV)/bin
 optimized := JAX_DISABLE_MOST_OPTIMIZATIONS=0
 
 .PHONY: train compare test test-all cover isas battery lint format versions oldest \
-    newest dist gpu pods gpus bench ends twins mutants picture clean
+    newest dist gpu pods gpus bench ends twins mutants picture docs clean
 
 $(VENV)/%.installed: pyproject.toml
 	test -x $(bin)/python || $(PYTHON) -m venv $(VENV)
@@ -125,6 +125,11 @@ ends: .venv-oldest/benchmarks.installed
 
 picture: $(VENV)/examples.installed
 	$(bin)/python docs/picture.py
+
+# The site, in build/docs. Warnings are errors, and nothing is fetched.
+docs: $(VENV)/docs.installed
+	$(bin)/python -m sphinx -W --keep-going -b html -d build/doctrees $(ARGS) \
+	    docs build/docs
 
 clean:
 	rm -rf $(VENV) .venv-oldest .venv-newest .venv-pods .venv-gpus build dist runs

@@ -6,6 +6,7 @@ import pathlib
 import pkgutil
 import re
 
+import generate
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,7 +18,7 @@ from dropjax import *  # noqa: F403
 ROOT = pathlib.Path(__file__).parent.parent
 MODULES = [name for _, name, _ in pkgutil.walk_packages(dropjax.__path__, "dropjax.")]
 RECIPES = ROOT / "docs" / "recipes.md"
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *generate.written_pages()]
 PAGES.remove(RECIPES)
 # Each section is a program of its own.
 SECTIONS = RECIPES.read_text().split("\n## ")[1:]
@@ -32,7 +33,7 @@ def test_docstrings(name):
     assert found.failed == 0
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_code_blocks(page):
     run_code_blocks(page.read_text(), page)
 
