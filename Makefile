@@ -8,6 +8,7 @@ CONFIG ?= configs/digits_dropconnect.py
 WORKDIR ?= runs/$(basename $(notdir $(CONFIG)))
 VENV ?= .venv
 JOBS ?= auto
+TAG ?=
 ISAS ?= SSE4_2 AVX2 AVX512
 OLDEST ?= python3.11
 NEWEST ?= python3.13
@@ -19,7 +20,7 @@ bin := $(VENV)/bin
 optimized := JAX_DISABLE_MOST_OPTIMIZATIONS=0
 
 .PHONY: train compare test test-all cover isas battery lint format versions oldest \
-    newest dist gpu pods gpus bench ends twins mutants picture docs clean
+    newest dist release gpu pods gpus bench ends twins mutants picture docs clean
 
 $(VENV)/%.installed: pyproject.toml
 	test -x $(bin)/python || $(PYTHON) -m venv $(VENV)
@@ -94,6 +95,10 @@ dist: $(VENV)/dev.installed
 	build/venv/bin/python -I .ci/alone.py
 	build/venv/bin/python -m pip install --quiet build/dist/*.whl
 	build/venv/bin/python -I .ci/smoke.py
+
+# A release without its upload, which .github/workflows/release.yml does for a tag.
+release: dist
+	$(bin)/python .ci/release.py build/dist build/release-notes.md $(TAG)
 
 gpu: $(VENV)/tests.installed $(VENV)/benchmarks.installed
 	$(optimized) $(bin)/python -m pytest -m gpu

@@ -41,11 +41,12 @@ def main(dist: pathlib.Path) -> None:
 
 
 def _kept() -> set[str]:
-    """The files tracked by git, except for CI scripts; empty without git."""
+    """The files tracked by git, except those for CI; empty without git."""
     command = ["git", "ls-files", "-z"]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     names = filter(None, listed.stdout.split("\0"))
-    return {name for name in names if not name.startswith((".ci/", ".pre-commit"))}
+    others = (".ci/", ".github/", ".pre-commit")
+    return {name for name in names if not name.startswith(others)}
 
 
 def _compare(name: str, found: set[str], wanted: set[str]) -> None:
