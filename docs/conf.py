@@ -71,8 +71,7 @@ html_theme = "pydata_sphinx_theme"
 html_title = "dropjax"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
-html_show_sourcelink = True
-html_copy_source = True
+html_context = {"default_mode": "auto"}  # Light or dark, as the browser is.
 html_theme_options = {
     "navbar_align": "left",
     "header_links_before_dropdown": 6,

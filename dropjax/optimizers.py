@@ -113,7 +113,7 @@ def gradient_dropout(
       language model: towards effective and generalizable fine-tuning", EMNLP.
       Tseng, Chen, Tsai, Liu, Lin and Yang, 2020, "Regularizing meta-learning via
       gradient dropout", ACCV.
-      Lin, Zeng, Zhang, Ding, Zhang, Zhou and Wang, 2019, "Learning rate dropout",
+      Lin, Zeng, Ding, Huang, Huang and Paisley, 2019, "Learning rate dropout",
       arXiv:1912.00144.
     """
     check_key(key)

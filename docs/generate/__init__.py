@@ -8,11 +8,12 @@ of methods and the benchmarks' records, or Markdown outside of docs/.
 import pathlib
 from collections.abc import Iterator
 
-from . import _reference
+from . import _methods, _reference
 from ._copies import copied_pages
 from ._copies import relink as relink
 from ._docstrings import process_docstring as process_docstring
 from ._docstrings import process_signature as process_signature
+from ._images import write_images
 from ._paths import GENERATED as GENERATED
 from ._paths import HERE as HERE
 
@@ -20,6 +21,7 @@ from ._paths import HERE as HERE
 def all_pages() -> Iterator[tuple[str, str]]:
     """The path of each generated page, from docs/, and its text."""
     yield from copied_pages()
+    yield from _methods.pages()
     yield from _reference.pages()
 
 
@@ -33,7 +35,7 @@ def write_all() -> None:
     """Writes the pages that changed, and removes those that are no longer made."""
     pages = dict(all_pages())
     for folder in GENERATED:
-        for path in (HERE / folder).rglob("*.*"):
+        for path in (HERE / folder).rglob("*.[mr][ds]*"):
             if str(path.relative_to(HERE)) not in pages:
                 path.unlink()
     for name, text in pages.items():
@@ -41,3 +43,4 @@ def write_all() -> None:
         if not path.exists() or path.read_text() != text:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
+    write_images()

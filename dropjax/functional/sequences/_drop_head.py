@@ -54,7 +54,7 @@ def drop_head(
       >>> assert jnp.allclose(y.mean(2), 1)
 
     References:
-      Zhou, Ge, Wei, Xu and Zhou, 2020, "Scheduled DropHead: a regularization method
+      Zhou, Ge, Wei, Zhou and Xu, 2020, "Scheduled DropHead: a regularization method
       for transformer models", Findings of EMNLP.
     """
     mask_shape, head_axis = _mask_shape(check_array(x).shape, head_axis, batch_axis)
