@@ -20,7 +20,7 @@ bin := $(VENV)/bin
 optimized := JAX_DISABLE_MOST_OPTIMIZATIONS=0
 
 .PHONY: train compare test test-all cover isas battery lint format versions oldest \
-    newest dist release gpu pods gpus bench ends twins mutants picture docs clean
+    newest dist release gpu pods gpus bench ends twins mutants picture docs browser clean
 
 $(VENV)/%.installed: pyproject.toml
 	test -x $(bin)/python || $(PYTHON) -m venv $(VENV)
@@ -132,6 +132,9 @@ picture: $(VENV)/examples.installed
 	$(bin)/python docs/picture.py
 
 # The site, in build/docs. Warnings are errors, and nothing is fetched.
+browser: docs $(VENV)/browser.installed
+	$(bin)/python -m pytest -n $(JOBS) -m browser tests/browser $(ARGS)
+
 docs: $(VENV)/docs.installed
 	$(bin)/python -m sphinx -W --keep-going -b html -d build/doctrees $(ARGS) \
 	    docs build/docs

@@ -69,8 +69,10 @@ from dropjax import *
 
 html_theme = "pydata_sphinx_theme"
 html_title = "dropjax"
+html_favicon = "_static/favicon.svg"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_js_files = ["site.js"]
 html_context = {"default_mode": "auto"}  # Light or dark, as the browser is.
 html_theme_options = {
     "navbar_align": "left",

@@ -2,10 +2,10 @@
 
 // The page of docs/explorer.md: controls for a method, and its mask on a canvas.
 document.addEventListener("DOMContentLoaded", () => {
-  const page = document.getElementById("mask-explorer");
+  const page = document.getElementById("explorer");
   if (!page) return;
   const { METHODS, keyOf } = dropjaxMasks;
-  const LARGEST = { examples: 8, channels: 8, heads: 8 };
+  const LARGEST = { examples: 16, channels: 8, heads: 8 };
   const OTHERS = 32;
 
   const part = (tag, parent, attributes = {}) => {
