@@ -31,7 +31,7 @@ train: $(VENV)/examples.installed
 	$(bin)/python examples/train.py --config=$(CONFIG) --workdir=$(WORKDIR) --resume $(ARGS)
 
 compare: $(VENV)/examples.installed
-	$(bin)/python examples/compare.py --config=configs/digits_compare.py $(ARGS)
+	$(bin)/python examples/compare.py --config=configs/digits_compare.py --resume $(ARGS)
 
 test: $(VENV)/tests.installed
 	$(bin)/python -m pytest -n $(JOBS) -m 'not slow' $(ARGS)

@@ -3,6 +3,10 @@
 Prints a Markdown line for each run and form of inference: the mean and standard
 deviation of the test error over the networks, in percent, and the error of their vote.
 --out writes the same to a JSON file.
+
+With --page=docs/evidence.md the runs are folders of compare.py: their tables are
+written to that page, next to published figures, and their values and pictures to its
+folder results/.
 """
 
 import sys
@@ -15,6 +19,7 @@ from training.errors import UserError, run_program
 
 # isort: split
 from absl import flags
+from training import evidence, reporting
 from training.command_line import define_help
 from training.workdir import read_json, read_metrics, write_json
 
@@ -36,6 +41,7 @@ def main(argv: Sequence[str]) -> int:
     """
     values = flags.FlagValues()
     flags.DEFINE_string("out", None, "The JSON file to write.", flag_values=values)
+    flags.DEFINE_string("page", None, "The page to update.", flag_values=values)
     define_help(values)
     try:
         folders = values(argv)[1:]
@@ -46,13 +52,12 @@ def main(argv: Sequence[str]) -> int:
         return 0
     if not folders:
         raise UserError((__doc__ or "").partition("\n")[0])
+    if values.page:
+        evidence.publish([Path(folder) for folder in folders], Path(values.page))
+        return 0
     runs = [_read(Path(folder)) for folder in folders]
-    for line in (
-        _HEADER,
-        ("---",) * len(_HEADER),
-        *(it for run in runs for it in _lines(run)),
-    ):
-        print(f"| {' | '.join(line)} |")
+    lines = (line for run in runs for line in _lines(run))
+    print(reporting.markdown(_HEADER, lines), end="")
     if values.out:
         write_json(Path(values.out), {"runs": runs})
     return 0

@@ -7,7 +7,6 @@ one and reaches exactly the parameters of an uninterrupted run.
 
 import contextlib
 import functools
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -82,9 +81,8 @@ def _train(
         with Board(console, steps, config.epochs, int(state.step)) as board:
             state = loop.run(state, interrupt, board)
     if interrupt.received:
-        again = shlex.join(dict.fromkeys(["python", *argv, "--resume"]))
         say(f"stopped at step {state.step} of {steps}; continue with:")
-        say(again)
+        say(command_line.resume_command(argv))
         return 128 + interrupt.received
     _conclude(options, trainer, state, metrics, console)
     return 0

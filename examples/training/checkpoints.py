@@ -69,15 +69,17 @@ class _Tree(ocp.args.CheckpointArgs):
 class Checkpoints:
     """The last few checkpoints of a run, each with a digest of its content."""
 
-    def __init__(self, folder: Path, keep: int) -> None:
+    def __init__(self, folder: Path, keep: int, name: str = "") -> None:
         """Open a run's checkpoints.
 
         Args:
           folder: the run's folder.
           keep: how many checkpoints to keep.
+          name: of the run, if it is one of several in the folder.
         """
-        self.folder = folder / "checkpoints"
-        self._attic = folder / "damaged"
+        self._home = folder
+        self.folder = folder / "checkpoints" / name
+        self._attic = folder / "damaged" / name
         self.folder.mkdir(parents=True, exist_ok=True)
         options = ocp.CheckpointManagerOptions(
             max_to_keep=keep,
@@ -149,7 +151,7 @@ class Checkpoints:
             raise UserError(
                 f"none of the checkpoints in {self.folder} can be read (tried "
                 f"{', '.join(map(str, damaged))}): to start over, choose another "
-                f"--workdir, or delete {self.folder.parent}"
+                f"--workdir, or delete {self._home}"
             )
         say(f"no checkpoint in {self.folder}: starting at step 0")
         return first
@@ -169,7 +171,7 @@ class Checkpoints:
 
     def _set_aside(self, steps: list[int]) -> None:
         for step in steps:
-            self._attic.mkdir(exist_ok=True)
+            self._attic.mkdir(parents=True, exist_ok=True)
             shutil.rmtree(self._attic / str(step), ignore_errors=True)
             shutil.move(self.folder / str(step), self._attic)
         with _quiet_log():

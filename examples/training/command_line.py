@@ -5,6 +5,7 @@ import difflib
 import importlib.machinery
 import importlib.util
 import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,18 @@ def parse(argv: Sequence[str], about: str, default_config: str) -> Options | Non
     config = _override(load_config(Path(known.config)), overrides, list(known))
     workdir = known.workdir or f"runs/{Path(known.config).stem}"
     return Options(config, Path(workdir).expanduser(), known.resume, known.download)
+
+
+def resume_command(argv: Sequence[str]) -> str:
+    """Return the command that continues a run.
+
+    Args:
+      argv: its command line, the program's name first.
+
+    Returns:
+      A line for a shell.
+    """
+    return shlex.join(dict.fromkeys(["python", *argv, "--resume"]))
 
 
 def load_config(path: Path) -> ConfigDict:

@@ -23,7 +23,8 @@ class Row(Protocol):
 
     method: str
     rate: float
-    accuracies: tuple[float, ...]
+    steps: tuple[int, ...]
+    accuracies: tuple[tuple[float, ...], ...]
     losses: tuple[tuple[float, ...], ...]
 
 
@@ -49,29 +50,26 @@ def draw(path: Path, title: str, lines: Sequence[dict[str, float]]) -> None:
     save(figure, path)
 
 
-def draw_comparison(
-    path: Path, title: str, quantity: str, unit: float, rows: Sequence[Row]
-) -> None:
-    """Plot each method's test loss over the epochs, with its standard deviation.
+def draw_comparison(path: Path, title: str, rows: Sequence[Row]) -> None:
+    """Plot each method's test loss over the steps, with its standard deviation.
 
     Args:
       path: the file.
       title: of the picture.
-      quantity: the name of the loss.
-      unit: its unit.
       rows: what to draw.
     """
     figure = Figure(figsize=(6.4, 4.2), layout="constrained")
     axes = figure.subplots()
     for row in rows:
-        losses = np.array(row.losses) / unit
-        epochs, mean = range(1, len(losses) + 1), losses.mean(1)
+        losses = np.array(row.losses)
+        mean = losses.mean(1)
         label = f"{row.method}, rate {row.rate:g}" if row.rate else row.method
-        axes.plot(epochs, mean, label=label)
+        axes.plot(row.steps, mean, label=label)
         if losses.shape[1] > 1:
             spread = losses.std(1, ddof=1)
-            axes.fill_between(epochs, mean - spread, mean + spread, alpha=0.25)
-    _over_epochs(axes, f"{quantity}, mean ± standard deviation")
+            axes.fill_between(row.steps, mean - spread, mean + spread, alpha=0.25)
+    axes.set(xlabel="step", ylabel=f"test {_LOSS}, mean ± standard deviation")
+    axes.grid(alpha=0.3)
     axes.set_title(title)
     axes.legend()
     save(figure, path)
@@ -89,7 +87,7 @@ def draw_sweep(path: Path, title: str, rows: Sequence[Row]) -> None:
     axes = figure.subplots()
     for index, method in enumerate(dict.fromkeys(row.method for row in rows)):
         own = [row for row in rows if row.method == method]
-        errors = 100 - 100 * np.array([row.accuracies for row in own])
+        errors = 100 - 100 * np.array([row.accuracies[-1] for row in own])
         rates, color = [row.rate for row in own], f"C{index}"
         if rates == [0]:
             axes.axhline(errors.mean(), color=color, ls="--", label=method)

@@ -9,9 +9,11 @@ from flax import linen as nn
 
 import dropjax as dj
 from dropjax import linen as djl
+from dropjax.schedules import early_dropout, linear_over_depth
+from training.feed_forward import feed_forward
 
-METHODS = ("none", "dropout", "attention", "all")
-HEADS = 2
+_ALL = ("dropout", "attention", "drop_path")
+METHODS = ("none", *_ALL, "all", "dropconnect", "early_dropout", "structured")
 
 
 @functools.wraps(dj.dot_product_attention)
@@ -57,24 +59,54 @@ def rotate(x: jax.Array) -> jax.Array:
 
 
 class Decoder(nn.Module):
-    """Blocks of causal attention and two dense layers, each after a norm."""
+    """Blocks of causal attention and two dense layers, each after a norm.
+
+    Attributes:
+      method: what is dropped. "dropout" drops the hidden units between the dense
+        layers, and "early_dropout" does so in the first steps only; "attention" drops
+        attention weights; "drop_path" drops branches, deeper ones more often; "all"
+        does these three. "dropconnect" and "structured": see
+        `training.feed_forward`.
+      rate: the rate.
+      early_steps: the steps of "early_dropout".
+      hidden: the width of each block.
+      heads: the number of attention heads.
+      expansion: the number of hidden units, in widths.
+      classes: the number of characters.
+    """
 
     method: str
     rate: float
+    early_steps: int
     hidden: tuple[int, ...]
+    heads: int
+    expansion: int
     classes: int
 
     def rate_of(self, method: str) -> float:
         """Return the rate of a method: 0 for all but the selected ones."""
-        return self.rate if self.method in (method, "all") else 0.0
+        selected = _ALL if self.method == "all" else (self.method,)
+        return self.rate if method in selected else 0.0
+
+    def rates(self, step: jax.Array | None) -> dict[str, float | jax.Array]:
+        """Return the rates between the dense layers at a step."""
+        names = ("dropout", "dropconnect", "structured")
+        rates: dict[str, float | jax.Array] = {it: self.rate_of(it) for it in names}
+        if self.method == "early_dropout" and step is not None:
+            rates["dropout"] = early_dropout(self.rate, self.early_steps)(step)
+        return rates
 
     @nn.compact
-    def __call__(self, x: jax.Array, deterministic: bool) -> jax.Array:
+    def __call__(
+        self, x: jax.Array, deterministic: bool, step: jax.Array | None = None
+    ) -> jax.Array:
         """Return the logits of the next character at each position of a sequence."""
+        paths = linear_over_depth(self.rate_of("drop_path"), len(self.hidden)).tolist()
         x = nn.Embed(self.classes, self.hidden[0], name="embed")(x)
-        for index, width in enumerate(self.hidden):
+        for index, (width, path) in enumerate(zip(self.hidden, paths, strict=True)):
+            drop_path = djl.DropPath(path)
             attention = nn.MultiHeadDotProductAttention(
-                HEADS,
+                self.heads,
                 dropout_rate=self.rate_of("attention"),
                 # Otherwise all heads and examples share one mask.
                 broadcast_dropout=False,
@@ -82,9 +114,15 @@ class Decoder(nn.Module):
                 name=f"attention_{index}",
             )
             y = nn.LayerNorm(name=f"attention_norm_{index}")(x)
-            x = x + attention(y, deterministic=deterministic)
-            y = nn.LayerNorm(name=f"dense_norm_{index}")(x)
-            y = nn.gelu(nn.Dense(4 * width, name=f"wide_{index}")(y))
-            y = djl.Dropout(self.rate_of("dropout"))(y, deterministic)
-            x = x + nn.Dense(width, name=f"narrow_{index}")(y)
+            y = attention(y, deterministic=deterministic)
+            x = x + drop_path(y, deterministic)
+            y = feed_forward(
+                nn.LayerNorm(name=f"dense_norm_{index}")(x),
+                self.expansion * width,
+                width,
+                rates=self.rates(step),
+                names=(f"wide_{index}", f"narrow_{index}"),
+                deterministic=deterministic,
+            )
+            x = x + drop_path(y, deterministic)
         return nn.Dense(self.classes, name="logits")(nn.LayerNorm(name="norm")(x))

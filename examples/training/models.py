@@ -7,19 +7,32 @@ import jax
 from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
-from training import decoder, models_linen, models_nnx, residual, transformer
+from training import (
+    decoder,
+    models_linen,
+    models_nnx,
+    perceptron,
+    residual,
+    transformer,
+)
 
 HOSTS = {"linen": models_linen, "nnx": models_nnx}
 METHODS = {
     "mlp": ("none", "dropout", "dropconnect", "multi_sample"),
     "cnn": ("none", "dropout", "dropconnect", "spatial", "multi_sample"),
     "lstm": ("none", "dropout", "dropconnect"),
+    "perceptron": perceptron.METHODS,
     "residual": residual.METHODS,
     "transformer": transformer.METHODS,
     "decoder": decoder.METHODS,
 }
 # Networks that exist in only one of the libraries.
-_HOST_OF = {"residual": "linen", "transformer": "nnx", "decoder": "linen"}
+_HOST_OF = {
+    "perceptron": "linen",
+    "residual": "linen",
+    "transformer": "nnx",
+    "decoder": "linen",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,13 +41,14 @@ class Model:
 
     Attributes:
       init: ``key -> params``, a tree of dicts.
-      apply: ``(params, inputs, key, deterministic) -> logits``; the key may be None
-        if ``deterministic`` is True. With multi-sample dropout the logits have a first
-        axis of samples in training.
+      apply: ``(params, inputs, key, deterministic, step=None) -> logits``; the key may
+        be None if ``deterministic`` is True. The step sets scheduled rates; without it
+        their schedule is over. With multi-sample dropout the logits have a first axis
+        of samples in training.
     """
 
     init: Callable[[jax.Array], PyTree]
-    apply: Callable[[PyTree, jax.Array, jax.Array | None, bool], jax.Array]
+    apply: Callable[..., jax.Array]
 
 
 def build(config: ConfigDict, shape: tuple[int, ...], classes: int) -> Model:

@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 from dropjax import linen as djl
 from training.decoder import Decoder
 from training.layers import ON_TEXT, Style, is_recurrent, style
+from training.perceptron import Perceptron
 from training.residual import Residual
 
 
@@ -114,7 +115,17 @@ def build(
     elif config.model == "residual":
         net = Residual(config.method, config.rate, config.channels, classes)
     elif config.model == "decoder":
-        net = Decoder(config.method, config.rate, config.hidden, classes)
+        net = Decoder(
+            method=config.method,
+            rate=config.rate,
+            early_steps=config.early_steps,
+            hidden=config.hidden,
+            heads=config.heads,
+            expansion=config.expansion,
+            classes=classes,
+        )
+    elif config.model == "perceptron":
+        net = Perceptron(config.method, config.rate, config.hidden, classes)
     else:
         net = LSTM(style(config), config.hidden, classes)
 
@@ -124,9 +135,15 @@ def build(
         return net.init(key, examples, deterministic=True)["params"]
 
     def apply(
-        params: PyTree, examples: jax.Array, key: jax.Array | None, deterministic: bool
+        params: PyTree,
+        examples: jax.Array,
+        key: jax.Array | None,
+        deterministic: bool,
+        step: jax.Array | None = None,
     ) -> jax.Array:
         rngs = {} if key is None else {"dropout": key}
-        return net.apply({"params": params}, examples, deterministic, rngs=rngs)
+        # The only network with a method whose rate is scheduled.
+        more = {"step": step} if isinstance(net, Decoder) else {}
+        return net.apply({"params": params}, examples, deterministic, **more, rngs=rngs)
 
     return init, apply

@@ -143,8 +143,7 @@ def build(
         if config.model == "cnn":
             return CNN(config, shape, classes, rngs)
         if config.model == "transformer":
-            noise = (config.method, config.rate)
-            return Transformer(*noise, config.hidden, shape, classes, rngs)
+            return Transformer(config, shape, classes, rngs)
         return LSTM(config, classes, rngs)
 
     def init(key: jax.Array) -> PyTree:
@@ -152,8 +151,13 @@ def build(
         return nnx.to_pure_dict(nnx.state(net, nnx.Param))
 
     def apply(
-        params: PyTree, examples: jax.Array, key: jax.Array | None, deterministic: bool
+        params: PyTree,
+        examples: jax.Array,
+        key: jax.Array | None,
+        deterministic: bool,
+        step: jax.Array | None = None,
     ) -> jax.Array:
+        del step  # no method of these networks has a scheduled rate
         abstract = nnx.eval_shape(lambda: make(nnx.Rngs(_UNUSED)))
         graph, state, streams = nnx.split(abstract, nnx.Param, ...)
         nnx.replace_by_pure_dict(state, params)

@@ -1,6 +1,6 @@
 """Progress reports: a bar or log lines during a run, and a table at the end."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -146,6 +146,34 @@ def table(*header: str, title: str, caption: str | None = None) -> Table:
     for name in header:
         result.add_column(name, overflow="fold")
     return result
+
+
+def mean_and_deviation(values: dict[str, float | None], form: str) -> str:
+    """Return a mean, and the standard deviation if there is one.
+
+    Args:
+      values: ``mean`` and ``deviation``.
+      form: the format of each, such as ".2%".
+
+    Returns:
+      A string such as "97.82% ± 0.24%".
+    """
+    numbers = (values[name] for name in ("mean", "deviation"))
+    return " ± ".join(format(it, form) for it in numbers if it is not None)
+
+
+def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table in Markdown.
+
+    Args:
+      header: the names of the columns.
+      rows: the cells of the rows.
+
+    Returns:
+      The lines of the table.
+    """
+    lines = (header, ("---",) * len(header), *rows)
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def progress_bar(console: Console, *details: str) -> Progress:

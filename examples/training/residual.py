@@ -1,8 +1,9 @@
-"""A residual network for images in Flax Linen, with a choice of four methods.
+"""A residual network for images in Flax Linen, with a choice of five methods.
 
 Drop path drops whole branches, deeper ones more often; subset does the same for a fixed
-number of examples, and does not compute their branches. Drop block and spatial dropout
-drop squares and whole feature maps within a branch.
+number of examples, and does not compute their branches; shake drop scales them by
+random factors instead. Drop block and spatial dropout drop squares and whole feature
+maps within a branch.
 """
 
 import jax
@@ -11,7 +12,7 @@ from flax import linen as nn
 from dropjax import linen as djl
 from dropjax.schedules import linear_over_depth
 
-METHODS = ("none", "spatial", "drop_block", "drop_path", "subset")
+METHODS = ("none", "spatial", "drop_block", "drop_path", "shake_drop", "subset")
 _BLOCKS_PER_STAGE = 2
 _SIDE = 5
 
@@ -38,6 +39,7 @@ class Block(nn.Module):
 
     rates: dict[str, float]
     path_rate: float
+    shake_rate: float
     subset_rate: float
     channels: int
     stride: int
@@ -56,6 +58,7 @@ class Block(nn.Module):
         y = branch(x, deterministic=deterministic)
         if x.shape[-1] != self.channels:
             x = nn.Conv(self.channels, (1, 1), strides, name="shortcut")(x)
+        y = djl.ShakeDrop(self.shake_rate)(y, deterministic)
         return x + djl.DropPath(self.path_rate)(y, deterministic)
 
 
@@ -72,17 +75,20 @@ class Residual(nn.Module):
         """Return the logits of a batch of images."""
         rates = {name: self.rate if name == self.method else 0.0 for name in METHODS}
         depth = len(self.channels) * _BLOCKS_PER_STAGE
-        paths, subsets = (
-            iter(linear_over_depth(rates[it], depth).tolist())
-            for it in ("drop_path", "subset")
+        growing = zip(
+            *(
+                linear_over_depth(rates[it], depth).tolist()
+                for it in ("drop_path", "shake_drop", "subset")
+            ),
+            strict=True,
         )
         x = nn.Conv(self.channels[0], (3, 3), (2, 2))(x)
         for stage, width in enumerate(self.channels):
             for index in range(_BLOCKS_PER_STAGE):
                 stride = 2 if stage and not index else 1
                 name = f"stage_{stage}_block_{index}"
-                noise = (rates, next(paths), next(subsets))
-                x = Block(*noise, width, stride, name=name)(x, deterministic)
+                block = Block(rates, *next(growing), width, stride, name=name)
+                x = block(x, deterministic)
         x = nn.relu(_norm()(x)).mean((1, 2))
         return nn.Dense(self.classes, name="logits")(x)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from training import data, decoder, layers, models, optimizers, transformer
+from training import data, layers, models, optimizers
 from training.errors import UserError
 
 
@@ -27,10 +27,16 @@ def default_config() -> ConfigDict:
     config.hidden = (256, 256)
     config.channels = (32, 64)
     config.length = 64  # characters per sequence
+    # Of the transformers: their heads, the hidden units of their dense layers in units
+    # of the width, and the patches along a side of an image.
+    config.heads = 4
+    config.expansion = 2
+    config.patches = 4
     config.activation = "relu"
     config.init_deviation = 0.0  # of the initial weights; 0: Flax's default
     config.method = "none"
     config.rate = 0.5
+    config.early_steps = 1000  # of the method "early_dropout"
     config.scaling = "inverted"
     config.mask_per = 0  # examples sharing a DropConnect mask; 0: the whole batch
     config.noise = "bernoulli"  # of DropConnect: masks, or equivalent "gaussian" noise
@@ -53,6 +59,8 @@ def default_config() -> ConfigDict:
     config.device_data_mib = 1024
     # Steps between checks of the clock and for Ctrl-C; 0: one epoch.
     config.steps_per_call = 0
+    # In a comparison, the steps between evaluations on the test split; 0: an epoch.
+    config.eval_steps = 0
     config.checkpoint_every = 1
     config.keep_checkpoints = 3
     return config.lock()
@@ -129,7 +137,7 @@ def decoder_config(method: str) -> ConfigDict:
     """Return the settings of the transformer on Tiny Shakespeare.
 
     Args:
-      method: "none", "dropout", "attention" or "all".
+      method: one of `training.decoder.METHODS`.
 
     Returns:
       The default settings, updated with those of the transformer.
@@ -139,6 +147,8 @@ def decoder_config(method: str) -> ConfigDict:
     config.length = 2048
     config.model = "decoder"
     config.hidden = (64, 64)
+    config.heads = 2
+    config.expansion = 4
     config.method = method
     config.rate = 0.1
     config.epochs = 3
@@ -173,6 +183,7 @@ def check(config: ConfigDict, template: ConfigDict) -> None:
     for method, rate in methods.items():
         _check_method(config.model, method, rate)
     _check_model(config)
+    _check_layers(config)
     _check_noise(config)
     _check_scan(config)
     if "methods" in config:
@@ -182,9 +193,14 @@ def check(config: ConfigDict, template: ConfigDict) -> None:
 def _check_model(config: ConfigDict) -> None:
     if config.host not in (hosts := models.hosts_of(config.model)):
         raise _wrong(config, "host", f"{hosts[0]} for model {config.model!r}")
-    unit = _WIDTH_UNITS.get(config.model)
+    unit = config.heads * _WIDTH_UNITS.get(config.model, 0)
     if unit and (len(set(config.hidden)) > 1 or config.hidden[0] % unit):
         raise _wrong(config, "hidden", f"a multiple of {unit}, the same for each block")
+
+
+def _check_layers(config: ConfigDict) -> None:
+    if config.model == "perceptron" and len(config.hidden) % 2 == 0:
+        raise _wrong(config, "hidden", "an odd number of widths, for pairs of layers")
 
 
 def _check_noise(config: ConfigDict) -> None:
@@ -252,8 +268,8 @@ _STAGES: _Rule = (
     "a tuple of three positive integers",
 )
 
-# The widths of a decoder's heads are even, because pairs of features are rotated.
-_WIDTH_UNITS = {"transformer": transformer.HEADS, "decoder": 2 * decoder.HEADS}
+# The heads of a decoder have even widths, because pairs of features are rotated.
+_WIDTH_UNITS = {"transformer": 1, "decoder": 2}
 _CHOICES = {
     "dataset": tuple(data.DATASETS),
     "host": tuple(models.HOSTS),
@@ -278,6 +294,11 @@ _RULES: dict[str, _Rule] = {
     "consistency": _UP,
     "init_deviation": _UP,
     "length": _POSITIVE,
+    "heads": _POSITIVE,
+    "expansion": _POSITIVE,
+    "patches": _POSITIVE,
+    "early_steps": _POSITIVE,
+    "eval_steps": _NATURAL,
     "mask_per": _NATURAL,
     "nets": _POSITIVE,
     "samples": _POSITIVE,

@@ -98,10 +98,11 @@ def make_step(
 
         def mean_loss(params: PyTree) -> tuple[jax.Array, Totals]:
             if not consistency:
-                totals = _totals(model, params, inputs, labels, noise)
+                logits = _logits(model, params, inputs, noise, state.step)
+                totals = _compare(logits, labels)
                 return totals.loss / labels.size, totals
             keys = jax.random.split(noise)
-            passes = [_logits(model, params, inputs, key) for key in keys]
+            passes = [_logits(model, params, inputs, it, state.step) for it in keys]
             first, second = (_compare(logits, labels) for logits in passes)
             apart = losses.r_drop(*passes).mean()
             loss = (first.loss + second.loss) / (2 * labels.size)
@@ -205,7 +206,9 @@ def make_count(model: Model) -> Callable[[PyTree, jax.Array, jax.Array], Totals]
     Returns:
       ``(params, inputs, labels) -> totals``, without noise.
     """
-    return lambda params, inputs, labels: _totals(model, params, inputs, labels, None)
+    return lambda params, inputs, labels: _compare(
+        _logits(model, params, inputs), labels
+    )
 
 
 def evaluate(
@@ -260,20 +263,14 @@ def as_numbers(inputs: jax.Array) -> jax.Array:
     return inputs
 
 
-def _totals(
+def _logits(
     model: Model,
     params: PyTree,
     inputs: jax.Array,
-    labels: jax.Array,
-    noise: jax.Array | None,
-) -> Totals:
-    return _compare(_logits(model, params, inputs, noise), labels)
-
-
-def _logits(
-    model: Model, params: PyTree, inputs: jax.Array, noise: jax.Array | None
+    noise: jax.Array | None = None,
+    step: jax.Array | None = None,
 ) -> jax.Array:
-    return model.apply(params, as_numbers(inputs), noise, noise is None)
+    return model.apply(params, as_numbers(inputs), noise, noise is None, step)
 
 
 def _compare(logits: jax.Array, labels: jax.Array) -> Totals:

@@ -1,24 +1,24 @@
-"""A small vision transformer in Flax NNX, with a choice of five methods."""
+"""A vision transformer in Flax NNX, with a choice of six methods."""
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from ml_collections import ConfigDict
 
+import dropjax as dj
 from dropjax import nnx as djn
 from dropjax.schedules import linear_over_depth
 
 _ALL = ("dropout", "attention", "patches", "drop_path")
-METHODS = ("none", *_ALL, "all", "subset")
-HEADS = 4
-_PATCHES_PER_SIDE = 4
+METHODS = ("none", *_ALL, "all", "subset", "structured")
 
 
 class Attention(nnx.Module):
     """A norm and self-attention with dropout of the weights after the softmax."""
 
-    def __init__(self, width: int, rate: float, rngs: nnx.Rngs) -> None:
+    def __init__(self, width: int, heads: int, rate: float, rngs: nnx.Rngs) -> None:
         """Create the layers."""
-        shape = (HEADS, width // HEADS)
+        shape = (heads, width // heads)
         self.norm = nnx.LayerNorm(width, rngs=rngs)
         self.inputs = nnx.LinearGeneral(width, (3, *shape), rngs=rngs)
         self.drop = djn.AttentionDropout(rate)
@@ -37,20 +37,42 @@ class Attention(nnx.Module):
 
 
 class MLP(nnx.Module):
-    """A norm and two dense layers, with dropout between them."""
+    """A norm and two dense layers, with dropout between them.
 
-    def __init__(self, width: int, rate: float, rngs: nnx.Rngs) -> None:
+    Hidden units may also be left out, the same for all tokens, and not be computed.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        hidden: int,
+        rate: float,
+        structured_rate: float,
+        rngs: nnx.Rngs,
+    ) -> None:
         """Create the layers."""
         self.norm = nnx.LayerNorm(width, rngs=rngs)
-        self.wide = nnx.Linear(width, 2 * width, rngs=rngs)
-        self.narrow = nnx.Linear(2 * width, width, rngs=rngs)
+        self.wide = nnx.Linear(width, hidden, rngs=rngs)
+        self.narrow = nnx.Linear(hidden, width, rngs=rngs)
         self.drop = djn.Dropout(rate)
+        self.structured_rate = structured_rate
 
     def __call__(
         self, x: jax.Array, *, deterministic: bool, streams: nnx.Rngs
     ) -> jax.Array:
         """Return the outputs for all tokens."""
-        y = jax.nn.gelu(self.wide(self.norm(x)))
+        x = self.norm(x)
+        if self.structured_rate and not deterministic:
+            return dj.structured_dropout_mlp(
+                streams.dropout(),
+                x,
+                self.wide.kernel[...],
+                self.narrow.kernel[...],
+                self.structured_rate,
+                bias_in=self.wide.bias[...],
+                bias_out=self.narrow.bias[...],
+            )
+        y = jax.nn.gelu(self.wide(x))
         return self.narrow(self.drop(y, deterministic=deterministic, rngs=streams))
 
 
@@ -63,15 +85,17 @@ class Block(nnx.Module):
 
     def __init__(
         self,
-        width: int,
+        config: ConfigDict,
         rates: dict[str, float],
         path_rate: float,
         subset_rate: float,
         rngs: nnx.Rngs,
     ) -> None:
         """Create the layers."""
-        attention = Attention(width, rates["attention"], rngs)
-        mlp = MLP(width, rates["dropout"], rngs)
+        width = config.hidden[0]
+        attention = Attention(width, config.heads, rates["attention"], rngs)
+        units = config.expansion * width
+        mlp = MLP(width, units, rates["dropout"], rates["structured"], rngs)
         self.attention = djn.SubsetBranch(attention, subset_rate)
         self.mlp = djn.SubsetBranch(mlp, subset_rate)
         self.drop_path = djn.DropPath(path_rate)
@@ -91,21 +115,20 @@ class Transformer(nnx.Module):
 
     def __init__(
         self,
-        method: str,
-        rate: float,
-        hidden: tuple[int, ...],
+        config: ConfigDict,
         shape: tuple[int, ...],
         classes: int,
         rngs: nnx.Rngs,
     ) -> None:
         """Create the layers for images of this shape and a block per hidden width."""
-        width, depth = hidden[0], len(hidden)
-        drops = _ALL if method == "all" else (method,)
-        rates = {name: rate if name in drops else 0.0 for name in METHODS}
-        self.side = shape[0] // _PATCHES_PER_SIDE
+        width, depth = config.hidden[0], len(config.hidden)
+        drops = _ALL if config.method == "all" else (config.method,)
+        rates = {name: config.rate if name in drops else 0.0 for name in METHODS}
+        self.patches = config.patches
+        self.side = shape[0] // self.patches
         self.embed = nnx.Linear(self.side**2 * shape[-1], width, rngs=rngs)
         start = nnx.initializers.normal(0.02)
-        tokens = _PATCHES_PER_SIDE**2 + 1
+        tokens = self.patches**2 + 1
         self.positions = nnx.Param(start(rngs.params(), (tokens, width)))
         self.first = nnx.Param(start(rngs.params(), (1, 1, width)))
         self.drop_patches = djn.PatchDropout(rates["patches"], prefix_tokens=1)
@@ -115,7 +138,7 @@ class Transformer(nnx.Module):
         )
         self.blocks = nnx.List(
             [
-                Block(width, rates, path, subset, rngs)
+                Block(config, rates, path, subset, rngs)
                 for path, subset in zip(paths, subsets, strict=True)
             ]
         )
@@ -127,7 +150,7 @@ class Transformer(nnx.Module):
     ) -> jax.Array:
         """Return the logits of a batch of images."""
         noise = {"deterministic": deterministic, "rngs": rngs}
-        tokens = self.embed(_patches(x, self.side))
+        tokens = self.embed(_patches(x, self.patches, self.side))
         first = jnp.broadcast_to(self.first[...], (len(x), 1, tokens.shape[-1]))
         tokens = jnp.concatenate([first, tokens], 1) + self.positions[...][None]
         tokens, _ = self.drop_patches(tokens, **noise)
@@ -136,9 +159,8 @@ class Transformer(nnx.Module):
         return self.logits(self.norm(tokens[:, 0]))
 
 
-def _patches(x: jax.Array, side: int) -> jax.Array:
+def _patches(x: jax.Array, count: int, side: int) -> jax.Array:
     """Split images into squares: (batch, squares, values per square)."""
-    end = _PATCHES_PER_SIDE * side
-    parts = (_PATCHES_PER_SIDE, side)
-    squares = x[:, :end, :end].reshape(len(x), *parts, *parts, x.shape[-1])
-    return squares.swapaxes(2, 3).reshape(len(x), _PATCHES_PER_SIDE**2, -1)
+    end = count * side
+    squares = x[:, :end, :end].reshape(len(x), count, side, count, side, x.shape[-1])
+    return squares.swapaxes(2, 3).reshape(len(x), count**2, -1)

@@ -29,6 +29,8 @@ OFTEN = {
     "fashion_spatial",
     "shakespeare_dropconnect",
     "shakespeare_transformer",
+    "sparsedrop_fashion_vit",
+    "sparsedrop_mnist",
 }
 DIGITS = f"--config={ROOT / 'configs' / 'digits_none.py'}"
 
@@ -53,23 +55,25 @@ def test_every_config_runs_two_steps(
     path: Path, tmp_path: Path, run_train: Program, run_compare: Program
 ) -> None:
     config = load_config(path)
-    compares = "methods" in config
+    compares, batch = "methods" in config, min(config.batch_size, 128)
     outcome = (run_compare if compares else run_train)(
         f"--config={path}",
         f"--workdir={tmp_path / 'run'}",
         "--config.epochs=1",
-        f"--config.train_examples={2 * config.batch_size}",
+        f"--config.train_examples={2 * batch}",
+        f"--config.batch_size={batch}",
         "--config.test_examples=30",
         "--config.hidden=(8,)",
         "--config.channels=(2,3)",
         "--config.length=5",
+        "--config.heads=2",
         *(["--config.seeds=2"] if compares else []),
         *(["--config.rates=(0.5,)"] if compares and config.rates else []),
     )
     assert outcome.code == 0, outcome.err
     written = {file.name for file in (tmp_path / "run").iterdir()}
     if compares:
-        assert written == {"lock", "compare.md", "compare.json", "compare.png"}
+        assert written >= {"config.json", "compare.md", "compare.json", "compare.png"}
     else:
         assert written >= {"metrics.jsonl", "curves.png", "result.json", "checkpoints"}
         assert json.loads((tmp_path / "run" / "result.json").read_text())["step"] == 2
@@ -87,7 +91,7 @@ def test_linen_nnx_and_every_method_are_exercised() -> None:
     configs = [load_config(path) for path in CONFIGS]
     assert {it.host for it in configs} == {"linen", "nnx"}
     assert {it.model for it in configs} == {
-        "mlp", "cnn", "lstm", "residual", "transformer", "decoder",
+        "mlp", "cnn", "lstm", "perceptron", "residual", "transformer", "decoder",
     }  # fmt: skip
     assert {it.dataset for it in configs} == {
         "digits", "mnist", "fashion_mnist", "tiny_shakespeare",
@@ -111,7 +115,7 @@ def test_linen_nnx_and_every_method_are_exercised() -> None:
         (["--config.method=spatial"], "method 'spatial' does not fit model 'mlp'"),
         (
             ["--config.model=mpl"],
-            "one of mlp, cnn, lstm, residual, transformer, decoder, got 'mpl'",
+            "of mlp, cnn, lstm, perceptron, residual, transformer, decoder, got 'mpl'",
         ),
         (["--config.host=haiku"], "config.host must be one of linen, nnx"),
         (["--config.dataset=minst"], "config.dataset must be one of digits, mnist"),
@@ -133,10 +137,11 @@ def test_linen_nnx_and_every_method_are_exercised() -> None:
             [
                 "--config.model=decoder",
                 "--config.dataset=tiny_shakespeare",
-                "--config.hidden=(10,)",
+                "--config.hidden=(12,)",
             ],
-            "config.hidden must be a multiple of 4, the same for each block",
+            "config.hidden must be a multiple of 8, the same for each block",
         ),
+        (["--config.model=perceptron"], "config.hidden must be an odd number of"),
         (["--config.model=decoder"], "model 'decoder' does not fit dataset 'digits'"),
         (["--config.consistency=-1"], "must be 0 or a positive number, got -1.0"),
         (["--config.nets=0"], "config.nets must be 1 or more, got 0"),

@@ -57,6 +57,18 @@ def test_its_attention_drops_by_head_and_example(
         assert not options["deterministic"]
 
 
+def test_early_dropout_ends() -> None:
+    net = make("early_dropout")
+    params = net.init(jax.random.key(0))
+    calm = net.apply(params, TOKENS, None, True)
+    first, last = (
+        net.apply(params, TOKENS, jax.random.key(1), False, jnp.int32(step))
+        for step in (999, 1000)
+    )
+    assert not np.allclose(first, calm, rtol=1e-5)
+    np.testing.assert_allclose(last, calm, rtol=1e-5, atol=1e-6)
+
+
 def test_a_long_text_is_evaluated_in_small_batches() -> None:
     sizes = []
 

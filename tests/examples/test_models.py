@@ -25,7 +25,10 @@ def config(host: str, model: str, method: str) -> ConfigDict:
     config = settings.default_config()
     config.update(host=host, model=model, method=method)
     one_width = model in ("transformer", "decoder")
-    config.update(channels=(4, 6), hidden=(8, 8 if one_width else 7))
+    widths = (8, 8 if one_width else 7)
+    config.update(
+        channels=(4, 6), hidden=(8, 6, 7) if model == "perceptron" else widths
+    )
     return config
 
 
@@ -41,16 +44,18 @@ def test_noise_in_training_only(host: str, model: str, method: str) -> None:
     apply = jax.jit(net.apply, static_argnums=3)
     calm = apply(params, inputs(model), None, True)
     noisy, again, other = (
-        apply(params, inputs(model), jax.random.key(seed), False) for seed in (1, 1, 2)
+        apply(params, inputs(model), jax.random.key(seed), False, 0)
+        for seed in (1, 1, 2)
     )
     assert calm.shape == ((6, 8, 10) if model in layers.ON_TEXT else (6, 10))
     assert noisy.shape == ((8,) if method == "multi_sample" else ()) + calm.shape
     np.testing.assert_array_equal(noisy, again)
     assert jnp.array_equal(noisy, other) == (method == "none")
     assert jnp.array_equal(noisy, calm) == (method == "none")
-    baseline = make(host, model, "none")
-    same = baseline.apply(params, inputs(model), None, True)
-    np.testing.assert_allclose(same, calm, rtol=1e-5, atol=1e-6)
+    if method != "shake_drop":  # which scales branches by a mean other than 1
+        baseline = make(host, model, "none")
+        same = baseline.apply(params, inputs(model), None, True)
+        np.testing.assert_allclose(same, calm, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(

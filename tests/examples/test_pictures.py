@@ -4,12 +4,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import calibrate
-import compare
 import numpy as np
 import pytest
 import uncertainty
 from matplotlib.figure import Figure
 from training import curves, regression
+from training.comparison import Row
 
 HERE = Path("picture.png")
 LINES = [
@@ -20,9 +20,10 @@ LINES = [
     for epoch in (1, 2, 3)
 ]
 ROWS = [
-    compare.Row("none", 0.0, (0.9, 0.8), ((1.0, 2.0),), (0.5,)),
-    compare.Row("dropout", 0.25, (0.9, 0.8), ((1.0, 2.0),), (0.5,)),
+    Row(method, rate, (8,), ((1.0, 2.0),), ((0.9, 0.8),), ((1.0, 2.0),), (0.5,))
+    for method, rate in (("none", 0.0), ("dropout", 0.25))
 ]
+ONE_SEED = [Row("none", 0.0, (8,), ((1.0,),), ((0.9,),), ((1.0,),), (0.5,))]
 
 
 def draw_uncertainty() -> None:
@@ -38,10 +39,8 @@ def draw_reliability() -> None:
 
 PICTURES: dict[str, Callable[[], None]] = {
     "learning curves": lambda: curves.draw(HERE, "a run", LINES),
-    "comparison": lambda: curves.draw_comparison(HERE, "nets", "loss", 1.0, ROWS),
-    "one seed": lambda: curves.draw_comparison(
-        HERE, "nets", "loss", 1.0, [compare.Row("none", 0.0, (0.9,), ((1.0,),), (0.5,))]
-    ),
+    "comparison": lambda: curves.draw_comparison(HERE, "nets", ROWS),
+    "one seed": lambda: curves.draw_comparison(HERE, "nets", ONE_SEED),
     "sweep": lambda: curves.draw_sweep(HERE, "nets", ROWS),
     "reliability": draw_reliability,
     "uncertainty": draw_uncertainty,

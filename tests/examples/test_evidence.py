@@ -1,0 +1,129 @@
+"""The page of results, from the folders of comparisons; experiments at full size."""
+
+import json
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+import tabulate
+from training import data, evidence, steps
+from training.command_line import load_config
+from training.comparison import Row
+from training.errors import UserError
+from training.experiment import prepare
+
+from .conftest import ROOT
+
+PAGE = ROOT / "docs" / "evidence.md"
+SUMMARY = Row("none", 0.0, (8,), ((2.0, 2.0),), ((0.5, 0.7),), ((1.0, 1.0),), (0.25,))
+
+
+def write_run(folder: Path, taken: int = 8) -> Path:
+    """Write what compare.py leaves, with the numbers of `SUMMARY` for each method."""
+    folder.mkdir(parents=True)
+    rows = [
+        {"method": method, "rate": rate, "summary": SUMMARY.summary()}
+        for method, rate in (("none", 0.0), ("dropout", 0.5))
+    ]
+    content = {
+        "date": "2026-01-02",
+        "machine": {"processor": "a processor", "cores": 2},
+        "versions": {"jax": "1", "flax": "2"},
+        "time": {"unit": "CPU s", "total": 61},
+        "config": load_config(ROOT / "configs" / "sparsedrop_mnist.py").to_dict(),
+        "examples": {"train": 1024, "test": 40},
+        "parameters": 1234,
+        "steps": 8,
+        "steps_taken": taken,
+        "rows": rows,
+    }
+    (folder / "compare.json").write_text(json.dumps(content))
+    (folder / "compare.png").write_bytes(b"a picture")
+    return folder
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Path:
+    (tmp_path / "docs" / "results").mkdir(parents=True)
+    path = tmp_path / "docs" / "page.md"
+    names = ("all", *evidence.experiments())
+    marks = (f"# {it}\n\n<!-- results of {it} -->\n<!-- end -->\n" for it in names)
+    path.write_text("".join(marks) + "The rest.\n")
+    return path
+
+
+def tabulate_to(page: Path, *folders: Path) -> int:
+    return tabulate.main(["tabulate.py", *map(str, folders), f"--page={page}"])
+
+
+def test_results_come_to_the_page_with_published_ones(
+    tmp_path: Path, page: Path
+) -> None:
+    folder = write_run(tmp_path / "evidence_sparsedrop_mnist")
+    assert tabulate_to(page, folder) == 0
+    text = page.read_text()
+    assert "| dropout | 0.5 | 60.00% ± 14.14% |" in text
+    assert "| 97.82% ± 0.24% |" in text
+    assert "2 minutes (CPU s) on 2 cores of a processor, jax 1, flax 2, 2026" in text
+    assert "Structured dropout, perceptron on MNIST](#structured-dropout-percep" in text
+    assert "nfinished" not in text
+    assert text.endswith("The rest.\n")
+    results = page.parent / "results"
+    assert (results / "sparsedrop_mnist.png").read_bytes() == b"a picture"
+    assert evidence.read(folder) == json.loads(
+        (results / "sparsedrop_mnist.json").read_text()
+    )
+    assert tabulate_to(page, folder) == 0
+    assert page.read_text() == text
+
+
+def test_an_unfinished_comparison_is_marked(tmp_path: Path, page: Path) -> None:
+    tabulate_to(page, write_run(tmp_path / "sparsedrop_mnist", taken=4))
+    text = page.read_text()
+    assert "**Unfinished: these are the first 4 of 8 steps.**" in text
+    assert "on-mnist), unfinished |" in text
+
+
+def test_what_cannot_be_published(tmp_path: Path, page: Path) -> None:
+    with pytest.raises(UserError, match="no experiment other, only sparsedrop_mnist"):
+        tabulate_to(page, write_run(tmp_path / "other"))
+    folder = write_run(tmp_path / "sparsedrop_mnist")
+    page.write_text("Nothing.")
+    with pytest.raises(UserError, match="has no place for sparsedrop_mnist: add <!--"):
+        tabulate_to(page, folder)
+    (folder / "compare.json").unlink()
+    with pytest.raises(UserError, match=r"has no compare\.json"):
+        tabulate_to(page, folder)
+
+
+def test_the_page_has_a_place_and_a_heading_for_each_experiment() -> None:
+    text = PAGE.read_text()
+    for name, known in evidence.experiments().items():
+        assert f"<!-- results of {name} -->" in text
+        assert f"## {known['title']}\n" in text
+        assert (ROOT / "configs" / f"{name}.py").is_file()
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [("sparsedrop_fashion_vit_full", 25e6), ("sparsedrop_shakespeare_full", 50e6)],
+)
+def test_full_size_experiments_are_sound(name: str, parameters: float) -> None:
+    config = load_config(ROOT / "configs" / f"{name}.py")
+    text = config.dataset in data.TEXTS
+    shape, dtype = ((config.length,), np.int32) if text else ((28, 28, 1), np.uint8)
+    inputs = np.zeros((config.train_examples, *shape), dtype)
+    labels = inputs if text else np.zeros(len(inputs), np.int32)
+    split = data.Split(inputs, labels)
+    for method, rate in config.methods.items():
+        single = config.copy_and_resolve_references()
+        single.update(method=method, rate=rate)
+        experiment = prepare(single, data.Dataset(split, split, 65 if text else 10))
+        state = jax.eval_shape(experiment.init, experiment.key)
+        size = sum(leaf.size for leaf in jax.tree.leaves(state.params))
+        assert size == pytest.approx(parameters, rel=0.05)
+        after = jax.eval_shape(
+            experiment.scan(1), experiment.key, state, inputs, labels
+        )
+        assert isinstance(after, steps.State)
