@@ -54,7 +54,7 @@ add_module_names = False
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
 napoleon_numpy_docstring = False
-napoleon_use_ivar = True
+napoleon_custom_sections = [("Attributes", "params_style")]
 napoleon_use_rtype = False
 python_maximum_signature_line_length = 60
 toc_object_entries_show_parents = "hide"
@@ -97,6 +97,8 @@ def setup(app: Any) -> None:
     """Writes the generated pages before Sphinx looks for pages."""
     generate.write_all()
     app.connect("source-read", adapt_links)
-    # Before napoleon, which reads the sections.
-    app.connect("autodoc-process-docstring", generate.process_docstring, priority=400)
+    event = "autodoc-process-docstring"
+    # Before napoleon, which reads the sections, and after it.
+    app.connect(event, generate.process_docstring, priority=400)
+    app.connect(event, generate.process_property, priority=600)
     app.connect("autodoc-process-signature", generate.process_signature)

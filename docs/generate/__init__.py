@@ -12,6 +12,7 @@ from . import _methods, _reference
 from ._copies import copied_pages
 from ._copies import relink as relink
 from ._docstrings import process_docstring as process_docstring
+from ._docstrings import process_property as process_property
 from ._docstrings import process_signature as process_signature
 from ._images import write_images
 from ._paths import GENERATED as GENERATED

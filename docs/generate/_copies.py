@@ -26,8 +26,18 @@ def copied_pages() -> Iterator[tuple[str, str]]:
     """All of them but the README, in whose place the first screen is."""
     for source, target in places().items():
         if source.name != "README.md":
-            text = relink(source.read_text(), source, target)
+            text = relink(titled(source.read_text(), source), source, target)
             yield str(target.relative_to(HERE)), text
+
+
+def titled(text: str, source: pathlib.Path) -> str:
+    """The text, with a title of its own for each record that run.py writes."""
+    if not text.startswith("# dropjax beside"):
+        return text
+    words = source.relative_to(RESULTS).with_suffix("").parts
+    _, _, rest = text.partition("\n")
+    name = ", ".join([*words[:-1], words[-1].upper()])
+    return f"# Benchmarks: {name}\n{rest}"
 
 
 def relink(text: str, source: pathlib.Path, target: pathlib.Path) -> str:

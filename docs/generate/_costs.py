@@ -66,6 +66,8 @@ def cpu_table(row: dict[str, Any]) -> str:
 
 def time(seconds: float) -> str:
     """Three digits, in a unit that suits them."""
+    if seconds >= 1:
+        return f"{seconds:.3g} s"
     return f"{1e3 * seconds:.3g} ms" if seconds >= 1e-3 else f"{1e6 * seconds:.3g} µs"
 
 

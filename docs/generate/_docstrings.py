@@ -123,6 +123,15 @@ def process_docstring(
     lines[:] = as_rest(lines, name.rpartition(".")[0])
 
 
+def process_property(
+    app: Any, what: str, name: str, thing: Any, options: Any, lines: list[str]
+) -> None:
+    """The same event after napoleon's, which takes words before a colon for a type."""
+    if what == "property":
+        text = inspect.getdoc(thing) or ""
+        lines[:] = as_rest(text.splitlines(), name.rpartition(".")[0])
+
+
 def definition(thing: Any) -> ast.AST:
     """The syntax tree of a function or class."""
     return ast.parse(textwrap.dedent(inspect.getsource(thing))).body[0]
@@ -132,7 +141,7 @@ def written_annotations(thing: type) -> dict[str, str]:
     """The annotations of a class and its bases, as they are in the source."""
     found = {}
     for base in reversed(thing.__mro__):
-        if base.__module__ == "builtins":
+        if base.__module__.split(".")[0] not in ("dropjax", "flax"):
             continue
         for node in getattr(definition(base), "body", ()):
             if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
@@ -143,9 +152,11 @@ def written_annotations(thing: type) -> dict[str, str]:
 def of_fields(thing: type) -> tuple[str, None]:
     """The signature of a Linen layer, another dataclass, or a named tuple."""
     written = written_annotations(thing)
-    shown = []
+    shown: list[str] = []
     for name, it in inspect.signature(thing).parameters.items():
         if name not in ("parent", "name"):
+            if it.kind is it.KEYWORD_ONLY and "*" not in shown:
+                shown.append("*")
             default = "" if it.default is it.empty else f" = {shown_default(it)}"
             shown.append(f"{name}: {written[name]}{default}")
     return f"({', '.join(shown)})", None
