@@ -9,6 +9,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "docs")]
 
 import generate  # noqa: E402
+from generate._links import link_names  # noqa: E402
 
 import dropjax  # noqa: E402
 
@@ -97,6 +98,7 @@ def setup(app: Any) -> None:
     """Writes the generated pages before Sphinx looks for pages."""
     generate.write_all()
     app.connect("source-read", adapt_links)
+    app.connect("doctree-read", link_names)
     event = "autodoc-process-docstring"
     # Before napoleon, which reads the sections, and after it.
     app.connect(event, generate.process_docstring, priority=400)

@@ -104,6 +104,22 @@ def test_docstrings_become_rest(markdown, rest):
     assert "\n".join(as_rest(markdown.split("\n"))) == rest
 
 
+@pytest.mark.parametrize(
+    ("code", "name"),
+    [
+        ("dropout", "dropjax.dropout"),
+        ("dj.dropout()", "dropjax.dropout"),
+        ("djl.Dropout", "dropjax.linen.Dropout"),
+        ("inference.monte_carlo", "dropjax.inference.monte_carlo"),
+        ("Dropout", None),  # It may be any library's.
+        ("jnp.where", None),
+        ("rate", None),
+    ],
+)
+def test_names_in_sentences_are_linked(code, name):
+    assert generate.full_name(code) == name
+
+
 def test_links_hold_on_the_site():
     source = generate.HERE / "guide.md"
     text = "[the table](../benchmarks/results/cpu.md#all) and [methods.md](methods.md)"

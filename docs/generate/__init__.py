@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from . import _methods, _reference
 from ._copies import copied_pages
 from ._copies import relink as relink
+from ._docstrings import full_name as full_name
 from ._docstrings import process_docstring as process_docstring
 from ._docstrings import process_property as process_property
 from ._docstrings import process_signature as process_signature

@@ -22,6 +22,7 @@ PUBLIC_MODULES = (
     "dropjax.schedules",
     "dropjax.optimizers",
 )
+SHORT = {"dj": "dropjax", "djl": "dropjax.linen", "djn": "dropjax.nnx"}
 # Code is what follows a prompt, or is indented further than the text above it.
 CODE = re.compile(r"^ *(>>>|\.\.\. |\.\.\.$)")
 MARKUP = re.compile(
@@ -44,6 +45,14 @@ def public_names() -> dict[str, str]:
             found |= {full: full, full.removeprefix("dropjax."): full}
             found.setdefault(thing, full)
     return found
+
+
+def full_name(code: str) -> str | None:
+    """The public name that code is, if it cannot be one of another library."""
+    first, dot, rest = code.removesuffix("()").partition(".")
+    name = f"{SHORT.get(first, first)}{dot}{rest}"
+    is_ours = dot or re.fullmatch(r"[a-z_]+", name)
+    return public_names().get(name) if is_ours else None
 
 
 def link(code: str, module: str) -> str:
