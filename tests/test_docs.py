@@ -45,6 +45,18 @@ def test_recipes(recipe):
         run_code_blocks(recipe, RECIPES)
 
 
+def test_no_code_on_a_page_is_left_out():
+    """Blocks marked `python` run here, and cells of notebooks in `make docs`."""
+    settings = (ROOT / "docs" / "conf.py").read_text()
+    assert "excludepatterns" not in settings
+    assert "nb_execution_raise_on_error = True" in settings
+    for page in [*PAGES, RECIPES]:
+        marks = set(re.findall(r"^ *[`:~]{3,}([^\n]+)", page.read_text(), re.MULTILINE))
+        unusual = [it for it in marks if re.match(r"\{?(py|code|sourcecode)", it)]
+        assert set(unusual) <= {"python", "{code-cell}", "{code-cell} ipython3"}, page
+        assert "skip-execution" not in page.read_text(), page
+
+
 def run_code_blocks(text, page):
     words = {"__name__": "page"}
     for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):

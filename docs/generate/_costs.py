@@ -8,7 +8,6 @@ from typing import Any
 from ._paths import RESULTS
 
 CPU = ("methods/cpu.json", "cpu.json", "attention/cpu.json")
-PASSES = {"forward": "forward", "forward+backward": "forward and backward"}
 Rows = list[dict[str, Any]]
 
 
@@ -86,9 +85,8 @@ def h100(name: str) -> Iterator[str]:
             "limit is the least time that the bandwidth and the arithmetic of the GPU "
             "allow the compiled program. [All rows](../benchmarks/gpus.md)."
         )
-        heads = ["program, library"]
-        for passes in PASSES.values():
-            heads += [f"{passes}: limit", "relative", "launches", "scratch, KiB"]
+        heads = ["program, library", "forward", "relative", "launches", "scratch, KiB"]
+        heads += ["forward and backward", "relative"]
         programs = dict.fromkeys(map(program, rows))
         yield table(heads, [h100_line(one, rows) for one in programs])
 
@@ -102,11 +100,11 @@ def h100_line(one: tuple[str, ...], rows: Rows) -> list[str]:
     """Both programs of a method and a library."""
     what, form, who, generator = one
     line = [f"{what}, {form}; {who}" + f", {generator} key" * (who != "without")]
-    for passes in PASSES:
+    for passes, count in (("forward", 4), ("forward+backward", 2)):
         same = [it for it in rows if it["passes"] == passes]
         own = [it for it in same if program(it) == one]
         floors = [it for it in same if program(it)[:3] == (what, form, "without")]
-        line += h100_cells(own[0], floors) if own else [""] * 4
+        line += h100_cells(own[0], floors)[:count] if own else [""] * count
     return line
 
 

@@ -114,7 +114,10 @@ def page(entry: Entry) -> str:
         parts.append(f"![{said}](images/{entry.name}-pair.png)\n\n*{said}*")
     parts += ["## When to use it", linked(entry.data["when"].strip(), entry)]
     parts += ["## Definition", *definitions(entry), "## Example", *examples(entry)]
-    parts += ["## Elements that share a mask value", *sharing(entry)]
+    parts += [
+        "## Elements that share a mask value, and what replaces them",
+        *sharing(entry),
+    ]
     rows = rows_of([*entry.functions, *entry.layers["nnx"]])[:1]
     if rows:
         head = ["law", entry.name]
@@ -210,18 +213,20 @@ def with_imports(code: str) -> str:
         code = f"key = jax.random.key(0)\n{code}"
     imports += re.findall(r"^(?:from \S+ )?import .*$", code, re.MULTILINE)
     code = re.sub(r"^(?:from \S+ )?import .*\n", "", code, flags=re.MULTILINE)
-    ours = sorted({it for it in imports if "dropjax" in it})
-    others = sorted(set(imports) - set(ours), key=lambda it: (it.split()[1], it))
+    ours = sorted({it for it in imports if "dropjax" in it}, key=from_last)
+    others = sorted(set(imports) - set(ours), key=from_last)
     parts = ["\n".join(others), "\n".join(ours), code]
     return "\n\n".join(filter(None, parts))
 
 
+def from_last(line: str) -> tuple[bool, str]:
+    """The order of imports."""
+    return line.startswith("from"), line
+
+
 def sharing(entry: Entry) -> Iterator[str]:
     """The cell of docs/methods.md, and the shape of an example's mask."""
-    shares, _, replaced = entry.shares.partition("; ")
-    yield f"{shares[0].upper()}{shares[1:]}."
-    if replaced and not shares.startswith("no mask"):
-        yield f"Dropped elements: {replaced}."
+    yield f"{entry.shares[0].upper()}{entry.shares[1:]}."
     for row in rows_of(entry.functions)[:1]:
         yield shapes(row)
 
