@@ -36,7 +36,6 @@ PEERS = (
     "torchvision",
     "timm",
     "dropconnect",
-    "transformers",
 )
 
 Drop: TypeAlias = Callable[[Any, jax.Array], jax.Array]

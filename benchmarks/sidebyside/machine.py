@@ -21,7 +21,6 @@ PACKAGES = (
     "torch",
     "torchvision",
     "timm",
-    "transformers",
     "numpy",
 )
 

@@ -100,7 +100,7 @@ def check_same_config(folder: Path, config: ConfigDict) -> None:
     now = json.loads(config.to_json())
     # If the learning rate decays over the run, its length affects every step. A
     # comparison keeps its measurements in arrays of this length.
-    free = config.schedule == "constant" and "methods" not in config
+    free = config.get("schedule") == "constant" and "methods" not in config
     bound = set() if free else {"epochs"}
     for name in sorted((before.keys() | now.keys()) - (_FREE - bound)):
         if before.get(name) != now.get(name):

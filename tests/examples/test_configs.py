@@ -12,6 +12,7 @@ import pytest
 import tabulate
 import train
 import train_parallel
+import uci
 import uncertainty
 from training import settings
 from training.command_line import load_config
@@ -19,7 +20,8 @@ from training.errors import UserError
 
 from .conftest import ROOT, Program, write_dataset, write_text
 
-CONFIGS = sorted((ROOT / "configs").glob("[!u]*.py"))  # uncertainty_*: its own test
+# Those of uncertainty.py and uci.py have tests of their own.
+CONFIGS = sorted((ROOT / "configs").glob("[!u]*.py"))
 # One of each kind; the others, of which a few compile for minutes, are for test-all.
 OFTEN = {
     "digits_compare",
@@ -255,7 +257,7 @@ def test_train_and_compare_tell_their_configs_apart(
 
 @pytest.mark.parametrize("flag", ["--help", "-h", "-help"])
 @pytest.mark.parametrize(
-    "program", [train, compare, calibrate, uncertainty, train_parallel, tabulate]
+    "program", [train, compare, calibrate, uci, uncertainty, train_parallel, tabulate]
 )
 def test_help(flag: str, program: object, capsys: pytest.CaptureFixture) -> None:
     assert program.main([f"examples/{program.__name__}.py", flag]) == 0

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import uncertainty
 from matplotlib.figure import Figure
-from training import curves, regression
+from training import curves, regression, uci_report
 from training.comparison import Row
+
+from .test_uci import recorded
 
 HERE = Path("picture.png")
 LINES = [
@@ -43,6 +45,7 @@ PICTURES: dict[str, Callable[[], None]] = {
     "one seed": lambda: curves.draw_comparison(HERE, "nets", ONE_SEED),
     "sweep": lambda: curves.draw_sweep(HERE, "nets", ROWS),
     "reliability": draw_reliability,
+    "uci": lambda: uci_report.draw(HERE, recorded("boston")),
     "uncertainty": draw_uncertainty,
 }
 

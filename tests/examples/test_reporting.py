@@ -7,10 +7,11 @@ import compare
 import pytest
 import uncertainty
 from rich.console import Console
-from training import reporting, settings
+from training import reporting, settings, uci_report
 
 from .conftest import Program
 from .test_resume import TINY
+from .test_uci import recorded
 
 WIDTHS = (40, 60, 80, 100, 140)
 FORMS = {
@@ -41,6 +42,7 @@ TABLES = {
         "a run", {name: dict.fromkeys("abcd", 0.1234) for name in ("one", "two")}
     ),
     "nets": reporting.nets_table("a run of some name", FORMS),
+    "uci": uci_report.table("a run of some name", recorded("boston")),
     "uncertainty": uncertainty._table(
         "a run", {"places": PLACES, "learned rates": [0.1, 0.2, 0.3]}
     ),
