@@ -4,6 +4,7 @@
     python benchmarks/run.py --quick    a smaller grid, in about two minutes
     python benchmarks/run.py --only "dropout float32*"
     python benchmarks/run.py --only method      methods that other libraries have too
+    python benchmarks/run.py --only "real models*"      models of transformers
     python benchmarks/run.py --only "an eager*" --add --out benchmarks/results
     python benchmarks/run.py --versions         the oldest and the newest environments
 
@@ -65,6 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     console = Console(stderr=True)
     chosen = _chosen(options)
     if not chosen:
+        _tell_absent(console)
         names = [row.name for row in rows.all_rows(quick=options.quick)]
         near = difflib.get_close_matches(options.only, names, 1)
         hint = f"did you mean {near[0]!r}, or" if near else "see"
@@ -80,8 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     if options.versions is not None:
         return _in_environments(chosen, options, console)
-    for name in contenders.absent():
-        console.print(f"{name} is not installed and is skipped.")
+    _tell_absent(console)
     results: list[timing.Result] = []
     code, earlier = 0, report.read(options.out) if options.add else None
     try:
@@ -93,6 +94,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     finally:
         _keep(results, earlier, options, console)
     return code
+
+
+def _tell_absent(console: Console) -> None:
+    for name in contenders.absent():
+        console.print(f"{name} is not installed and is skipped.")
 
 
 def _chosen(options: argparse.Namespace) -> list[timing.Row]:

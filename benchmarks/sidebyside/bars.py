@@ -5,7 +5,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from sidebyside import attention_rows, memory, method_rows, subset_rows, weight_rows
+from sidebyside import (
+    attention_rows,
+    memory,
+    method_rows,
+    model_rows,
+    subset_rows,
+    weight_rows,
+)
 from sidebyside import contenders as who
 from sidebyside.timing import Result
 
@@ -110,6 +117,7 @@ def verdicts(results: Sequence[Result], backend: str) -> list[Verdict]:
         *_attention_compiled(results),
         *_no_slower(results),
         *_beside_peers(results),
+        *_in_real_models(results),
     ]
 
 
@@ -317,6 +325,12 @@ def _beside_peers(results: Sequence[Result]) -> Iterator[Verdict]:
         peer = min(peers, key=lambda name: peers[name]["median_s"])
         for name in (who.OURS, who.OURS_FAST):
             yield _beside(row, name, peer, f"not above its fastest peer, {peer}")
+
+
+def _in_real_models(results: Sequence[Result]) -> Iterator[Verdict]:
+    for row in _group(results, model_rows.GROUP):
+        for name in (who.OURS, who.OURS_FAST):
+            yield _beside(row, name, who.FLAX, f"not above {who.FLAX}")
 
 
 def _beside(row: Result, name: str, peer: str, wanted: str) -> Verdict:

@@ -36,6 +36,7 @@ PEERS = (
     "torchvision",
     "timm",
     "dropconnect",
+    "transformers",
 )
 
 Drop: TypeAlias = Callable[[Any, jax.Array], jax.Array]

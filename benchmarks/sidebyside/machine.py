@@ -21,6 +21,7 @@ PACKAGES = (
     "torch",
     "torchvision",
     "timm",
+    "transformers",
     "numpy",
 )
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 from output import prepare, replace
 
-from sidebyside import bars, figure
+from sidebyside import bars, figure, model_rows
 from sidebyside.machine import machine, versions
 from sidebyside.timing import Result
 
@@ -127,7 +127,8 @@ def _markdown(content: Mapping[str, Any], results: Sequence[Result]) -> Iterator
         "of the same array; for training steps and attention it is the same without "
         "dropout. "
         "Where memory is reused, results take the memory of the call before, instead "
-        "of fresh pages that the system clears first."
+        "of fresh pages that the system clears first. CPU times are those of all "
+        "processors together; other work on the machine changes them less."
     )
     yield ""
     yield ", ".join(f"{name} {found}" for name, found in content["versions"].items())
@@ -141,6 +142,8 @@ def _markdown(content: Mapping[str, Any], results: Sequence[Result]) -> Iterator
     for group in dict.fromkeys(row.group for row in results):
         yield from ("", f"## {group.capitalize()}", "")
         rows = [row for row in results if row.group == group]
+        if group == model_rows.GROUP:
+            yield from (model_rows.CELLS, "", *table(*model_rows.summary(rows)), "")
         yield from _group(rows)
 
 
@@ -150,11 +153,15 @@ def _bar(bar: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 _COLUMNS = {
+    "cpu_s": ("CPU ms", lambda value: f"{value * 1e3:.3g}"),
     "times_floor": ("of the floor", lambda value: f"{value:.2f}x"),
     "times_faster": ("faster than {baseline}", lambda value: f"{value:.1f}x"),
     "gb_per_s": ("GB/s", lambda value: f"{value:.1f}"),
     "tflop_per_s": ("TFLOP/s", lambda value: f"{value:.3f}"),
     "scratch_bytes": ("scratch MiB", lambda value: f"{value / MIB:.2f}"),
+    "compile_cpu_s": ("compile CPU s", lambda value: f"{value:.2f}"),
+    "logits_ulps": ("logits, ulps from flax", lambda value: f"{value:g}"),
+    "gradient_ulps": ("gradients, ulps from flax", lambda value: f"{value:g}"),
     "residual_bytes_per_element": (
         "residual bytes per element",
         lambda value: f"{value:.2f}",

@@ -11,6 +11,7 @@ from sidebyside import (
     attention_rows,
     memory,
     method_rows,
+    model_rows,
     subset_rows,
     training,
     weight_rows,
@@ -47,6 +48,7 @@ def all_rows(*, quick: bool) -> list[Row]:
         eager_row(),
         *(() if quick else method_rows.rows_of()),
         *(() if quick else attention_rows.rows_of()),
+        *(() if quick else model_rows.rows_of()),
     ]
     # Last: what has been kept once is handed out again, whatever is chosen later.
     return sorted(rows, key=lambda row: row.settings.get("memory") == memory.REUSED)

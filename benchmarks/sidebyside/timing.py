@@ -9,7 +9,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
@@ -60,7 +60,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Result:
-    """What a row measured; a contender's entry holds times in seconds and its facts."""
+    """What a row measured; a contender's entry holds times in seconds and its facts.
+
+    `cpu_s` is the time of all processors, which depends less on other work of theirs.
+    """
 
     name: str
     group: str
@@ -89,11 +92,13 @@ def measure(row: Row, repeats: int, tick: Callable[[], object]) -> Result:
     facts = {name: call.facts for name, call in calls.items()}
     del calls
     gc.collect()
-    medians = {name: statistics.median(times) for name, times in samples.items()}
+    clock = {name: [one.clock for one in taken] for name, taken in samples.items()}
+    medians = {name: statistics.median(times) for name, times in clock.items()}
     entries = {}
-    for name, times in samples.items():
+    for name, times in clock.items():
         low, median, high = _quartiles(times)
         entry = {"median_s": median, "q1_s": low, "q3_s": high, "repeats": len(times)}
+        entry["cpu_s"] = statistics.median(one.processors for one in samples[name])
         if row.floor is not None:
             entry["times_floor"] = median / medians[row.floor]
         entry["times_faster"] = medians[row.baseline] / median
@@ -106,11 +111,18 @@ def measure(row: Row, repeats: int, tick: Callable[[], object]) -> Result:
     return Result(row.name, row.group, row.settings, entries, row.baseline)
 
 
+class Seconds(NamedTuple):
+    """Seconds per call, of a clock and of all processors."""
+
+    clock: float
+    processors: float
+
+
 def interleave(
     runs: Mapping[str, Callable[[], Any]],
     repeats: int,
     tick: Callable[[], object] = lambda: None,
-) -> dict[str, list[float]]:
+) -> dict[str, list[Seconds]]:
     """Seconds per call of each run, from samples taken in turns.
 
     Every round has an order of its own and every turn a pause before it: what a
@@ -118,7 +130,7 @@ def interleave(
     back, must not always fall on the same one.
     """
     batches = {name: _calls_per_sample(run) for name, run in runs.items()}
-    samples: dict[str, list[float]] = {name: [] for name in runs}
+    samples: dict[str, list[Seconds]] = {name: [] for name in runs}
     order, shuffle = list(runs), random.Random(0).shuffle
     for _ in range(repeats):
         shuffle(order)
@@ -166,20 +178,21 @@ def input_sets(nbytes: int) -> int:
 
 def _calls_per_sample(run: Callable[[], Any]) -> int:
     _sample(run, 1)
-    return min(MAX_CALLS, math.ceil(MIN_SAMPLE_S / _sample(run, 1)))
+    return min(MAX_CALLS, math.ceil(MIN_SAMPLE_S / _sample(run, 1).clock))
 
 
-def _sample(run: Callable[[], Any], calls: int) -> float:
+def _sample(run: Callable[[], Any], calls: int) -> Seconds:
     # Queued calls of the CPU backend overlap on several cores, those of a GPU do not,
     # and there the wait would be what is timed.
     each = _on_cpu()
-    start = time.perf_counter()
+    start = Seconds(time.perf_counter(), time.process_time())
     for _ in range(calls):
         out = run()
         if each:
             jax.block_until_ready(out)
     jax.block_until_ready(out)
-    return (time.perf_counter() - start) / calls
+    end = Seconds(time.perf_counter(), time.process_time())
+    return Seconds(*((b - a) / calls for a, b in zip(start, end, strict=True)))
 
 
 def _quartiles(times: Sequence[float]) -> tuple[float, float, float]:
