@@ -178,7 +178,7 @@ def _headline(name: str, known: Content, content: Content) -> tuple[str, ...]:
     measure, form = _MEASURES[known["measure"]]
     rows = {row["method"]: row["summary"][known["measure"]] for row in content["rows"]}
     pick = max if "accuracy" in known["measure"] else min
-    others = [method for method in rows if method != "none"]
+    others = [method for method in rows if method != "none"] or ["none"]
     best = pick(others, key=lambda method: rows[method]["mean"])
     published = [f"{it} {_published(known, it)}" for it in known.get("published", {})]
     unfinished = "" if content["steps_taken"] == content["steps"] else ", unfinished"

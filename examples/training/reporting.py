@@ -152,13 +152,13 @@ def mean_and_deviation(values: dict[str, float | None], form: str) -> str:
     """Return a mean, and the standard deviation if there is one.
 
     Args:
-      values: ``mean`` and ``deviation``.
+      values: ``mean`` and, unless there is none, ``deviation``.
       form: the format of each, such as ".2%".
 
     Returns:
       A string such as "97.82% ± 0.24%".
     """
-    numbers = (values[name] for name in ("mean", "deviation"))
+    numbers = (values.get(name) for name in ("mean", "deviation"))
     return " ± ".join(format(it, form) for it in numbers if it is not None)
 
 

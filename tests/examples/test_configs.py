@@ -31,8 +31,6 @@ OFTEN = {
     "fashion_spatial",
     "shakespeare_dropconnect",
     "shakespeare_transformer",
-    "sparsedrop_fashion_vit",
-    "sparsedrop_mnist",
 }
 DIGITS = f"--config={ROOT / 'configs' / 'digits_none.py'}"
 

@@ -13,7 +13,7 @@ from training.comparison import Row
 from training.errors import UserError
 from training.experiment import prepare
 
-from .conftest import ROOT
+from .conftest import ROOT, Program, write_dataset, write_text
 
 PAGE = ROOT / "docs" / "evidence.md"
 SUMMARY = Row("none", 0.0, (8,), ((2.0, 2.0),), ((0.5, 0.7),), ((1.0, 1.0),), (0.25,))
@@ -95,6 +95,34 @@ def test_what_cannot_be_published(tmp_path: Path, page: Path) -> None:
     (folder / "compare.json").unlink()
     with pytest.raises(UserError, match=r"has no compare\.json"):
         tabulate_to(page, folder)
+
+
+@pytest.mark.parametrize("name", evidence.experiments())
+def test_every_experiment_reaches_the_page(
+    name: str, tmp_path: Path, page: Path, places: dict, run_compare: Program
+) -> None:
+    for folder in ("mnist", "fashion-mnist"):
+        write_dataset(places["cache"] / folder)
+    write_text(places["cache"] / "tinyshakespeare")
+    path = ROOT / "configs" / f"{name}.py"
+    last = max(set(load_config(path).methods) - {"none"})
+    outcome = run_compare(
+        f"--config={path}",
+        f"--workdir={tmp_path / name}",
+        "--config.epochs=1",
+        "--config.batch_size=8",
+        "--config.train_examples=8",
+        "--config.test_examples=8",
+        "--config.hidden=(8,)",
+        "--config.channels=(2,)",
+        "--config.length=5",
+        "--config.heads=2",
+        "--config.seeds=2",
+        f"--config.methods={{'none': 0.0, '{last}': 0.5}}",
+    )
+    assert outcome.code == 0, outcome.err
+    assert tabulate_to(page, tmp_path / name) == 0
+    assert f"\n| {last} | 0.5 |" in page.read_text()
 
 
 def test_the_page_has_a_place_and_a_heading_for_each_experiment() -> None:
