@@ -6,7 +6,7 @@ deviation of the test error over the networks, in percent, and the error of thei
 
 With --page=docs/evidence.md the runs are folders of compare.py: their tables are
 written to that page, next to published figures, and their values and pictures to its
-folder results/.
+folder results/. Without a run it only writes the page's table of all experiments.
 """
 
 import sys
@@ -50,11 +50,11 @@ def main(argv: Sequence[str]) -> int:
     if values.help:
         print(f"{(__doc__ or '').strip()}\n{values.get_help()}")
         return 0
-    if not folders:
-        raise UserError((__doc__ or "").partition("\n")[0])
     if values.page:
         evidence.publish([Path(folder) for folder in folders], Path(values.page))
         return 0
+    if not folders:
+        raise UserError((__doc__ or "").partition("\n")[0])
     runs = [_read(Path(folder)) for folder in folders]
     lines = (line for run in runs for line in _lines(run))
     print(reporting.markdown(_HEADER, lines), end="")

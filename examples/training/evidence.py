@@ -27,7 +27,11 @@ Content = dict[str, Any]
 
 
 def experiments() -> dict[str, Content]:
-    """Return the title, the measure and the published figures of each experiment."""
+    """Return the title, the measure and the published figures of each comparison."""
+    return {name: known for name, known in _listed().items() if "page" not in known}
+
+
+def _listed() -> dict[str, Content]:
     return tomllib.loads(_EXPERIMENTS.read_text())
 
 
@@ -44,7 +48,7 @@ def publish(folders: Sequence[Path], page: Path) -> None:
 
     Args:
       folders: the comparisons' folders, named after their config files, with or without
-        ``evidence_`` before it.
+        ``evidence_`` before it. Without any, only the table of all is written.
       page: a Markdown file. The text between ``<!-- results of NAME -->`` and
         ``<!-- end -->`` is replaced, and in the same way the table of all experiments.
 
@@ -166,15 +170,37 @@ def _provenance(name: str, content: Content) -> str:
 
 
 def _summary(results: Path) -> str:
-    rows = [
-        _headline(name, known, workdir.read_json(results / f"{name}.json"))
-        for name, known in experiments().items()
-        if (results / f"{name}.json").is_file()
-    ]
+    rows = []
+    for name, known in _listed().items():
+        path = results / f"{name}.json"
+        if path.is_file():
+            row = _regression if "page" in known else _comparison
+            rows.append(row(known, workdir.read_json(path)))
     return markdown(_HEADLINE, rows).rstrip()
 
 
-def _headline(name: str, known: Content, content: Content) -> tuple[str, ...]:
+def _regression(known: Content, content: Content) -> tuple[str, ...]:
+    """The row of results of uci.py: those after the most epochs."""
+    epochs = max(row["epochs"] for row in content["rows"])
+    rows, published = (
+        [row for row in content[name] if row["epochs"] == epochs]
+        for name in ("rows", "published")
+    )
+    errors = {row["method"]: _rmse(row) for row in rows}
+    return (
+        f"[{known['title']}]({known['page']})",
+        "test RMSE ± standard error over splits",
+        errors["none"],
+        f"dropout: {errors['dropout']}",
+        ", ".join(f"dropout {_rmse(row)} ({row['name']})" for row in published),
+    )
+
+
+def _rmse(row: Content) -> str:
+    return f"{row['rmse']['mean']:.2f} ± {row['rmse']['error']:.2f}"
+
+
+def _comparison(known: Content, content: Content) -> tuple[str, ...]:
     measure, form = _MEASURES[known["measure"]]
     rows = {row["method"]: row["summary"][known["measure"]] for row in content["rows"]}
     pick = max if "accuracy" in known["measure"] else min

@@ -1,6 +1,7 @@
 """The page of results, from the folders of comparisons; experiments at full size."""
 
 import json
+import shutil
 from pathlib import Path
 
 import jax
@@ -76,6 +77,20 @@ def test_results_come_to_the_page_with_published_ones(
     )
     assert tabulate_to(page, folder) == 0
     assert page.read_text() == text
+
+
+def test_the_table_has_the_results_of_other_pages(page: Path) -> None:
+    results = PAGE.parent / "results"
+    for name in ("uci_boston", "uci_concrete"):
+        shutil.copy(results / f"{name}.json", page.parent / "results")
+    assert tabulate_to(page) == 0
+    row = next(it for it in page.read_text().splitlines() if "#concrete" in it)
+    _, _, none, best, published = row.strip("| ").split(" | ")
+    content = json.loads((results / "uci_concrete.json").read_text())
+    last = {it["method"]: it["rmse"]["mean"] for it in content["rows"]}
+    assert none.startswith(f"{last['none']:.2f} ± ")
+    assert best.startswith(f"dropout: {last['dropout']:.2f} ± ")
+    assert "dropout 4.82 ± 0.16 (authors' grid search, 2018)" in published
 
 
 def test_an_unfinished_comparison_is_marked(tmp_path: Path, page: Path) -> None:
