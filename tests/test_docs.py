@@ -9,6 +9,7 @@ import re
 import generate
 import jax
 import jax.numpy as jnp
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
@@ -22,6 +23,13 @@ MIGRATING = ROOT / "docs" / "guides" / "migrating.md"
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *generate.written_pages()]
 PAGES.remove(RECIPES)
 PAGES.remove(MIGRATING)  # See test_migrating.py.
+NOTEBOOKS = [page for page in PAGES if "{code-cell}" in page.read_text()]
+PAGES = [page for page in PAGES if page not in NOTEBOOKS]
+# Blocks of Python, and cells of notebooks without their options.
+BLOCK = re.compile(
+    r"^```(?:python|\{code-cell\}[^\n]*)\n(?::[^\n]*\n)*(.*?)^```",
+    re.DOTALL | re.MULTILINE,
+)
 # Each section is a program of its own.
 SECTIONS = RECIPES.read_text().split("\n## ")[1:]
 
@@ -48,18 +56,25 @@ def test_recipes(recipe):
 
 
 def test_no_code_on_a_page_is_left_out():
-    """Blocks marked `python` run here, and cells of notebooks in `make docs`."""
+    """Blocks marked `python` run here, and cells of notebooks in `make docs` too."""
     settings = (ROOT / "docs" / "conf.py").read_text()
     assert "excludepatterns" not in settings
     assert "nb_execution_raise_on_error = True" in settings
-    for page in [*PAGES, RECIPES, MIGRATING]:
+    for page in [*PAGES, *NOTEBOOKS, RECIPES, MIGRATING]:
         marks = set(re.findall(r"^ *[`:~]{3,}([^\n]+)", page.read_text(), re.MULTILINE))
         unusual = [it for it in marks if re.match(r"\{?(py|code|sourcecode)", it)]
         assert set(unusual) <= {"python", "{code-cell}", "{code-cell} ipython3"}, page
         assert "skip-execution" not in page.read_text(), page
 
 
+@pytest.mark.parametrize("page", NOTEBOOKS, ids=lambda page: page.stem)
+def test_notebooks(page):
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        run_code_blocks(page.read_text(), page)
+    plt.close("all")
+
+
 def run_code_blocks(text, page):
     words = {"__name__": "page"}
-    for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+    for block in BLOCK.findall(text):
         exec(compile(block, str(page), "exec"), words)
