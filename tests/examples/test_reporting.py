@@ -8,6 +8,7 @@ import pytest
 import uncertainty
 from rich.console import Console
 from training import reporting, settings, uci_report
+from training.comparison import Row
 
 from .conftest import Program
 from .test_resume import TINY
@@ -27,8 +28,9 @@ PLACES = {
 
 def comparison(method: str) -> object:
     config = settings.comparison_config()
+    losses, accuracies = ((1.2, 1.3), (0.07, 0.09)), ((0.812, 0.8), (0.981, 0.976))
     rows = [
-        compare.Row(name, 0.5, (0.981, 0.976), ((1.2, 1.3), (0.07, 0.09)), (0.5, 0.4))
+        Row(name, 0.5, (98, 196), losses, accuracies, losses, (0.5, 0.4))
         for name in ("none", method)
     ]
     return compare._table(config, rows)
