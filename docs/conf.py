@@ -48,6 +48,7 @@ nb_execution_mode = "cache"
 nb_execution_cache_path = str(ROOT / "build" / "jupyter_cache")
 nb_execution_raise_on_error = True
 nb_execution_timeout = 300
+nb_merge_streams = True
 nb_ipywidgets_js: dict[str, dict[str, str]] = {}  # By default from a CDN.
 
 # The reference.
