@@ -185,12 +185,12 @@ def _table(config: ConfigDict, rows: Sequence[Row]) -> Table:
     """A few columns of compare.md, so that they fit into a terminal."""
     caption = "means ± standard deviations over the seeds" if config.seeds > 1 else None
     title = f"{config.model} on {config.dataset}"
-    loss, final = "test loss, best", "final"
-    header = ("method", "rate", "test accuracy, best", loss, final, _header()[-2])
+    best = ("test accuracy, best", "test loss, best")
+    header = ("method", "rate", *best, _header()[-2])
     table = reporting.table(*header, title=title, caption=caption)
     for row in rows:
-        method, rate, best, _, *losses, _, _, seconds, _ = _cells(row)
-        table.add_row(method, rate, best, *losses, seconds)
+        method, rate, accuracy, _, loss, _, _, _, seconds, _ = _cells(row)
+        table.add_row(method, rate, accuracy, loss, seconds)
     return table
 
 
