@@ -307,8 +307,14 @@ def test_ctrl_c_in_a_process_of_its_own(folder: Path) -> None:
     stopped = max(int(path.name) for path in (folder / "checkpoints").iterdir())
     epochs = f"--config.epochs={stopped // 10 + 2}"
     other = folder.with_name("other")
-    # In processes too: with other virtual devices and options other bits come out.
-    for more in ([f"--workdir={folder}", "--resume"], [f"--workdir={other}"]):
-        command = [*program, *TINY, epochs, *more]
-        subprocess.run(command, check=True, capture_output=True)
+    # In a process too: with other virtual devices and options other bits come out.
+    both = ([f"--workdir={folder}", "--resume"], [f"--workdir={other}"])
+    runs = [["train.py", *TINY, epochs, *more] for more in both]
+    code = f"import train; assert [train.main(argv) for argv in {runs}] == [0, 0]"
+    subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT / "examples",
+        check=True,
+        capture_output=True,
+    )
     assert result(folder) == result(other)
