@@ -1,6 +1,7 @@
 """Models of transformers are measured with Flax's dropout and with ours instead."""
 
 import importlib
+import json
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -110,6 +111,18 @@ def test_the_summary_has_a_line_for_each_model(rows):
         f"| BERT | {cells} | no bit |",
         f"| ViT | {cells} | logits: 0 ulp, gradient: 0.5 ulp |",
     ]
+
+
+@pytest.mark.parametrize("folder", [".", "oldest"])
+def test_the_page_shows_the_summary_of_the_results(rows, folder):
+    from sidebyside import report, timing
+
+    path = ROOT / "benchmarks" / "results" / "models" / folder / "cpu.json"
+    results = [timing.Result(**row) for row in json.loads(path.read_text())["rows"]]
+    _, _, *lines = report.table(*rows.summary(results))
+    page = (ROOT / "docs" / "speed.md").read_text()
+    assert len(lines) >= 4
+    assert [line for line in lines if line not in page] == []
 
 
 def test_without_transformers_a_line_says_so(rows, monkeypatch, capsys):
