@@ -1,23 +1,18 @@
 """The results on a UCI data set: a JSON file, a Markdown table and a picture."""
 
-import datetime
 import itertools
 import json
-import os
-import platform
 from collections.abc import Iterator
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 from rich.table import Table
 
-from training import curves, reporting, workdir
+from training import curves, machine, reporting, workdir
 from training.uci_nets import Choice, State
 
 _PUBLISHED = Path(__file__).with_name("uci_published.json")
@@ -124,14 +119,8 @@ def result(
     Returns:
       These, the published figures, the machine and the versions.
     """
-    versions = {name: metadata.version(name) for name in ("jax", "optax")}
     return {
-        "date": datetime.date.today().isoformat(),
-        "machine": {
-            "processor": _processor(),
-            "cores": os.cpu_count(),
-        },
-        "versions": {"python": platform.python_version(), **versions},
+        **machine.provenance(),
         "config": config.to_dict(),
         "examples": shape[0],
         "features": shape[1],
@@ -139,14 +128,6 @@ def result(
         "searches": searches,
         "published": json.loads(_PUBLISHED.read_text())[config.dataset],
     }
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    models = (it.partition(":")[2].strip() for it in lines if it[:10] == "model name")
-    model = next(models, platform.machine())
-    return model if jax.default_backend() == "cpu" else jax.devices()[0].device_kind
 
 
 def markdown(result: dict[str, Any]) -> str:
