@@ -24,6 +24,7 @@ GENERATORS = {
     "fast": functools.partial(jax.random.key, impl=dj.fast_prng),
     "rbg": functools.partial(jax.random.key, impl="rbg"),
 }
+DRAWN_FOR_THE_BATCH = ("cutout", "random_erasing", "spec_augment", "subset_branch")
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 
 
@@ -419,6 +420,21 @@ def test_key_reuse_is_noticed(method, generator):
         if not method.folds:
             with pytest.raises(jax.errors.KeyReuseError):
                 jax.jit(lambda key: twice(key, key))(GENERATORS[generator](2))
+
+
+@every(
+    lambda method: (
+        method.mask
+        and not method.product
+        and method.coins[:1] == method.shape[:1]
+        and method.name not in DRAWN_FOR_THE_BATCH
+        and not method.name.endswith(("-groups", "-blocks"))
+    )
+)
+def test_more_examples_at_the_end_change_no_mask_before(method, key):
+    first, *rest = method.shape
+    few, more = (method.mask(key, (n, *rest), RATE) for n in (first, first + 3))
+    np.testing.assert_array_equal(few, more[:first])
 
 
 # Law 7: all transforms.

@@ -24,7 +24,7 @@ def tabs():
             yield pytest.param(tab, id=name, marks=marks)
 
 
-@pytest.mark.parametrize("tab", tabs())
+@pytest.mark.parametrize("tab", list(tabs()))
 def test_the_programs_of_a_tab_agree(tab):
     theirs, ours = PYTHON.findall(tab)
     words = {}

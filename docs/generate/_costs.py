@@ -81,9 +81,9 @@ def h100(name: str) -> Iterator[str]:
     if rows:
         versions = ", ".join(sorted({row["jax"] for row in rows}))
         yield (
-            f"**By the compiler for an H100**, jax {versions}; nothing was run. A "
-            "limit is the least time that the bandwidth and the arithmetic of the GPU "
-            "allow the compiled program. [All rows](../benchmarks/gpus.md)."
+            f"**By the compiler for an H100**, jax {versions}; nothing was run. Times "
+            "are lower limits, which follow from the bandwidth and the arithmetic that "
+            "the compiled program needs. [All rows](../benchmarks/gpus.md)."
         )
         heads = ["program, library", "forward", "relative", "launches", "scratch, KiB"]
         heads += ["forward and backward", "relative"]
@@ -99,7 +99,11 @@ def program(row: dict[str, Any]) -> tuple[str, ...]:
 def h100_line(one: tuple[str, ...], rows: Rows) -> list[str]:
     """Both programs of a method and a library."""
     what, form, who, generator = one
-    line = [f"{what}, {form}; {who}" + f", {generator} key" * (who != "without")]
+    size = next(row["elements"] for row in rows if program(row) == one)
+    line = [
+        f"{what}, {form}, {size / 1e6:.1f} million elements; {who}"
+        + f", {generator} key" * (who != "without")
+    ]
     for passes, count in (("forward", 4), ("forward+backward", 2)):
         same = [it for it in rows if it["passes"] == passes]
         own = [it for it in same if program(it) == one]

@@ -122,7 +122,7 @@ def feature_alpha_dropout(
     $$y_{nsc} = a \, \text{where}(m_{nc}, x_{nsc}, \alpha') + b, \qquad
       m_{nc} \sim \text{Bernoulli}(1 - rate)$$
 
-    for example n, position s and channel c, with a, b and alpha' as in `alpha_dropout`.
+    in example n, position s and channel c, with a, b and alpha' as in `alpha_dropout`.
     It is to `alpha_dropout` what `spatial_dropout` is to `dropout`.
 
     Args:

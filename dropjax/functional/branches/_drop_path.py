@@ -46,7 +46,7 @@ def drop_path(
 
     $$y_n = \frac{m_n}{1 - rate} x_n, \qquad m_n \sim \text{Bernoulli}(1 - rate)$$
 
-    for example n, with one m for all examples if `mode="batch"`. Apply it between a
+    in example n, with one m for all examples if `mode="batch"`. Apply it between a
     branch and the sum, as in `x + drop_path(key, branch(x), rate)`. The paper and
     torchvision call it stochastic depth; timm calls it DropPath. Despite the name that
     EfficientNet's code uses, it is unrelated to DropConnect. In the paper, rates grow

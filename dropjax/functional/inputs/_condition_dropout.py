@@ -75,7 +75,7 @@ def condition_dropout(
 
     $$y_n = \text{where}(m_n, x_n, fill), \qquad m_n \sim \text{Bernoulli}(1 - rate)$$
 
-    for example n, in every array of the tree at once. Nothing is scaled. A generative
+    in example n, in every array of the tree at once. Nothing is scaled. A generative
     model that is trained this way is both conditional and unconditional, as
     classifier-free guidance needs it: call it with `fill` in place of the conditions
     for the unconditional output. The method is also called label dropout, condition

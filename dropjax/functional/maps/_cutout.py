@@ -30,7 +30,7 @@ def cutout(
     $$y_{nsc} = \text{where}(m_n \lor s \notin B_n, x_{nsc}, fill), \qquad
       m_n \sim \text{Bernoulli}(1 - rate)$$
 
-    for example n, position s and channel c, where the center of the square $B_n$ is
+    in example n, position s and channel c, where the center of the square $B_n$ is
     uniform over the map. Part of the square may lie outside the map, which the paper
     finds important. Nothing is scaled. The paper cuts every image (a rate of 1), after
     normalizing images so that 0 is their mean. With one spatial axis the function masks

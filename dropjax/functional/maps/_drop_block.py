@@ -48,7 +48,7 @@ def drop_block(
       m_{nsc} = \prod_{t \,:\, s \in B_t} (1 - z_{ntc}), \quad
       z_{ntc} \sim \text{Bernoulli}(\gamma)$$
 
-    for example n, position s and channel c. Seeds z are drawn at each place t where a
+    in example n, position s and channel c. Seeds z are drawn at each place t where a
     whole block $B_t$ fits into the map, and $\bar m_n$ is the mean of the mask over the
     example. With $k_s$ the number of blocks that cover position s, of S positions,
     gamma is the solution of

@@ -37,7 +37,7 @@ def random_erasing(
     $$y_{nsc} = \text{where}(m_n \lor s \notin B_n, x_{nsc}, fill), \qquad
       m_n \sim \text{Bernoulli}(1 - rate)$$
 
-    for example n, position s and channel c. The share of the map that the rectangle
+    in example n, position s and channel c. The share of the map that the rectangle
     $B_n$ covers is uniform in `area`, the logarithm of its aspect ratio (height over
     width) is uniform between those of `ratio`, restricted to rectangles that fit into
     the map, and its position is uniform. Nothing is scaled.

@@ -25,7 +25,7 @@ def spatial_dropout(
     $$y_{nsc} = \frac{m_{nc}}{1 - rate} x_{nsc}, \qquad
       m_{nc} \sim \text{Bernoulli}(1 - rate)$$
 
-    for example n, position s and channel c. This is `dropout` with `broadcast_dims` set
+    in example n, position s and channel c. This is `dropout` with `broadcast_dims` set
     to all axes except those of the batch and the channels, for any number of spatial
     axes; only one mask value per map is drawn. Keras calls it SpatialDropout1D to 3D;
     PyTorch, with channels first, Dropout1d to 3d.

@@ -35,7 +35,7 @@ def weighted_channel_dropout(
       \text{ if } c \in S_n, \text{ else } 0, \qquad
       w_{nc} = \max(\text{mean}_s(x_{nsc}), 0)$$
 
-    for example n, position s and channel c. The set $S_n$ has `(1 - rate) * channels`
+    in example n, position s and channel c. The set $S_n$ has `(1 - rate) * channels`
     members, rounded to the nearest integer, which are drawn without replacement with
     probabilities proportional to their weights w. A selected channel is still dropped
     with probability `selected_rate`, for which nothing is scaled. The method is meant

@@ -24,7 +24,7 @@ def drop_head(
     $$y_{nh} = \frac{H m_{nh}}{\sum_j m_{nj}} x_{nh}, \qquad
       m_{nh} \sim \text{Bernoulli}(1 - rate)$$
 
-    for example n and head h of H. The scale is computed from the number of heads that
+    in example n and head h of H. The scale is computed from the number of heads that
     each example keeps instead of from the rate, so that every draw preserves the scale
     of the sum over heads. If all heads of an example are dropped, which happens with
     probability `rate**H`, the output is zero.

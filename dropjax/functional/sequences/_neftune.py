@@ -37,7 +37,7 @@ def neftune(
     $$y_{ntc} = x_{ntc} + \frac{\alpha}{\sqrt{L d}} u_{ntc}, \qquad
       u_{ntc} \sim U(-1, 1)$$
 
-    for example n, token t and feature c, with L tokens of d features. The expected norm
+    in example n, token t and feature c, with L tokens of d features. The expected norm
     of the noise of a sequence is $\alpha / \sqrt{3}$, however long it is. The method
     fine-tunes language models, on the output of the embedding.
 

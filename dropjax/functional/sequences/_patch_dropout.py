@@ -33,7 +33,7 @@ def patch_dropout(
     $$y_{nj} = x_{n, i_{nj}}, \qquad
       \{i_{nj}\} \text{ uniform among the subsets of size } (1 - rate) \, T$$
 
-    for example n and the j-th of the tokens kept, with T tokens before. The size is
+    in example n and the j-th of the tokens kept, with T tokens before. The size is
     rounded to the nearest integer, and is at least one for a rate below 1. Nothing is
     scaled. Subsequent layers run on a shorter sequence and take less time; this is the
     point of the method, and the reason why the rate cannot be traced. The method is

@@ -44,7 +44,7 @@ def random_masking(
     $$y_{nj} = x_{n, i_{nj}}, \qquad m_{nt} = [t \in \{i_{nj}\}], \qquad
       x_{nt} = (y_n, z_n)_{restore_{nt}}$$
 
-    for example n, with i drawn as in `patch_dropout`, which removes the same tokens for
+    in example n, with i drawn as in `patch_dropout`, which removes the same tokens for
     the same key, and z the tokens that are removed. A masked autoencoder encodes y,
     puts a learned mask token in the places of z, and is trained to reconstruct what was
     there:

@@ -40,7 +40,7 @@ def span_dropout(
         x_{ntc}, fill), \qquad
       |S_n| = \lfloor rate \, L_n / M + u_n \rfloor, \quad u_n \sim U(0, 1)$$
 
-    for example n, step t and feature c, with spans of M steps and $L_n$ steps in all.
+    in example n, step t and feature c, with spans of M steps and $L_n$ steps in all.
     The starts $S_n$ are a uniform subset of $\{0, ..., L_n - M\}$, so that spans lie
     within the example. They may overlap: the rate is the share of steps that would be
     replaced if they did not, and the actual share is about $1 - e^{-rate}$. Nothing is

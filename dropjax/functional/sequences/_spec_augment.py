@@ -49,7 +49,7 @@ def spec_augment(
     $$y_{ntf} = \text{where}\left(m_n \lor (t \notin \cup_i T_{ni} \land
         f \notin \cup_j F_{nj}), x_{ntf}, fill\right)$$
 
-    for example n, step t and frequency f, with
+    in example n, step t and frequency f, with
     $m_n \sim \text{Bernoulli}(1 - rate)$. A span $T_{ni}$ has a width w that is uniform
     in $\{0, ..., \min(time\_width, \lfloor time\_share \, L_n \rfloor)\}$ and a start
     that is uniform in $\{0, ..., L_n - w\}$, for $L_n$ steps; a band $F_{nj}$ likewise

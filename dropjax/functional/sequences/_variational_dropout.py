@@ -23,7 +23,7 @@ def variational_dropout(
     $$y_{ntc} = \frac{m_{nc}}{1 - rate} x_{ntc}, \qquad
       m_{nc} \sim \text{Bernoulli}(1 - rate)$$
 
-    for example n, step t and feature c. This is `dropout` with
+    in example n, step t and feature c. This is `dropout` with
     `broadcast_dims=time_axis`, also known as locked dropout. For sequences of shape
     (batch, steps, features) it equals `spatial_dropout`; the name is the one used for
     sequences. The method that Kingma, Salimans and Welling (2015) call variational
