@@ -247,7 +247,7 @@ def test_resume_says_that_it_starts_anew(folder: Path, run_train: Program) -> No
 PROGRAMS = {
     **{f"examples/{name}.py": "examples" for name in ("train", "compare", "tabulate")},
     **{f"examples/{name}.py": "examples" for name in ("uncertainty", "train_parallel")},
-    "examples/calibrate.py": "examples",
+    **{f"examples/{name}.py": "examples" for name in ("calibrate", "uci")},
     **{f"benchmarks/{name}.py": "benchmarks" for name in ("run", "step_profile")},
     **{f"benchmarks/{name}.py": name for name in ("pods", "gpus")},
 }

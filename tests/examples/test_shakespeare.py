@@ -141,7 +141,7 @@ def test_a_missing_text(places: dict[str, Path]) -> None:
         data.load("tiny_shakespeare")
 
 
-def test_the_comparison_is_in_bits(
+def test_the_comparison_is_in_nats(
     tmp_path: Path, places: dict[str, Path], run_compare: Program
 ) -> None:
     write_text(places["cache"] / "tinyshakespeare")
@@ -157,9 +157,9 @@ def test_the_comparison_is_in_bits(
     )
     assert outcome.code == 0, outcome.err
     header, _, *lines = (tmp_path / "run" / "compare.md").read_text().splitlines()
-    assert "bits per character, mean" in header
+    assert "test loss, best | final |" in header
     rows = json.loads((tmp_path / "run" / "compare.json").read_text())["rows"]
     for line, row in zip(lines, rows, strict=True):
-        bits = np.mean(row["losses"][-1]) / np.log(2)
-        assert f"| {bits:.4f} |" in line
-        assert 2 < bits < 4
+        loss = np.mean(row["losses"][-1])
+        assert f"| {loss:.4f} ± " in line
+        assert 2 < loss / np.log(2) < 4
