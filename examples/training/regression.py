@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 
 from dropjax import linen as djl
 from dropjax.inference import monte_carlo
-from training.errors import UserError
+from training.errors import check_settings
 
 METHODS = ("dropout", "dropconnect", "concrete")
 _INIT, _TRAINING, _PREDICTION = range(3)
@@ -54,15 +54,8 @@ def check(config: ConfigDict) -> None:
     Raises:
       UserError: a key, a choice or a number is invalid.
     """
-    template = regression_config()
-    if wrong := sorted(set(template) ^ set(config)):
-        raise UserError(
-            f"the config lacks, or has too many, keys: {', '.join(wrong)}; start from "
-            "regression_config() of training.regression"
-        )
-    for name, (holds, rule) in _RULES.items():
-        if not holds(config[name]):
-            raise UserError(f"config.{name} must be {rule}, got {config[name]!r}")
+    start = "regression_config() of training.regression"
+    check_settings(config, regression_config(), _RULES, start)
 
 
 _Rule = tuple[Callable[[Any], bool], str]

@@ -22,7 +22,7 @@ from ml_collections import ConfigDict
 
 import dropjax as dj
 from training import uci_data
-from training.errors import UserError
+from training.errors import check_settings
 from training.uci_data import Split
 
 METHODS = ("none", "dropout", "concrete")
@@ -71,14 +71,8 @@ def check(config: ConfigDict) -> None:
     Raises:
       UserError: a key, a choice or a number is invalid.
     """
-    if wrong := sorted(set(uci_config("concrete", ())) ^ set(config)):
-        raise UserError(
-            f"the config lacks, or has too many, keys: {', '.join(wrong)}; start from "
-            "uci_config() of training.uci_nets"
-        )
-    for name, (holds, rule) in _RULES.items():
-        if not holds(config[name]):
-            raise UserError(f"config.{name} must be {rule}, got {config[name]!r}")
+    start = "uci_config() of training.uci_nets"
+    check_settings(config, uci_config("concrete", ()), _RULES, start)
 
 
 def _all(kind: type, holds: Callable[[Any], bool]) -> Callable[[Any], bool]:
