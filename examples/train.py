@@ -18,7 +18,7 @@ from training.errors import run_program
 import jax
 from ml_collections import ConfigDict
 from rich.console import Console
-from training import command_line, curves, data, models, settings, workdir
+from training import command_line, curves, data, machine, models, settings, workdir
 from training.checkpoints import Checkpoints, digest
 from training.command_line import Options
 from training.experiment import prepare
@@ -112,7 +112,12 @@ def _conclude(
 ) -> None:
     folder = options.workdir
     measured = trainer.evaluate(state)
-    result = {**measured, "step": int(state.step), "sha256": digest(state.params)}
+    result = {
+        **machine.provenance(),
+        **measured,
+        "step": int(state.step),
+        "sha256": digest(state.params),
+    }
     if options.config.nets > 1:
         result["nets"] = trainer.compare_inference(state)
         console.print(nets_table(folder.name, result["nets"]))

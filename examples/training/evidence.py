@@ -1,19 +1,21 @@
-"""The page of results: tables and pictures made from the folders of comparisons."""
+"""Pages of results: tables and pictures made from the folders of runs."""
 
+import functools
 import math
 import re
 import shutil
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from training import data, workdir
+from training import data, ensemble_report, workdir
 from training.errors import UserError
 from training.reporting import markdown, mean_and_deviation
 
 _EXPERIMENTS = Path(__file__).with_name("experiments.toml")
 _SUMMARY = "all"
+_PLACE = re.compile(r"<!-- results of (\w+) -->")
 _MEASURES = {
     "best_accuracy": ("test accuracy, best", ".2%"),
     "final_accuracy": ("test accuracy, final", ".2%"),
@@ -21,22 +23,24 @@ _MEASURES = {
     "final_loss": ("test loss, final", ".3f"),
     "final_train_loss": ("train loss, final", ".3f"),
 }
+_PLAIN = "mean network"
 _HEADLINE = ("experiment", "measure", "none", "best method", "published")
 
 Content = dict[str, Any]
+_Draw = Callable[[Path], object]
 
 
-def experiments() -> dict[str, Content]:
+def comparisons() -> dict[str, Content]:
     """Return the title, the measure and the published figures of each comparison."""
-    return {name: known for name, known in _listed().items() if "page" not in known}
+    return {name: known for name, known in _experiments().items() if "measure" in known}
 
 
-def _listed() -> dict[str, Content]:
+def _experiments() -> dict[str, Content]:
     return tomllib.loads(_EXPERIMENTS.read_text())
 
 
 def _known(name: str) -> Content:
-    known = experiments()
+    known = _experiments()
     if name not in known:
         names = ", ".join(known)
         raise UserError(f"{_EXPERIMENTS.name} has no experiment {name}, only {names}")
@@ -44,25 +48,54 @@ def _known(name: str) -> Content:
 
 
 def publish(folders: Sequence[Path], page: Path) -> None:
-    """Write the results of comparisons to a page, and their files to ``results/``.
+    """Write results to a page, and their values and pictures to ``results/``.
 
     Args:
-      folders: the comparisons' folders, named after their config files, with or without
-        ``evidence_`` before it. Without any, only the table of all is written.
+      folders: those of comparisons, named after their config files, with or without
+        ``evidence_`` before it; or those of runs of several networks, whose parent's
+        name is that of the experiment.
       page: a Markdown file. The text between ``<!-- results of NAME -->`` and
-        ``<!-- end -->`` is replaced, and in the same way the table of all experiments.
+        ``<!-- end -->`` is replaced for all experiments with values in ``results/``,
+        and in the same way the table of all.
 
     Raises:
       UserError: a file is missing or damaged, or the page has no place for a result.
     """
-    results = page.parent / "results"
-    for folder in folders:
-        name = folder.resolve().name.removeprefix("evidence_")
-        content = read(folder)
+    results, places = page.parent / "results", _PLACE.findall(page.read_text())
+    for name, content, picture in _read_all(folders):
+        if name not in places:
+            raise UserError(
+                f"{page} has no place for {name}: add <!-- results of {name} --> and "
+                "<!-- end -->"
+            )
         workdir.write_json(results / f"{name}.json", content)
-        shutil.copyfile(folder / "compare.png", results / f"{name}.png")
-        _insert(page, name, _section(name, content))
-    _insert(page, _SUMMARY, _summary(results))
+        picture(results / f"{name}.png")
+    for name in places:
+        path = results / f"{name}.json"
+        if name == _SUMMARY:
+            _insert(page, name, _summary(results))
+        elif path.is_file():
+            _insert(page, name, _section(name, workdir.read_json(path)))
+
+
+def _read_all(folders: Sequence[Path]) -> Iterator[tuple[str, Content, _Draw]]:
+    """The name, the content and a function that writes the picture of each result."""
+    groups: dict[Path, list[Path]] = {}
+    for folder in map(Path.resolve, folders):
+        if (folder / "result.json").is_file():
+            groups.setdefault(folder.parent, []).append(folder)
+            continue
+        name, picture = folder.name.removeprefix("evidence_"), folder / "compare.png"
+        _known(name)
+        yield name, read(folder), functools.partial(shutil.copyfile, picture)
+    for parent, group in groups.items():
+        runs = [ensemble_report.read(folder) for folder in group]
+        title = _known(parent.name)["title"]
+        yield (
+            parent.name,
+            {"runs": runs},
+            functools.partial(ensemble_report.draw, title=title, runs=runs),
+        )
 
 
 def read(folder: Path) -> Content:
@@ -89,12 +122,27 @@ def read(folder: Path) -> Content:
 
 
 def _section(name: str, content: Content) -> str:
+    section = _ensembles if "runs" in content else _comparison
+    return "\n\n".join(filter(None, section(name, content)))
+
+
+def _ensembles(name: str, content: Content) -> Iterator[str]:
+    known, runs = _known(name), content["runs"]
+    yield ensemble_report.table(runs, known.get("published")).rstrip()
+    yield _source(name)
+    if any("test_errors" in run for run in runs):
+        yield f"![{known['title']}: test error over the epochs](results/{name}.png)"
+    yield f"[All values](results/{name}.json)."
+
+
+def _comparison(name: str, content: Content) -> Iterator[str]:
     table = markdown(_header(name, content), _cells(name, content))
-    title = _known(name)["title"]
-    lines = [_warning(content), _size(content), table.rstrip()]
-    lines += [f"![{title}: test loss over the steps](results/{name}.png)"]
-    lines += [_source(name), _provenance(name, content)]
-    return "\n\n".join(filter(None, lines))
+    yield _warning(content)
+    yield _size(content)
+    yield table.rstrip()
+    yield f"![{_known(name)['title']}: test loss over the steps](results/{name}.png)"
+    yield _source(name)
+    yield _provenance(name, content)
 
 
 def _warning(content: Content) -> str:
@@ -171,15 +219,39 @@ def _provenance(name: str, content: Content) -> str:
 
 def _summary(results: Path) -> str:
     rows = []
-    for name, known in _listed().items():
+    for name, known in _experiments().items():
         path = results / f"{name}.json"
         if path.is_file():
-            row = _regression if "page" in known else _comparison
-            rows.append(row(known, workdir.read_json(path)))
+            rows.append(_row(known, workdir.read_json(path)))
     return markdown(_HEADLINE, rows).rstrip()
 
 
-def _regression(known: Content, content: Content) -> tuple[str, ...]:
+def _row(known: Content, content: Content) -> tuple[str, ...]:
+    if "measure" in known:
+        return _comparison_row(known, content)
+    make = _ensemble_row if "runs" in content else _regression_row
+    return (f"[{known['title']}]({known['page']})", *make(known, content))
+
+
+def _ensemble_row(known: Content, content: Content) -> tuple[str, ...]:
+    """The row of networks trained side by side: those with the first activation."""
+    activation = content["runs"][0]["activation"]
+    runs = [run for run in content["runs"] if run["activation"] == activation]
+    none, *others = sorted(runs, key=lambda run: run["method"] != "none")
+    best = min(others, key=lambda run: run["test"][_PLAIN]["mean"])
+    published = known["published"][activation]
+    return (
+        f"test error in % with {activation}, mean of {none['nets']} ± deviation / vote",
+        ensemble_report.errors(none, _PLAIN),
+        f"{ensemble_report.name(best)}: {ensemble_report.errors(best, _PLAIN)}",
+        ", ".join(
+            f"{method} {it['mean']:.2f} / {it['vote']:.2f}"
+            for method, it in published.items()
+        ),
+    )
+
+
+def _regression_row(known: Content, content: Content) -> tuple[str, ...]:
     """The row of results of uci.py: those after the most epochs."""
     epochs = max(row["epochs"] for row in content["rows"])
     rows, published = (
@@ -188,7 +260,6 @@ def _regression(known: Content, content: Content) -> tuple[str, ...]:
     )
     errors = {row["method"]: _rmse(row) for row in rows}
     return (
-        f"[{known['title']}]({known['page']})",
         "test RMSE ± standard error over splits",
         errors["none"],
         f"dropout: {errors['dropout']}",
@@ -200,7 +271,7 @@ def _rmse(row: Content) -> str:
     return f"{row['rmse']['mean']:.2f} ± {row['rmse']['error']:.2f}"
 
 
-def _comparison(known: Content, content: Content) -> tuple[str, ...]:
+def _comparison_row(known: Content, content: Content) -> tuple[str, ...]:
     measure, form = _MEASURES[known["measure"]]
     rows = {row["method"]: row["summary"][known["measure"]] for row in content["rows"]}
     pick = max if "accuracy" in known["measure"] else min

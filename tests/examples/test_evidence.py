@@ -48,7 +48,7 @@ def write_run(folder: Path, taken: int = 8) -> Path:
 def page(tmp_path: Path) -> Path:
     (tmp_path / "docs" / "results").mkdir(parents=True)
     path = tmp_path / "docs" / "page.md"
-    names = ("all", *evidence.experiments())
+    names = ("all", *evidence.comparisons())
     marks = (f"# {it}\n\n<!-- results of {it} -->\n<!-- end -->\n" for it in names)
     path.write_text("".join(marks) + "The rest.\n")
     return path
@@ -100,8 +100,61 @@ def test_an_unfinished_comparison_is_marked(tmp_path: Path, page: Path) -> None:
     assert "on-mnist), unfinished |" in text
 
 
+def write_networks(folder: Path, method: str, activation: str = "relu") -> Path:
+    """Write what train.py leaves of three networks, after two epochs."""
+    folder.mkdir(parents=True)
+    config = load_config(ROOT / "configs" / f"wan2013_mnist_{method}.py")
+    config.update(activation=activation, epochs=2, nets=3)
+    (folder / "config.json").write_text(json.dumps(config.to_dict()))
+    error = {"none": 2.0, "dropout": 1.5, "dropconnect": 1.75}[method]
+    form = {"errors": [error] * 3, "mean": error, "deviation": 0.25, "vote": 1.25}
+    forms = {"mean network": form}
+    if method == "dropconnect":
+        forms["closed form"] = form | {"mean": 1.0}
+    result = {"train": {"accuracy": 0.9975}, "nets": forms, "date": "2026-01-02"}
+    (folder / "result.json").write_text(json.dumps(result))
+    known = ("train_loss", "train_accuracy", "test_loss", "test_accuracy", "seconds")
+    lines = [{it: 0.5 for it in known} | {"step": n, "epoch": n} for n in (1, 2)]
+    (folder / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n")
+    return folder
+
+
+def test_networks_side_by_side_come_to_the_page(tmp_path: Path, page: Path) -> None:
+    page.write_text(f"{page.read_text()}<!-- results of wan2013 -->\n<!-- end -->\n")
+    group = tmp_path / "wan2013"
+    folders = [
+        write_networks(group / f"{activation}_{method}", method, activation)
+        for activation in ("relu", "tanh")
+        for method in ("dropout", "none", "dropconnect")
+    ]
+    assert tabulate_to(page, *folders) == 0
+    text = page.read_text()
+    dropconnect = "1.75 ± 0.25 / 1.25 |  | 1.00 ± 0.25 / 1.25 | 0.25 | 1.20 / 1.12"
+    assert f"\n| relu | dropconnect | 2 | {dropconnect} |\n" in text
+    assert "| tanh | none | 2 | 2.00 ± 0.25 / 1.25 |  |  | 0.25 | 1.65 / 1.49 |" in text
+    assert "with relu, mean of 3 ± deviation / vote | 2.00 ± 0.25 / 1.25 | drop" in text
+    assert "| dropout: 1.50 ± 0.25 / 1.25 | none 1.62 / 1.40, dropout 1.28" in text
+    results = page.parent / "results"
+    runs = json.loads((results / "wan2013.json").read_text())["runs"]
+    assert [run["test_errors"] for run in runs] == [[50.0, 50.0]] * 6
+    assert {run["date"] for run in runs} == {"2026-01-02"}
+    assert (results / "wan2013.png").stat().st_size > 10_000
+    assert tabulate_to(page) == 0
+    assert page.read_text() == text
+
+
+@pytest.mark.parametrize("name", ["evidence", "wan2013"])
+def test_the_tables_of_the_pages_are_those_of_their_values(
+    name: str, tmp_path: Path
+) -> None:
+    shutil.copytree(PAGE.parent / "results", tmp_path / "results")
+    copy = Path(shutil.copy(PAGE.with_stem(name), tmp_path))
+    assert tabulate_to(copy) == 0
+    assert copy.read_text() == PAGE.with_stem(name).read_text()
+
+
 def test_what_cannot_be_published(tmp_path: Path, page: Path) -> None:
-    with pytest.raises(UserError, match="no experiment other, only sparsedrop_mnist"):
+    with pytest.raises(UserError, match="no experiment other, only uci_concrete, "):
         tabulate_to(page, write_run(tmp_path / "other"))
     folder = write_run(tmp_path / "sparsedrop_mnist")
     page.write_text("Nothing.")
@@ -112,7 +165,7 @@ def test_what_cannot_be_published(tmp_path: Path, page: Path) -> None:
         tabulate_to(page, folder)
 
 
-@pytest.mark.parametrize("name", evidence.experiments())
+@pytest.mark.parametrize("name", evidence.comparisons())
 def test_every_experiment_reaches_the_page(
     name: str, tmp_path: Path, page: Path, places: dict, run_compare: Program
 ) -> None:
@@ -142,7 +195,7 @@ def test_every_experiment_reaches_the_page(
 
 def test_the_page_has_a_place_and_a_heading_for_each_experiment() -> None:
     text = PAGE.read_text()
-    for name, known in evidence.experiments().items():
+    for name, known in evidence.comparisons().items():
         assert f"<!-- results of {name} -->" in text
         assert f"## {known['title']}\n" in text
         assert (ROOT / "configs" / f"{name}.py").is_file()
