@@ -2,9 +2,8 @@
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 
 class UserError(Exception):
@@ -70,30 +69,3 @@ def reason(error: OSError) -> str:
 def _complain(name: str, message: str, code: int) -> int:
     print(f"{name}: {' '.join(message.split())}", file=sys.stderr)
     return code
-
-
-def check_settings(
-    config: Mapping[str, Any],
-    template: Mapping[str, Any],
-    rules: Mapping[str, tuple[Callable[[Any], bool], str]],
-    start: str,
-) -> None:
-    """Raise an error for a missing, an unknown or an invalid setting.
-
-    Args:
-      config: the settings.
-      template: settings with all keys that the program needs.
-      rules: for some keys, what must hold and how it is said.
-      start: the function that makes the template.
-
-    Raises:
-      UserError: a key is missing or unknown, or a rule does not hold.
-    """
-    if wrong := sorted(set(template) ^ set(config)):
-        raise UserError(
-            f"the config lacks, or has too many, keys: {', '.join(wrong)}; start from "
-            f"{start}"
-        )
-    for name, (holds, rule) in rules.items():
-        if not holds(config[name]):
-            raise UserError(f"config.{name} must be {rule}, got {config[name]!r}")

@@ -1,7 +1,6 @@
 """A regression with uncertainty: settings, data, network and training."""
 
 import dataclasses
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +15,7 @@ from ml_collections import ConfigDict
 
 from dropjax import linen as djl
 from dropjax.inference import monte_carlo
-from training.errors import check_settings
+from training import rules
 
 METHODS = ("dropout", "dropconnect", "concrete")
 _INIT, _TRAINING, _PREDICTION = range(3)
@@ -55,26 +54,20 @@ def check(config: ConfigDict) -> None:
       UserError: a key, a choice or a number is invalid.
     """
     start = "regression_config() of training.regression"
-    check_settings(config, regression_config(), _RULES, start)
+    rules.check(config, regression_config(), _RULES, start)
 
 
-_Rule = tuple[Callable[[Any], bool], str]
-_POSITIVE: _Rule = (lambda value: value >= 1, "1 or more")
-_UP: _Rule = (lambda value: 0 <= value < math.inf, "0 or a positive number")
-_RULES: dict[str, _Rule] = {
-    "seed": (lambda value: 0 <= value < 2**32, "at least 0 and below 2**32"),
+_RULES: dict[str, rules.Rule] = {
+    "seed": rules.SEED,
     "examples": (lambda value: value >= 2, "2 or more"),
-    "noise": _UP,
-    "hidden": (
-        lambda value: bool(value) and all(type(n) is int and n > 0 for n in value),
-        "a tuple of one or more positive integers",
-    ),
-    "method": (lambda value: value in METHODS, f"one of {', '.join(METHODS)}"),
-    "rate": (lambda value: 0 < value < 1, "between 0 and 1"),
-    "length_scale": (lambda value: 0 < value < math.inf, "a positive number"),
-    "steps": _POSITIVE,
-    "learning_rate": (lambda value: 0 < value < math.inf, "a positive number"),
-    "weight_decay": _UP,
+    "noise": rules.NOT_NEGATIVE,
+    "hidden": rules.COUNTS,
+    "method": rules.one_of(METHODS),
+    "rate": rules.FRACTION,
+    "length_scale": rules.POSITIVE,
+    "steps": rules.COUNT,
+    "learning_rate": rules.POSITIVE,
+    "weight_decay": rules.NOT_NEGATIVE,
     "passes": (lambda value: value >= 2, "2 or more"),
 }
 

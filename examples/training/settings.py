@@ -1,12 +1,8 @@
 """All settings of an experiment: defaults, types and rules."""
 
-import math
-from collections.abc import Callable
-from typing import Any
-
 from ml_collections import ConfigDict
 
-from training import data, layers, models, optimizers
+from training import data, layers, models, optimizers, rules
 from training.errors import UserError
 
 
@@ -166,13 +162,7 @@ def check(config: ConfigDict, template: ConfigDict) -> None:
     Raises:
       UserError: a key, a choice, a number or a combination is invalid.
     """
-    _check_keys(config, template)
-    for name, choices in _CHOICES.items():
-        if config[name] not in choices:
-            raise _wrong(config, name, f"one of {', '.join(choices)}")
-    for name, (holds, rule) in _RULES.items():
-        if not holds(config[name]):
-            raise _wrong(config, name, rule)
+    rules.check(config, template, _RULES, _START)
     if (config.dataset in data.TEXTS) != (config.model in layers.ON_TEXT):
         raise UserError(
             f"model {config.model!r} does not fit dataset {config.dataset!r}: "
@@ -192,20 +182,24 @@ def check(config: ConfigDict, template: ConfigDict) -> None:
 
 def _check_model(config: ConfigDict) -> None:
     if config.host not in (hosts := models.hosts_of(config.model)):
-        raise _wrong(config, "host", f"{hosts[0]} for model {config.model!r}")
+        raise rules.wrong(config, "host", f"{hosts[0]} for model {config.model!r}")
     unit = config.heads * _WIDTH_UNITS.get(config.model, 0)
     if unit and (len(set(config.hidden)) > 1 or config.hidden[0] % unit):
-        raise _wrong(config, "hidden", f"a multiple of {unit}, the same for each block")
+        raise rules.wrong(
+            config, "hidden", f"a multiple of {unit}, the same for each block"
+        )
 
 
 def _check_layers(config: ConfigDict) -> None:
     if config.model == "perceptron" and len(config.hidden) % 2 == 0:
-        raise _wrong(config, "hidden", "an odd number of widths, for pairs of layers")
+        raise rules.wrong(
+            config, "hidden", "an odd number of widths, for pairs of layers"
+        )
 
 
 def _check_noise(config: ConfigDict) -> None:
     if config.noise == "gaussian" and config.mask_per > 1:
-        raise _wrong(config, "mask_per", "0 or 1 where no mask is shared")
+        raise rules.wrong(config, "mask_per", "0 or 1 where no mask is shared")
 
 
 def _check_scan(config: ConfigDict) -> None:
@@ -218,24 +212,11 @@ def _check_scan(config: ConfigDict) -> None:
 
 def _check_comparison(config: ConfigDict) -> None:
     if config.seeds < 1:
-        raise _wrong(config, "seeds", "1 or more")
+        raise rules.wrong(config, "seeds", "1 or more")
     if config.nets != 1:
-        raise _wrong(config, "nets", "1 in a comparison, whose nets are its seeds")
-    if not all(isinstance(rate, float) and 0 < rate < 1 for rate in config.rates):
-        raise _wrong(config, "rates", "a tuple of numbers between 0 and 1")
-
-
-def _check_keys(config: ConfigDict, template: ConfigDict) -> None:
-    if missing := sorted(set(template) - set(config)):
-        raise UserError(
-            f"the config lacks {', '.join(missing)}: start from the default_config() "
-            "(train.py) or comparison_config() (compare.py) of training.settings"
-        )
-    if extra := sorted(set(config) - set(template)):
-        raise UserError(
-            f"the config has keys of no use here: {', '.join(extra)} "
-            "(train.py takes one experiment, compare.py a comparison)"
-        )
+        raise rules.wrong(config, "nets", "1 in a comparison, whose nets are its seeds")
+    if config.rates and not rules.FRACTIONS[0](config.rates):
+        raise rules.wrong(config, "rates", rules.FRACTIONS[1])
 
 
 def _check_method(model: str, method: str, rate: float) -> None:
@@ -250,61 +231,48 @@ def _check_method(model: str, method: str, rate: float) -> None:
         )
 
 
-def _wrong(config: ConfigDict, name: str, rule: str) -> UserError:
-    return UserError(f"config.{name} must be {rule}, got {config[name]!r}")
-
-
-def _widths(value: tuple[Any, ...]) -> bool:
-    return bool(value) and all(type(width) is int and width > 0 for width in value)
-
-
-_Rule = tuple[Callable[[Any], bool], str]
-_POSITIVE: _Rule = (lambda value: value > 0, "1 or more")
-_NATURAL: _Rule = (lambda value: value >= 0, "0 or more")
-_WIDTHS: _Rule = (_widths, "a tuple of one or more positive integers")
-_UP: _Rule = (lambda value: 0 <= value < math.inf, "0 or a positive number")
-_STAGES: _Rule = (
-    lambda value: _widths(value) and len(value) == 3,
-    "a tuple of three positive integers",
-)
-
 # The heads of a decoder have even widths, because pairs of features are rotated.
 _WIDTH_UNITS = {"transformer": 1, "decoder": 2}
-_CHOICES = {
-    "dataset": tuple(data.DATASETS),
-    "host": tuple(models.HOSTS),
-    "model": tuple(models.METHODS),
-    "activation": tuple(layers.ACTIVATIONS),
-    "noise": ("bernoulli", "gaussian"),
-    "scaling": ("inverted", "standard"),
-    "scan": ("auto", "always", "never"),
-    "optimizer": tuple(optimizers.OPTIMIZERS),
-    "schedule": tuple(optimizers.SCHEDULES),
-}
-_RULES: dict[str, _Rule] = {
-    "seed": (lambda value: 0 <= value < 2**32, "at least 0 and below 2**32"),
-    "train_examples": _NATURAL,
-    "test_examples": _NATURAL,
-    "hidden": _WIDTHS,
-    "channels": _WIDTHS,
-    "epochs": _POSITIVE,
-    "batch_size": _POSITIVE,
-    "learning_rate": (lambda value: 0 < value < math.inf, "a positive number"),
-    "weight_decay": _UP,
-    "consistency": _UP,
-    "init_deviation": _UP,
-    "length": _POSITIVE,
-    "heads": _POSITIVE,
-    "expansion": _POSITIVE,
-    "patches": _POSITIVE,
-    "early_steps": _POSITIVE,
-    "eval_steps": _NATURAL,
-    "mask_per": _NATURAL,
-    "nets": _POSITIVE,
-    "samples": _POSITIVE,
-    "stages": _STAGES,
-    "device_data_mib": _NATURAL,
-    "steps_per_call": _NATURAL,
-    "checkpoint_every": _POSITIVE,
-    "keep_checkpoints": _POSITIVE,
+_START = (
+    "the default_config() (train.py, one experiment) or comparison_config() "
+    "(compare.py, several methods) of training.settings"
+)
+_RULES: dict[str, rules.Rule] = {
+    "dataset": rules.one_of(data.DATASETS),
+    "host": rules.one_of(models.HOSTS),
+    "model": rules.one_of(models.METHODS),
+    "activation": rules.one_of(layers.ACTIVATIONS),
+    "noise": rules.one_of(("bernoulli", "gaussian")),
+    "scaling": rules.one_of(("inverted", "standard")),
+    "scan": rules.one_of(("auto", "always", "never")),
+    "optimizer": rules.one_of(optimizers.OPTIMIZERS),
+    "schedule": rules.one_of(optimizers.SCHEDULES),
+    "seed": rules.SEED,
+    "train_examples": rules.NATURAL,
+    "test_examples": rules.NATURAL,
+    "hidden": rules.COUNTS,
+    "channels": rules.COUNTS,
+    "epochs": rules.COUNT,
+    "batch_size": rules.COUNT,
+    "learning_rate": rules.POSITIVE,
+    "weight_decay": rules.NOT_NEGATIVE,
+    "consistency": rules.NOT_NEGATIVE,
+    "init_deviation": rules.NOT_NEGATIVE,
+    "length": rules.COUNT,
+    "heads": rules.COUNT,
+    "expansion": rules.COUNT,
+    "patches": rules.COUNT,
+    "early_steps": rules.COUNT,
+    "eval_steps": rules.NATURAL,
+    "mask_per": rules.NATURAL,
+    "nets": rules.COUNT,
+    "samples": rules.COUNT,
+    "stages": (
+        lambda value: rules.COUNTS[0](value) and len(value) == 3,
+        "a tuple of three positive integers",
+    ),
+    "device_data_mib": rules.NATURAL,
+    "steps_per_call": rules.NATURAL,
+    "checkpoint_every": rules.COUNT,
+    "keep_checkpoints": rules.COUNT,
 }

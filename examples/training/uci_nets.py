@@ -21,8 +21,7 @@ from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
 import dropjax as dj
-from training import uci_data
-from training.errors import check_settings
+from training import rules, uci_data
 from training.uci_data import Split
 
 METHODS = ("none", "dropout", "concrete")
@@ -72,47 +71,33 @@ def check(config: ConfigDict) -> None:
       UserError: a key, a choice or a number is invalid.
     """
     start = "uci_config() of training.uci_nets"
-    check_settings(config, uci_config("concrete", ()), _RULES, start)
+    rules.check(config, uci_config("concrete", ()), _RULES, start)
 
 
-def _all(kind: type, holds: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    return lambda value: (
-        bool(value) and all(isinstance(it, kind) and holds(it) for it in value)
-    )
-
-
-_Rule = tuple[Callable[[Any], bool], str]
-_COUNT: _Rule = (lambda value: value >= 1, "1 or more")
-_POSITIVE: _Rule = (lambda value: 0 < value < math.inf, "a positive number")
-_RULES: dict[str, _Rule] = {
-    "dataset": (lambda value: value in uci_data.ITEMS, "concrete or boston"),
-    "seed": (lambda value: 0 <= value < 2**32, "at least 0 and below 2**32"),
-    "seeds": _COUNT,
-    "splits": _COUNT,
+_RULES: dict[str, rules.Rule] = {
+    "dataset": rules.one_of(uci_data.ITEMS),
+    "seed": rules.SEED,
+    "seeds": rules.COUNT,
+    "splits": rules.COUNT,
     "methods": (
-        _all(str, METHODS.__contains__),
+        rules.each(str, METHODS.__contains__),
         f"a tuple of one or more of {', '.join(METHODS)}",
     ),
     "epochs": (
-        lambda value: (
-            _all(int, lambda it: it > 0)(value) and list(value) == sorted(set(value))
-        ),
+        lambda value: rules.COUNTS[0](value) and list(value) == sorted(set(value)),
         "a tuple of positive integers in ascending order",
     ),
-    "rates": (
-        _all(float, lambda it: 0 < it < 1),
-        "a tuple of numbers between 0 and 1",
-    ),
-    "taus": (_all(float, _POSITIVE[0]), "a tuple of positive numbers"),
-    "length_scale": _POSITIVE,
-    "initial_rate": (lambda value: 0 < value < 1, "between 0 and 1"),
-    "length_scales": (_all(float, _POSITIVE[0]), "a tuple of positive numbers"),
-    "hidden": _COUNT,
-    "batch_size": _COUNT,
-    "learning_rate": _POSITIVE,
-    "passes": _COUNT,
-    "epochs_per_call": _COUNT,
-    "checkpoint_every": _COUNT,
+    "rates": rules.FRACTIONS,
+    "taus": rules.POSITIVES,
+    "length_scale": rules.POSITIVE,
+    "initial_rate": rules.FRACTION,
+    "length_scales": rules.POSITIVES,
+    "hidden": rules.COUNT,
+    "batch_size": rules.COUNT,
+    "learning_rate": rules.POSITIVE,
+    "passes": rules.COUNT,
+    "epochs_per_call": rules.COUNT,
+    "checkpoint_every": rules.COUNT,
 }
 
 

@@ -114,7 +114,7 @@ def write_networks(folder: Path, method: str, activation: str = "relu") -> Path:
     result = {"train": {"accuracy": 0.9975}, "nets": forms, "date": "2026-01-02"}
     (folder / "result.json").write_text(json.dumps(result))
     known = ("train_loss", "train_accuracy", "test_loss", "test_accuracy", "seconds")
-    lines = [{it: 0.5 for it in known} | {"step": n, "epoch": n} for n in (1, 2)]
+    lines = [dict.fromkeys(known, 0.5) | {"step": n, "epoch": n} for n in (1, 2)]
     (folder / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n")
     return folder
 
