@@ -16,7 +16,7 @@ def get_config() -> ConfigDict:
     config.length = 128
     config.hidden = (192, 192)
     config.heads = 4
-    config.epochs = 16  # of 64 steps
+    config.epochs = 32  # of 64 steps
     config.batch_size = 16
     config.learning_rate = 1e-3
     config.schedule = "constant"
