@@ -132,7 +132,10 @@ def _ensembles(name: str, content: Content) -> Iterator[str]:
     yield _source(name)
     if any("test_errors" in run for run in runs):
         yield f"![{known['title']}: test error over the epochs](results/{name}.png)"
-    yield f"[All values](results/{name}.json)."
+    hours = sum(run["seconds"] for run in runs) / 3600
+    measured = sorted({_measured(run) for run in runs if run.get("machine")})
+    said = "; ".join((f"{hours:.1f} hours in all", *measured))
+    yield f"{said}; [all values](results/{name}.json)."
 
 
 def _comparison(name: str, content: Content) -> Iterator[str]:
@@ -206,14 +209,20 @@ def _source(name: str) -> str:
 
 
 def _provenance(name: str, content: Content) -> str:
-    machine, versions = content["machine"], content["versions"]
-    time, packages = content["time"], ("jax", "flax")
-    used = ", ".join(f"{it} {versions[it]}" for it in packages)
+    time = content["time"]
     minutes = math.ceil(time["total"] / 60)
     return (
         f"`configs/{name}.py`: {minutes:,} minutes ({time['unit']}) on "
-        f"{machine['cores']} cores of {machine['processor']}, {used}, "
-        f"{content['date']}; [all values](results/{name}.json)."
+        f"{_measured(content)}; [all values](results/{name}.json)."
+    )
+
+
+def _measured(content: Content) -> str:
+    """The machine, the versions and the date."""
+    machine, versions = content["machine"], content["versions"]
+    used = ", ".join(f"{it} {versions[it]}" for it in ("jax", "flax"))
+    return (
+        f"{machine['cores']} cores of {machine['processor']}, {used}, {content['date']}"
     )
 
 

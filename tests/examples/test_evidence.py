@@ -18,6 +18,11 @@ from .conftest import ROOT, Program, write_dataset, write_text
 
 PAGE = ROOT / "docs" / "evidence.md"
 SUMMARY = Row("none", 0.0, (8,), ((2.0, 2.0),), ((0.5, 0.7),), ((1.0, 1.0),), (0.25,))
+MEASURED = {
+    "date": "2026-01-02",
+    "machine": {"processor": "a processor", "cores": 2},
+    "versions": {"jax": "1", "flax": "2"},
+}
 
 
 def write_run(folder: Path, taken: int = 8) -> Path:
@@ -28,9 +33,7 @@ def write_run(folder: Path, taken: int = 8) -> Path:
         for method, rate in (("none", 0.0), ("dropout", 0.5))
     ]
     content = {
-        "date": "2026-01-02",
-        "machine": {"processor": "a processor", "cores": 2},
-        "versions": {"jax": "1", "flax": "2"},
+        **MEASURED,
         "time": {"unit": "CPU s", "total": 61},
         "config": load_config(ROOT / "configs" / "sparsedrop_mnist.py").to_dict(),
         "examples": {"train": 1024, "test": 40},
@@ -111,10 +114,13 @@ def write_networks(folder: Path, method: str, activation: str = "relu") -> Path:
     forms = {"mean network": form}
     if method == "dropconnect":
         forms["closed form"] = form | {"mean": 1.0}
-    result = {"train": {"accuracy": 0.9975}, "nets": forms, "date": "2026-01-02"}
+    result = {"train": {"accuracy": 0.9975}, "nets": forms, **MEASURED}
     (folder / "result.json").write_text(json.dumps(result))
     known = ("train_loss", "train_accuracy", "test_loss", "test_accuracy", "seconds")
-    lines = [dict.fromkeys(known, 0.5) | {"step": n, "epoch": n} for n in (1, 2)]
+    times = {"seconds": 900}
+    lines = [
+        dict.fromkeys(known, 0.5) | {"step": n, "epoch": n} | times for n in (1, 2)
+    ]
     (folder / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n")
     return folder
 
@@ -134,6 +140,7 @@ def test_networks_side_by_side_come_to_the_page(tmp_path: Path, page: Path) -> N
     assert "| tanh | none | 2 | 2.00 ± 0.25 / 1.25 |  |  | 0.25 | 1.65 / 1.49 |" in text
     assert "with relu, mean of 3 ± deviation / vote | 2.00 ± 0.25 / 1.25 | drop" in text
     assert "| dropout: 1.50 ± 0.25 / 1.25 | none 1.62 / 1.40, dropout 1.28" in text
+    assert "\n3.0 hours in all; 2 cores of a processor, jax 1, flax 2, 2026-01" in text
     results = page.parent / "results"
     runs = json.loads((results / "wan2013.json").read_text())["runs"]
     assert [run["test_errors"] for run in runs] == [[50.0, 50.0]] * 6

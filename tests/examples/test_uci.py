@@ -184,7 +184,10 @@ def test_the_results_in_the_docs_are_those_of_the_runs(path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--config.dataset=x"], "config.dataset must be one of concrete, boston, got 'x'"),
+        (
+            ["--config.dataset=x"],
+            "config.dataset must be one of concrete, boston, got 'x'",
+        ),
         (
             ["--config.methods=('x',)"],
             "must be a tuple of one or more of none, dropout",

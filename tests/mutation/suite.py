@@ -22,7 +22,7 @@ TESTS = {
     "_loops": ("compilations monte_carlo gaussian", "dropconnect_dense"),
     "_masks": ("random known_answers apply", "[dropout] or -dropout] or drop_path"),
     "_fast_prng": (
-        "known_answers random saving per_example attention_blocks",
+        "known_answers attention_blocks random saving per_example",
         "fast-dropout] or attention or dense-example",
     ),
     "_registry": ("saving", "[fast-dropout]"),
