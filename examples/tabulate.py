@@ -1,12 +1,14 @@
-"""Tabulate runs of several networks: python examples/tabulate.py RUN... [--out=FILE].
+"""Tabulate runs: python examples/tabulate.py RUN... [--out=FILE | --page=FILE].
 
-Prints a line of Markdown for each run: for each form of inference the mean ± standard
-deviation of the test error over the networks / the error of their vote, in percent.
---out writes the values to a JSON file.
+Prints a line of Markdown for each run of several networks: for each form of inference
+the mean ± standard deviation of the test error over the networks / the error of their
+vote, in percent. --out writes the values to a JSON file.
 
-With --page=docs/evidence.md, tables of these runs, or of folders of compare.py, are
-written to that page, next to published figures, and their values and pictures to its
-folder results/. Without a run, all tables of the page are written again from there.
+With --page=docs/evidence.md, the values and pictures of these runs, or of folders of
+compare.py, are written to the page's folder results/, and then all tables of the page
+are written again, next to published figures. The folder of a comparison must be named
+after its config file; runs of several networks must be in a folder named after their
+experiment. The experiments are listed in examples/training/experiments.toml.
 """
 
 import sys
@@ -43,6 +45,8 @@ def main(argv: Sequence[str]) -> int:
     if values.help:
         print(f"{(__doc__ or '').strip()}\n{values.get_help()}")
         return 0
+    if values.page and values.out:
+        raise UserError("--page writes a JSON file of its own: leave --out away")
     if values.page:
         evidence.publish([Path(folder) for folder in folders], Path(values.page))
         return 0

@@ -80,7 +80,7 @@ class Row:
         """Return means and standard deviations over the seeds, final and best.
 
         The best loss and the best accuracy of a seed are those of the evaluation at
-        which they are best; ``best_step`` is the median over the seeds.
+        which they are best; ``best_loss_step`` and ``best_accuracy_step`` are medians.
         """
         losses, accuracies = np.array(self.losses), np.array(self.accuracies)
         least, most = losses.argmin(0), accuracies.argmax(0)

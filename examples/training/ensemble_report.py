@@ -14,8 +14,9 @@ _KEYS = (
     "activation", "method", "rate", "noise", "mask_per", "train_examples", "epochs",
     "hidden", "nets", "seed", "samples",
 )  # fmt: skip
+MEAN_NETWORK = "mean network"
 _FORMS = {
-    "mean network": "mean network",
+    MEAN_NETWORK: "mean network",
     "Gaussian sampling": "Gaussian",
     "closed form": "closed form",
 }

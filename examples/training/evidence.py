@@ -1,7 +1,6 @@
 """Pages of results: tables and pictures made from the folders of runs."""
 
 import functools
-import math
 import re
 import shutil
 import tomllib
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from training import data, ensemble_report, workdir
+from training.ensemble_report import MEAN_NETWORK
 from training.errors import UserError
 from training.reporting import markdown, mean_and_deviation
 
@@ -23,24 +23,22 @@ _MEASURES = {
     "final_loss": ("test loss, final", ".3f"),
     "final_train_loss": ("train loss, final", ".3f"),
 }
-_PLAIN = "mean network"
 _HEADLINE = ("experiment", "measure", "none", "best method", "published")
 
 Content = dict[str, Any]
 _Draw = Callable[[Path], object]
 
 
-def comparisons() -> dict[str, Content]:
-    """Return the title, the measure and the published figures of each comparison."""
-    return {name: known for name, known in _experiments().items() if "measure" in known}
+def experiments() -> dict[str, Content]:
+    """Return the title and the published figures of each experiment.
 
-
-def _experiments() -> dict[str, Content]:
+    Comparisons also have a measure, and the others a page.
+    """
     return tomllib.loads(_EXPERIMENTS.read_text())
 
 
 def _known(name: str) -> Content:
-    known = _experiments()
+    known = experiments()
     if name not in known:
         names = ", ".join(known)
         raise UserError(f"{_EXPERIMENTS.name} has no experiment {name}, only {names}")
@@ -59,15 +57,16 @@ def publish(folders: Sequence[Path], page: Path) -> None:
         and in the same way the table of all.
 
     Raises:
-      UserError: a file is missing or damaged, or the page has no place for a result.
+      UserError: a folder has no results, they are damaged, or the page has no place
+        for them.
+      OSError: the page or a picture cannot be read.
     """
     results, places = page.parent / "results", _PLACE.findall(page.read_text())
-    for name, content, picture in _read_all(folders):
+    found = list(_read_all(folders))
+    for name, *_ in found:
         if name not in places:
-            raise UserError(
-                f"{page} has no place for {name}: add <!-- results of {name} --> and "
-                "<!-- end -->"
-            )
+            raise _no_place(page, name)
+    for name, content, picture in found:
         workdir.write_json(results / f"{name}.json", content)
         picture(results / f"{name}.png")
     for name in places:
@@ -85,12 +84,18 @@ def _read_all(folders: Sequence[Path]) -> Iterator[tuple[str, Content, _Draw]]:
         if (folder / "result.json").is_file():
             groups.setdefault(folder.parent, []).append(folder)
             continue
-        name, picture = folder.name.removeprefix("evidence_"), folder / "compare.png"
+        content, name = read(folder), folder.name.removeprefix("evidence_")
         _known(name)
-        yield name, read(folder), functools.partial(shutil.copyfile, picture)
+        copy = functools.partial(shutil.copyfile, folder / "compare.png")
+        yield name, content, copy
     for parent, group in groups.items():
         runs = [ensemble_report.read(folder) for folder in group]
         title = _known(parent.name)["title"]
+        if len({run["method"] == "none" for run in _first_activation(runs)}) < 2:
+            raise UserError(
+                f"the runs in {parent} need one without dropping and one with, with "
+                f"activation {runs[0]['activation']}"
+            )
         yield (
             parent.name,
             {"runs": runs},
@@ -108,12 +113,13 @@ def read(folder: Path) -> Content:
       The content of its compare.json.
 
     Raises:
-      UserError: there is none, or nothing was measured yet.
+      UserError: it has none, or nothing was measured yet.
     """
     path = folder / "compare.json"
     if not path.is_file():
         raise UserError(
-            f"{folder} has no compare.json: it is not a comparison's folder"
+            f"{folder} has no result.json and no compare.json: it is not the folder of "
+            "a finished run or of a comparison"
         )
     content = workdir.read_json(path)
     if not content.get("rows"):
@@ -210,9 +216,10 @@ def _source(name: str) -> str:
 
 def _provenance(name: str, content: Content) -> str:
     time = content["time"]
-    minutes = math.ceil(time["total"] / 60)
+    minutes = max(1, round(time["total"] / 60))
+    kind = "CPU time" if time["unit"] == "CPU s" else "time"
     return (
-        f"`configs/{name}.py`: {minutes:,} minutes ({time['unit']}) on "
+        f"`configs/{name}.py`: {minutes:,} minutes of {kind} on "
         f"{_measured(content)}; [all values](results/{name}.json)."
     )
 
@@ -228,7 +235,7 @@ def _measured(content: Content) -> str:
 
 def _summary(results: Path) -> str:
     rows = []
-    for name, known in _experiments().items():
+    for name, known in experiments().items():
         path = results / f"{name}.json"
         if path.is_file():
             rows.append(_row(known, workdir.read_json(path)))
@@ -244,20 +251,24 @@ def _row(known: Content, content: Content) -> tuple[str, ...]:
 
 def _ensemble_row(known: Content, content: Content) -> tuple[str, ...]:
     """The row of networks trained side by side: those with the first activation."""
-    activation = content["runs"][0]["activation"]
-    runs = [run for run in content["runs"] if run["activation"] == activation]
+    runs = _first_activation(content["runs"])
     none, *others = sorted(runs, key=lambda run: run["method"] != "none")
-    best = min(others, key=lambda run: run["test"][_PLAIN]["mean"])
-    published = known["published"][activation]
+    best = min(others, key=lambda run: run["test"][MEAN_NETWORK]["mean"])
+    published = known.get("published", {}).get(none["activation"], {})
     return (
-        f"test error in % with {activation}, mean of {none['nets']} ± deviation / vote",
-        ensemble_report.errors(none, _PLAIN),
-        f"{ensemble_report.name(best)}: {ensemble_report.errors(best, _PLAIN)}",
+        f"test error in %, {none['activation']}, mean of {none['nets']} mean networks "
+        "± deviation / vote",
+        ensemble_report.errors(none, MEAN_NETWORK),
+        f"{ensemble_report.name(best)}: {ensemble_report.errors(best, MEAN_NETWORK)}",
         ", ".join(
             f"{method} {it['mean']:.2f} / {it['vote']:.2f}"
             for method, it in published.items()
         ),
     )
+
+
+def _first_activation(runs: Sequence[Content]) -> list[Content]:
+    return [run for run in runs if run["activation"] == runs[0]["activation"]]
 
 
 def _regression_row(known: Content, content: Content) -> tuple[str, ...]:
@@ -304,12 +315,17 @@ def _anchor(title: str) -> str:
 
 def _insert(page: Path, name: str, text: str) -> None:
     """Replace the text between the marks of a result."""
-    begin, end = f"<!-- results of {name} -->\n", "<!-- end -->"
-    before, found, rest = page.read_text().partition(begin)
-    _, closed, after = rest.partition(end)
-    if not found or not closed:
-        raise UserError(
-            f"{page} has no place for {name}: add {begin.strip()} and {end}"
-        )
+    begin, end = f"<!-- results of {name} -->", "<!-- end -->"
+    before, _, rest = page.read_text().partition(begin)
+    old, closed, after = rest.partition(end)
+    if not closed or _PLACE.search(old):
+        raise _no_place(page, name)
     with workdir.replacing(page) as partial:
-        partial.write_text(f"{before}{begin}\n{text}\n\n{end}{after}")
+        partial.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}")
+
+
+def _no_place(page: Path, name: str) -> UserError:
+    return UserError(
+        f"{page} has no place for {name}: add <!-- results of {name} --> and "
+        "<!-- end -->"
+    )

@@ -42,8 +42,8 @@ NATURAL: Rule = (lambda value: value >= 0, "0 or more")
 POSITIVE: Rule = (lambda value: 0 < value < math.inf, "a positive number")
 NOT_NEGATIVE: Rule = (lambda value: 0 <= value < math.inf, "0 or a positive number")
 FRACTION: Rule = (lambda value: 0 < value < 1, "between 0 and 1")
-FRACTIONS: Rule = (each(float, FRACTION[0]), "a tuple of numbers between 0 and 1")
-POSITIVES: Rule = (each(float, POSITIVE[0]), "a tuple of positive numbers")
+FRACTIONS: Rule = (each(float, FRACTION[0]), "a tuple of floats between 0 and 1")
+POSITIVES: Rule = (each(float, POSITIVE[0]), "a tuple of positive floats")
 COUNTS: Rule = (each(int, COUNT[0]), "a tuple of one or more positive integers")
 SEED: Rule = (lambda value: 0 <= value < 2**32, "at least 0 and below 2**32")
 
@@ -60,7 +60,7 @@ def check(
       config: the settings.
       template: settings with all keys that the program needs.
       rules: for some keys, what must hold and how it is said.
-      start: the function that makes the template.
+      start: what to start from instead, for the message.
 
     Raises:
       UserError: a key is missing or unknown, or a rule does not hold.
@@ -77,10 +77,10 @@ def check(
         )
     for name, (holds, rule) in rules.items():
         if not holds(config[name]):
-            raise wrong(config, name, rule)
+            raise invalid(config, name, rule)
 
 
-def wrong(config: Mapping[str, Any], name: str, rule: str) -> UserError:
+def invalid(config: Mapping[str, Any], name: str, rule: str) -> UserError:
     """Return the error of an invalid setting.
 
     Args:

@@ -173,7 +173,6 @@ def check(config: ConfigDict, template: ConfigDict) -> None:
     for method, rate in methods.items():
         _check_method(config.model, method, rate)
     _check_model(config)
-    _check_layers(config)
     _check_noise(config)
     _check_scan(config)
     if "methods" in config:
@@ -182,24 +181,22 @@ def check(config: ConfigDict, template: ConfigDict) -> None:
 
 def _check_model(config: ConfigDict) -> None:
     if config.host not in (hosts := models.hosts_of(config.model)):
-        raise rules.wrong(config, "host", f"{hosts[0]} for model {config.model!r}")
+        raise rules.invalid(config, "host", f"{hosts[0]} for model {config.model!r}")
     unit = config.heads * _WIDTH_UNITS.get(config.model, 0)
     if unit and (len(set(config.hidden)) > 1 or config.hidden[0] % unit):
-        raise rules.wrong(
+        raise rules.invalid(
             config, "hidden", f"a multiple of {unit}, the same for each block"
         )
 
-
-def _check_layers(config: ConfigDict) -> None:
     if config.model == "perceptron" and len(config.hidden) % 2 == 0:
-        raise rules.wrong(
+        raise rules.invalid(
             config, "hidden", "an odd number of widths, for pairs of layers"
         )
 
 
 def _check_noise(config: ConfigDict) -> None:
     if config.noise == "gaussian" and config.mask_per > 1:
-        raise rules.wrong(config, "mask_per", "0 or 1 where no mask is shared")
+        raise rules.invalid(config, "mask_per", "0 or 1 where no mask is shared")
 
 
 def _check_scan(config: ConfigDict) -> None:
@@ -212,11 +209,13 @@ def _check_scan(config: ConfigDict) -> None:
 
 def _check_comparison(config: ConfigDict) -> None:
     if config.seeds < 1:
-        raise rules.wrong(config, "seeds", "1 or more")
+        raise rules.invalid(config, "seeds", "1 or more")
     if config.nets != 1:
-        raise rules.wrong(config, "nets", "1 in a comparison, whose nets are its seeds")
+        raise rules.invalid(
+            config, "nets", "1 in a comparison, whose nets are its seeds"
+        )
     if config.rates and not rules.FRACTIONS[0](config.rates):
-        raise rules.wrong(config, "rates", rules.FRACTIONS[1])
+        raise rules.invalid(config, "rates", rules.FRACTIONS[1])
 
 
 def _check_method(model: str, method: str, rate: float) -> None:
