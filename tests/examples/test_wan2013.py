@@ -257,7 +257,7 @@ def test_the_result_holds_nets_and_vote(tmp_path: Path, run_train: Program) -> N
     (run,) = json.loads(out.read_text())["runs"]
     assert run["test"] == forms
     assert (run["method"], run["epochs"], run["samples"]) == ("dropconnect", 1, 8)
-    with pytest.raises(UserError, match="Tabulate runs of several networks"):
+    with pytest.raises(UserError, match="Tabulate runs: python examples"):
         tabulate.main(["tabulate.py"])
 
 
