@@ -165,7 +165,7 @@ def test_one_seed_has_no_deviation() -> None:
         (["--config.methods.dropout=1"], "the rate of dropout must be at least 0"),
         (["--config.methods.dropot=1"], "no key 'methods.dropot'; did you mean"),
         (["--config.methods={'spatial': 0.1}"], "'spatial' does not fit model 'mlp'"),
-        (["--config.rates=(1.0,)"], "config.rates must be a tuple of numbers between"),
+        (["--config.rates=(1.0,)"], "config.rates must be a tuple of floats between"),
         (["--config.nets=2"], "config.nets must be 1 in a comparison"),
         (
             ["--config.eval_steps=3"],
