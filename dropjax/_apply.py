@@ -203,8 +203,7 @@ def drop(
     if certain is not None:
         return x if certain else jnp.zeros_like(x)
     if key is None:
-        keep = over_blocks(keep, block, x.shape)
-        return x if is_one(keep) else _expect(None, x, keep)
+        return _expect(None, x, over_blocks(keep, block, x.shape))
     return _draw_and_apply(
         key, x, keep, mask_shape=mask_shape, block=block, scaling=scaling
     )
@@ -350,7 +349,3 @@ def nan_where(keep: RateLike, y: Shaped[Array, "*shape"]) -> Shaped[Array, "*sha
     if not jnp.issubdtype(y.dtype, jnp.inexact):
         return y
     return jnp.where(lax.broadcast_to_rank(jnp.isnan(keep), y.ndim), jnp.nan, y)
-
-
-def is_one(keep: Float[Array, "..."]) -> bool:
-    return isinstance(keep, np.ndarray) and keep.ndim == 0 and keep == 1

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import dropjax as dj
+from dropjax._apply import nan_seen
 from tests.methods import array
 
 KEY = jax.random.key(2013)
@@ -58,6 +59,13 @@ def test_standard_scaling_at_rate_one_leaves_nothing_behind(rate):
 def test_standard_scaling_by_one_is_x_itself():
     x = jnp.ones(3)
     assert dj.dropout(None, x, 0, scaling="standard", deterministic=True) is x
+
+
+def test_a_share_shows_that_a_rate_is_nan():
+    for keep in (jnp.float32(jnp.nan), jnp.array([0.5, jnp.nan])):
+        assert jnp.isnan(nan_seen(0.25, keep))
+    for keep in (jnp.float32(0.5), np.float32(0.5)):
+        assert nan_seen(0.25, keep) == 0.25
 
 
 @pytest.mark.parametrize("shape", [(), (0,), (3, 0), (1,)])

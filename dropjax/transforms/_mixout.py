@@ -8,7 +8,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Inexact, Key
 
-from dropjax._apply import is_one, nan_where, redrawn, working_dtype
+from dropjax._apply import nan_where, redrawn, working_dtype
 from dropjax._checks import check_array, check_pretrained, check_scaling
 from dropjax._masks import draw_mask, prepare
 from dropjax._types import KeyLike, PyTree, RateLike, Scaling, Tree
@@ -106,7 +106,7 @@ def _mix(
     if certain is not None:
         return w if certain else u
     if key is None:
-        return w if is_one(keep) else _average(None, w, u, keep)
+        return _average(None, w, u, keep)
     return _draw_and_mix(key, w, u, keep, scaling=scaling)
 
 

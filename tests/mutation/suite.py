@@ -20,7 +20,10 @@ import pytest
 TESTS = {
     "_apply": ("apply", "[dropout] or -dropout] or standard] or alpha_dropout"),
     "_loops": ("compilations monte_carlo gaussian", "dropconnect_dense"),
-    "_masks": ("random known_answers apply", "[dropout] or -dropout] or drop_path"),
+    "_masks": (
+        "masks random known_answers apply",
+        "[dropout] or -dropout] or drop_path",
+    ),
     "_fast_prng": (
         "known_answers attention_blocks random saving per_example",
         "fast-dropout] or attention or dense-example",
