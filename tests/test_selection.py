@@ -159,3 +159,43 @@ def test_stacked_scales_are_known_by_their_names():
     tree = {"rms": {"weight": jnp.ones((4, 16))}, "w": jnp.ones((4, 16))}
     tree |= {"ls1": jnp.ones((4, 16)), "temperature": jnp.ones((8, 1, 1))}
     assert dj.selected(tree) == ("w",)
+
+
+class LayerNorm(eqx.Module):
+    weight: jax.Array
+
+
+class NormLinear(LayerNorm):
+    pass
+
+
+class LinearEmbedding(LayerNorm):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("tree", "kernels"),
+    [
+        ({"kernel": (5,), "kernel_scale": (4, 5), "proj": (4, 5)}, "proj"),
+        ({"w_ln": (4, 5), "w": (4, 5)}, "w"),
+        # A bias says nothing of what is further down.
+        ({"bias": (4, 5), "inner": {"shared": (4, 5)}}, "inner/shared"),
+        ({"outer": {"bias": (4, 5), "inner": {"v": (4, 5)}}}, "outer/inner/v"),
+        # "b" beside "a" is no bias, but in a normalization neither is a kernel.
+        ({"mix": {"a": (8, 2), "b": (2, 8)}}, "mix/a mix/b"),
+        ({"norm": {"a": (8, 2), "b": (2, 8)}, "w": (2, 8)}, "w"),
+        # Weights in nodes whose names say two things.
+        ({"norm": {"weight": (4, 5), "bias": (5,)}}, "norm/weight"),
+        ({"norm": {"in_weight": (4, 5), "bias": (5,)}}, ""),
+        ({"dense_norm": {"weight": (4, 5)}}, ""),
+        ({"norm_dense": {"weight": (4, 5)}}, "norm_dense/weight"),
+        ({"wte": {"values": (4, 5)}, "table_mixer": {"v": (4, 5)}}, "table_mixer/v"),
+        ({"proj": LayerNorm((4, 5)), "x": LayerNorm((4, 5))}, "proj/weight"),
+        ({"x": NormLinear((4, 5)), "y": LinearEmbedding((4, 5))}, "y/weight"),
+    ],
+    ids=str,
+)
+def test_what_surrounds_a_leaf_decides_where_its_name_does_not(tree, kernels):
+    is_shape = lambda node: isinstance(node, tuple)  # noqa: E731
+    tree = jax.tree.map(jnp.ones, tree, is_leaf=is_shape)
+    assert set(dj.selected(tree)) == set(kernels.split())
