@@ -71,6 +71,15 @@ def test_the_threshold_is_met_to_the_last_level():
         assert dj.keep_mask(key, (100,), 1 - keep - 2**-23)[place]
 
 
+@pytest.mark.parametrize("impl", ["threefry2x32", dj.fast_prng], ids=["slow", "fast"])
+def test_a_mask_is_a_use_of_its_key(impl):
+    with jax.debug_key_reuse(True):
+        key = jax.random.key(0, impl=impl)
+        dj.keep_mask(key, (3,), 0.5)
+        with pytest.raises(jax.errors.KeyReuseError):
+            dj.keep_mask(key, (3,), 0.5)
+
+
 def test_without_partitionable_threefry_the_bits_are_jaxs_too():
     key = jax.random.key(3, impl="threefry2x32")
     modern = dj.keep_mask(key, (101,), 0.5)
