@@ -11,6 +11,7 @@ import pytest
 from flax import nnx
 
 import dropjax as dj
+from dropjax._fast_prng import counter_key
 from dropjax._random import (
     _high_product,
     _index_along_axes,
@@ -274,6 +275,13 @@ def test_fast_keys_are_pairs_of_threefry_keys():
         words = [jax.random.key_data(descend(half)) for half in threefry]
         expected = jnp.concatenate(words)
         np.testing.assert_array_equal(jax.random.key_data(child), expected)
+
+
+def test_other_generators_give_a_threefry_key_to_masks_per_example():
+    for impl in ("rbg", "unsafe_rbg"):
+        words = counter_key(jax.random.key(3, impl=impl))
+        assert (words.shape, words.dtype) == ((2,), jnp.uint32)
+        assert words[0] != words[1]
 
 
 def test_streams_of_neighbouring_keys_are_no_permutations_of_each_other():

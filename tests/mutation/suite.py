@@ -25,7 +25,7 @@ TESTS = {
         "[dropout] or -dropout] or drop_path",
     ),
     "_fast_prng": (
-        "known_answers attention_blocks random saving per_example",
+        "known_answers random attention_blocks saving per_example",
         "fast-dropout] or attention or dense-example",
     ),
     "_registry": ("saving", "[fast-dropout]"),
@@ -83,7 +83,7 @@ TESTS = {
     "_random_masking": ("units", "random_masking"),
     "_patch_dropout": ("units", "patch_dropout or random_masking"),
     "_indices": ("subset_branch units", "patch_dropout or subset_branch"),
-    "_paths": ("trees selection mixout", "dropconnect] or mixout"),
+    "_paths": ("selection trees mixout", "dropconnect] or mixout"),
     "_selected": ("selection trees", "dropconnect]"),
     "_selection": ("selection trees", "dropconnect]"),
     "_subset_branch": ("subset_branch", "subset_branch"),
