@@ -34,7 +34,11 @@ def experiments() -> dict[str, Content]:
 
     Comparisons also have a measure, and the others a page.
     """
-    return tomllib.loads(_EXPERIMENTS.read_text())
+    content = tomllib.loads(_EXPERIMENTS.read_text())
+    for known in content.values():
+        if other := known.pop("published_as_for", None):
+            known["published"] = content[other]["published"]
+    return content
 
 
 def _known(name: str) -> Content:
@@ -216,10 +220,11 @@ def _source(name: str) -> str:
 
 def _provenance(name: str, content: Content) -> str:
     time = content["time"]
-    minutes = max(1, round(time["total"] / 60))
+    minutes = round(time["total"] / 60)
+    duration = f"{minutes:,} minutes" if minutes > 1 else "a minute"
     kind = "CPU time" if time["unit"] == "CPU s" else "time"
     return (
-        f"`configs/{name}.py`: {minutes:,} minutes of {kind} on "
+        f"`configs/{name}.py`: {duration} of {kind} on "
         f"{_measured(content)}; [all values](results/{name}.json)."
     )
 

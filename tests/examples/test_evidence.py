@@ -72,9 +72,7 @@ def test_results_come_to_the_page_with_published_ones(
     text = page.read_text()
     assert "| dropout | 0.5 | 60.00% ± 14.14% |" in text
     assert "| 97.82% ± 0.24% |" in text
-    assert (
-        "1 minutes of CPU time on 2 cores of a processor, jax 1, flax 2, 2026" in text
-    )
+    assert "a minute of CPU time on 2 cores of a processor, jax 1, flax 2, 2026" in text
     assert "Structured dropout, perceptron on MNIST](#structured-dropout-percep" in text
     assert "nfinished" not in text
     assert text.endswith("The rest.\n")
