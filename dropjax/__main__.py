@@ -17,11 +17,18 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Key, UInt32
+from jaxtyping import Array, Bool, Key, UInt32
 
-from dropjax._fast_prng import has_windows
+from dropjax._fast_prng import has_windows, window_words
 from dropjax._masks import draw_window, keep_mask
 from dropjax._random import leaf_keys
+from dropjax.functional.subsets._indices import smallest
+from dropjax.functional.weights._packed_masks import (
+    known_of,
+    mask_levels,
+    packed_kernel_masks,
+    unpacked,
+)
 
 _PACKAGES = ("dropjax", "jax", "jaxlib", "flax", "optax", "chex", "jaxtyping", "numpy")
 _SETTINGS = (
@@ -84,8 +91,16 @@ def _is_promised(generator: str) -> bool:
 
 
 def _words(answer: dict[str, Any]) -> bool:
-    first = jax.random.bits(_key(answer), (2,), jnp.uint32)
-    return bool(first.tolist() == answer["words"][:2])
+    """Those of an array of 2^62 elements, of which the first two are also JAX's."""
+    side = 2**31
+    starts = [divmod((high << 32) + low, side) for high, low in answer["indices"]]
+
+    def word(start: UInt32[Array, "2"]) -> UInt32[Array, "1 1"]:
+        return window_words(_data(answer), (side, side), start, (1, 1))
+
+    found = jax.vmap(word)(jnp.asarray(starts, jnp.uint32)).ravel().tolist()
+    first = jax.random.bits(_key(answer), (2,), jnp.uint32).tolist()
+    return bool(found == answer["words"] and first == found[:2])
 
 
 def _masks(answer: dict[str, Any]) -> bool:
@@ -94,8 +109,21 @@ def _masks(answer: dict[str, Any]) -> bool:
     masks = [draw_window(_data(answer), keep, shape, start, sizes)]
     if shape == sizes:
         masks.append(keep_mask(_key(answer), shape, answer["rate"]))
-    drawn = ["".join("01"[int(kept)] for kept in np.ravel(mask)) for mask in masks]
-    return all(it == answer["keep"] for it in drawn)
+    return all(_bits(mask) == answer["keep"] for mask in masks)
+
+
+def _examples(answer: dict[str, Any]) -> bool:
+    levels = mask_levels(answer["rate"])
+    groups, shape = -(-answer["examples"] // 32), (answer["weights"],)
+    packed = packed_kernel_masks(_key(answer), known_of(levels), levels, groups, shape)
+    mask = jnp.concatenate(unpacked(packed, 32))
+    return _bits(mask[: answer["examples"]]) == answer["keep"]
+
+
+def _subsets(answer: dict[str, Any]) -> bool:
+    kept = len(answer["positions"][0])
+    positions = smallest(_key(answer), tuple(answer["shape"]), kept)
+    return bool(positions.tolist() == answer["positions"])
 
 
 def _seeds(answer: dict[str, Any]) -> bool:
@@ -115,6 +143,8 @@ def _leaves(answer: dict[str, Any]) -> bool:
 _CHECKS = {
     "words": _words,
     "masks": _masks,
+    "examples": _examples,
+    "subsets": _subsets,
     "seeds": _seeds,
     "children": _children,
     "leaves": _leaves,
@@ -127,6 +157,10 @@ def _data(answer: dict[str, Any]) -> UInt32[Array, "words"]:
 
 def _key(answer: dict[str, Any]) -> Key[Array, ""]:
     return jax.random.wrap_key_data(_data(answer), impl=answer["generator"])
+
+
+def _bits(mask: Bool[Array, "..."]) -> str:
+    return "".join("01"[int(kept)] for kept in np.ravel(mask))
 
 
 def _is(key: Key[Array, ""], data: list[int]) -> bool:

@@ -79,16 +79,17 @@ def pair(generator, key, high, low):
 def example_mask(generator, key, examples, weights, rate):
     """One mask of that many weights per example, (examples, weights).
 
-    A weight is kept if its 16-bit number is less than (1 - rate) 2^16. Bit 15 - 2p of
-    the numbers of examples 32g to 32g + 31, one bit per example, is the complement of
-    the first word of the counter (8g + p, weight), and bit 14 - 2p of the second.
+    A weight is kept if its 16-bit number is less than (1 - rate) 2^16, rounded, but not
+    to 0 or 2^16. Bit 15 - 2p of the numbers of examples 32g to 32g + 31, one bit per
+    example, is the complement of the first word of the counter (8g + p, weight), and
+    bit 14 - 2p of the second.
     """
     example, weight = np.arange(examples)[:, None], np.arange(weights)[None]
     number = np.zeros((examples, weights), int)
     for p in range(8):
         for word in pair(generator, key, 8 * (example // 32) + p, weight):
             number = 2 * number + (~word >> U32(example % 32) & U32(1))
-    return number < round((1 - rate) * 2**16)
+    return number < min(max(round((1 - rate) * 2**16), 1), 2**16 - 1)
 
 
 def subset(generator, key, rows, size, kept):

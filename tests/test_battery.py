@@ -74,6 +74,14 @@ def test_a_generator_that_fails_is_reported(installed, tmp_path, monkeypatch):
     assert run(tmp_path, monkeypatch, "--parts", "practrand") == 1
 
 
+def test_a_battery_that_is_killed_has_not_passed(installed, tmp_path, monkeypatch):
+    killed = (
+        "import os, signal\nsys.stdout.flush()\nos.kill(os.getpid(), signal.SIGKILL)"
+    )
+    installed("RNG_test", f"{STAND_IN}{killed}\n")
+    assert run(tmp_path, monkeypatch, "--parts", "practrand") == 1
+
+
 @pytest.mark.parametrize(
     ("judge", "output"),
     [

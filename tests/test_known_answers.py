@@ -19,6 +19,7 @@ from dropjax.functional.weights._packed_masks import (
     known_of,
     mask_levels,
     packed_kernel_masks,
+    realized_rate,
     unpacked,
 )
 from tests import reference
@@ -27,6 +28,7 @@ from tests.streams import golden
 from tests.streams._answers import answers, read
 
 ANSWERS = read()
+CONTRACT, _ = golden()
 IMPLS = {THREEFRY: "threefry2x32", FAST: dj.fast_prng}
 every_generator = pytest.mark.parametrize("generator", IMPLS)
 
@@ -82,8 +84,7 @@ def test_the_reference_has_the_answers_of_random123(counter, key, block):
 
 
 def test_the_file_is_what_the_reference_says():
-    contract, _ = golden()
-    assert answers(contract) == ANSWERS
+    assert answers(CONTRACT) == ANSWERS
 
 
 @functools.partial(jax.jit, static_argnums=1)
@@ -120,21 +121,34 @@ def test_the_threshold_of_keep_mask_is_in_the_contract(generator):
     key = jax.random.key(2013, impl=IMPLS[generator])
     words = reference.words(generator, data_of(key), np.arange(999))
     keep = (words >> np.uint32(9)).astype(np.float32) * np.float32(2.0**-23)
-    message = "keep_mask: contract 1 (docs/streams.md) freezes its threshold"
+    message = f"keep_mask: contract {CONTRACT} (docs/streams.md) freezes its threshold"
     assert not dj.keep_mask(key, (999,), 1 - keep).any(), message
     above = keep + np.float32(2.0**-23)
     assert dj.keep_mask(key, (999,), 1 - above).all(), message
 
 
+def masks_per_example(key, examples, weights, rate):
+    levels = mask_levels(realized_rate(rate))
+    groups = -(-examples // 32)
+    packed = packed_kernel_masks(key, known_of(levels), levels, groups, (weights,))
+    return lax.collapse(unpacked(packed, 32), 0, 2)[:examples]
+
+
 @each("examples")
 def test_masks_per_example(answer):
-    levels = mask_levels(answer["rate"])
-    groups, shape = -(-answer["examples"] // 32), (answer["weights"],)
-    packed = packed_kernel_masks(
-        key_of(answer), known_of(levels), levels, groups, shape
-    )
-    mask = lax.collapse(unpacked(packed, 32), 0, 2)[: answer["examples"]]
-    assert bits(mask) == answer["keep"]
+    said = (answer[it] for it in ("examples", "weights", "rate"))
+    assert bits(masks_per_example(key_of(answer), *said)) == answer["keep"]
+
+
+@every_generator
+@pytest.mark.parametrize("rate", [1e-6, 1 - 1e-6])
+def test_rates_per_example_are_not_rounded_to_certainty(generator, rate):
+    key = jax.random.key(2013, impl=IMPLS[generator])
+    mask = masks_per_example(key, 1000, 1000, rate)
+    expected = reference.example_mask(generator, data_of(key), 1000, 1000, rate)
+    np.testing.assert_array_equal(mask, expected)
+    assert mask.any()
+    assert not mask.all()
 
 
 @each("subsets")

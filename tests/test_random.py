@@ -72,8 +72,9 @@ def test_the_threshold_is_met_to_the_last_level():
         assert dj.keep_mask(key, (100,), 1 - keep - 2**-23)[place]
 
 
-@pytest.mark.parametrize("impl", ["threefry2x32", dj.fast_prng], ids=["slow", "fast"])
+@pytest.mark.parametrize("impl", ["threefry2x32", dj.fast_prng], ids=str)
 def test_a_mask_is_a_use_of_its_key(impl):
+    """Called by itself; the laws try methods inside programs."""
     with jax.debug_key_reuse(True):
         key = jax.random.key(0, impl=impl)
         dj.keep_mask(key, (3,), 0.5)
@@ -279,9 +280,9 @@ def test_fast_keys_are_pairs_of_threefry_keys():
 
 def test_other_generators_give_a_threefry_key_to_masks_per_example():
     for impl in ("rbg", "unsafe_rbg"):
-        words = counter_key(jax.random.key(3, impl=impl))
-        assert (words.shape, words.dtype) == ((2,), jnp.uint32)
-        assert words[0] != words[1]
+        key = jax.random.key(3, impl=impl)
+        expected = jax.random.bits(key, (2,), jnp.uint32)
+        np.testing.assert_array_equal(counter_key(key), expected, strict=True)
 
 
 def test_streams_of_neighbouring_keys_are_no_permutations_of_each_other():

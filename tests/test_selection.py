@@ -176,7 +176,9 @@ class LinearEmbedding(LayerNorm):
 @pytest.mark.parametrize(
     ("tree", "kernels"),
     [
+        # A kernel has two axes, and a name whose last word says so.
         ({"kernel": (5,), "kernel_scale": (4, 5), "proj": (4, 5)}, "proj"),
+        # After a single letter, a word of two letters counts.
         ({"w_ln": (4, 5), "w": (4, 5)}, "w"),
         # A bias says nothing of what is further down.
         ({"bias": (4, 5), "inner": {"shared": (4, 5)}}, "inner/shared"),
@@ -184,9 +186,11 @@ class LinearEmbedding(LayerNorm):
         # "b" beside "a" is no bias, but in a normalization neither is a kernel.
         ({"mix": {"a": (8, 2), "b": (2, 8)}}, "mix/a mix/b"),
         ({"norm": {"a": (8, 2), "b": (2, 8)}, "w": (2, 8)}, "w"),
-        # Weights in nodes whose names say two things.
+        # In a normalization, a weight beside a bias of another shape is a kernel.
         ({"norm": {"weight": (4, 5), "bias": (5,)}}, "norm/weight"),
         ({"norm": {"in_weight": (4, 5), "bias": (5,)}}, ""),
+        # Of the names of nodes that say two things, the last word counts; of classes,
+        # the first.
         ({"dense_norm": {"weight": (4, 5)}}, ""),
         ({"norm_dense": {"weight": (4, 5)}}, "norm_dense/weight"),
         ({"wte": {"values": (4, 5)}, "table_mixer": {"v": (4, 5)}}, "table_mixer/v"),

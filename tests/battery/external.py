@@ -47,7 +47,8 @@ def testu01(folder: Path) -> str | None:
 def run(command: Sequence[str], words: Iterable[np.ndarray], out: Path) -> str:
     """Writes words to a program for as long as it reads, and returns what it printed.
 
-    They are 32-bit and little-endian. The file `out` keeps what was printed.
+    They are 32-bit and little-endian. The file `out` keeps what was printed; nothing is
+    returned of a program that was killed.
     """
     with out.open("wb") as file:
         test = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=file)
@@ -56,8 +57,8 @@ def run(command: Sequence[str], words: Iterable[np.ndarray], out: Path) -> str:
         with contextlib.suppress(BrokenPipeError), test.stdin:
             for part in words:
                 test.stdin.write(part.astype("<u4").tobytes())
-        test.wait()
-    return out.read_text()
+        killed = test.wait() < 0
+    return "" if killed else out.read_text()
 
 
 def verdict_of_dieharder(output: str) -> Verdict:
