@@ -96,7 +96,7 @@ def _words(answer: dict[str, Any]) -> bool:
     starts = [divmod((high << 32) + low, side) for high, low in answer["indices"]]
 
     def word(start: UInt32[Array, "2"]) -> UInt32[Array, "1 1"]:
-        return window_words(_data(answer), (side, side), start, (1, 1))
+        return window_words(_data(answer), (side, side), tuple(start), (1, 1))
 
     found = jax.vmap(word)(jnp.asarray(starts, jnp.uint32)).ravel().tolist()
     first = jax.random.bits(_key(answer), (2,), jnp.uint32).tolist()
