@@ -27,6 +27,7 @@ from dropjax.functional.weights._packed_masks import (
     known_of,
     mask_levels,
     packed_kernel_masks,
+    realized_rate,
     unpacked,
 )
 
@@ -113,7 +114,7 @@ def _masks(answer: dict[str, Any]) -> bool:
 
 
 def _examples(answer: dict[str, Any]) -> bool:
-    levels = mask_levels(answer["rate"])
+    levels = mask_levels(realized_rate(answer["rate"]))
     groups, shape = -(-answer["examples"] // 32), (answer["weights"],)
     packed = packed_kernel_masks(_key(answer), known_of(levels), levels, groups, shape)
     mask = jnp.concatenate(unpacked(packed, 32))
