@@ -143,7 +143,11 @@ def _ensembles(name: str, content: Content) -> Iterator[str]:
     if any("test_errors" in run for run in runs):
         yield f"![{known['title']}: test error over the epochs](results/{name}.png)"
     hours = sum(run["seconds"] for run in runs) / 3600
-    measured = sorted({_measured(run) for run in runs if run.get("machine")})
+    dates: dict[str, set[str]] = {}
+    for run in runs:
+        if run.get("machine"):
+            dates.setdefault(_used(run), set()).add(run["date"])
+    measured = (f"{used}, {' and '.join(sorted(dates[used]))}" for used in dates)
     said = "; ".join((f"{hours:.1f} hours in all", *measured))
     yield f"{said}; [all values](results/{name}.json)."
 
@@ -225,17 +229,15 @@ def _provenance(name: str, content: Content) -> str:
     kind = "CPU time" if time["unit"] == "CPU s" else "time"
     return (
         f"`configs/{name}.py`: {duration} of {kind} on "
-        f"{_measured(content)}; [all values](results/{name}.json)."
+        f"{_used(content)}, {content['date']}; [all values](results/{name}.json)."
     )
 
 
-def _measured(content: Content) -> str:
-    """The machine, the versions and the date."""
+def _used(content: Content) -> str:
+    """The machine and the versions."""
     machine, versions = content["machine"], content["versions"]
     used = ", ".join(f"{it} {versions[it]}" for it in ("jax", "flax"))
-    return (
-        f"{machine['cores']} cores of {machine['processor']}, {used}, {content['date']}"
-    )
+    return f"{machine['cores']} cores of {machine['processor']}, {used}"
 
 
 def _summary(results: Path) -> str:
