@@ -70,7 +70,7 @@ def next_nnx_masks(state):
 def nnx_state(seed):
     model = nnx_model(seed)
     if seed == 0:
-        model(X)  # What is saved has a count that is not 0, as `like` has.
+        model(X)  # A count of 1, where that of `like` is 0.
     return nnx.state(model)
 
 

@@ -61,7 +61,7 @@ def options_with_streams():
 
 def test_every_option_that_draws_has_a_stream():
     found = options_with_streams()
-    for name in set(dj.__all__) - GAUSSIAN:
+    for name in sorted(set(dj.__all__) - GAUSSIAN):
         function = getattr(dj, name)
         parameters = (
             inspect.signature(function).parameters if callable(function) else {}
